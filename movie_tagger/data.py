@@ -5,19 +5,17 @@
 # %% auto #0
 __all__ = ['to_array', 'from_array', 'kind', 'group_near_duplicates', 'read', 'usable', 'folds', 'split', 'enough', 'write_csv']
 
-# %% ../nbs/03_data.ipynb #6f3e47f5
-import hashlib, os
+# %% ../nbs/03_data.ipynb #322ac1a7
+import hashlib, os, re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from .core import MovieTaggerError, atomic, progress, sha256
-from .images import BadPicture, find_images, near_duplicates, phash
+from .images import BadPicture, duplicate_groups, find_images, phash
 
-# %% ../nbs/03_data.ipynb #f0b9ac32
+# %% ../nbs/03_data.ipynb #229f387b
 def _read_folders(root):
     classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = [(image, folder.name) for folder in classes for image in find_images(folder)]
@@ -25,6 +23,8 @@ def _read_folders(root):
         loose = len(find_images(root))
         hint = f"; the {loose} pictures that lie loose in it have no class" if loose else ""
         raise MovieTaggerError(f"No pictures in class folders below {root}{hint}: put them into one folder a class, such as {root / 'horror'}.")
+    odd = [str(p) for p, _ in found if re.search("[\udc80-\udcff]", str(p))]
+    if odd: raise MovieTaggerError(f"The name of {odd[0]!r} is not Unicode text: rename it.")
     rows = pd.DataFrame({"path": [str(p) for p, _ in found], "label": [c for _, c in found], "group": ""},
                         index=pd.Index([p.relative_to(root).as_posix() for p, _ in found], name="item"))
     return rows, _one_hot(rows.pop("label"))
@@ -34,14 +34,16 @@ def _one_hot(label):
     labels = pd.get_dummies(label).astype("boolean")
     return labels.rename_axis(columns=None)
 
-# %% ../nbs/03_data.ipynb #db3c39ff
+# %% ../nbs/03_data.ipynb #f972f3ca
 _ABSENT = ("Say what an absent tag means in {path}: --absent no (absent='no') if each picture was looked at for each tag, "
            "or --absent unknown (absent='unknown') if people typed what they liked, so that a missing tag says nothing.")
 
 
 def _read_csv(path, images, absent):
     try: table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, OSError) as e: raise MovieTaggerError(f"Cannot read {path} as a CSV table: {e}".rstrip(".") + ".") from None
+    except (ValueError, OSError) as e: raise MovieTaggerError(f"Cannot read {path} as a CSV table: {' '.join(str(e).split()).rstrip('.')}.") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cell of rows that are too long for a name
+        raise MovieTaggerError(f"{path} has more cells than columns: put quotes around what holds a comma, such as \"car, tree\".")
     wanted = [c for c in ("label", "tags") if c in table]
     if "image" not in table or len(wanted) != 1:
         raise MovieTaggerError(f"{path} needs a column `image` and one of `label` or `tags`; it has {', '.join(map(repr, table))}.")
@@ -104,19 +106,15 @@ def kind(
     cells = to_array(labels)
     return "single" if not np.isnan(cells).any() and (cells.sum(1) == 1).all() else "multi"
 
-# %% ../nbs/03_data.ipynb #0731235c
+# %% ../nbs/03_data.ipynb #7fa8820b
 def group_near_duplicates(
     hashes: np.ndarray,  # (n,) uint64 perceptual hashes
     names,               # (n,) the items' ids
-    distance: int = 4,   # at most so many different bits, 0 to 64
+    distance: int = 8,   # at most so many different bits, 0 to 64
 ) -> np.ndarray:         # (n,) for each item the id of the first item of its group
     "Groups of pictures that look almost the same, directly or through others between them."
-    names = np.asarray(names, object)
-    pairs = np.asarray(near_duplicates(hashes, distance))[:, :2].astype(int)
-    links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(names),) * 2)
-    _, member = connected_components(links, directed=False)
-    first = pd.Series(names).groupby(member).min()
-    return first.loc[member].to_numpy()
+    member = duplicate_groups(hashes, distance)
+    return pd.Series(np.asarray(names, object)).groupby(member).transform("min").to_numpy()
 
 # %% ../nbs/03_data.ipynb #d4b76f53
 def read(
@@ -189,7 +187,7 @@ def split(
     "A split that depends on the group's name alone."
     return _uniform(groups, f"split {seed}") < valid
 
-# %% ../nbs/03_data.ipynb #e8c9e054
+# %% ../nbs/03_data.ipynb #d80f1d6b
 def enough(
     labels: pd.DataFrame,
     min_count: int = 2,  # keep tags with at least so many yes
@@ -201,7 +199,7 @@ def enough(
         raise MovieTaggerError(f"There is only one class, {labels.columns[0]!r}: a classifier needs at least two.")
     if single and not keep.all():
         rare = yes[~keep]
-        raise MovieTaggerError(f"The class {rare.index[0]!r} has {rare.iloc[0]} usable picture{'s' * (rare.iloc[0] != 1)} "
+        raise MovieTaggerError(f"The class {rare.index[0]!r} has {rare.iloc[0]} usable picture{'' if rare.iloc[0] == 1 else 's'} "
                                f"and needs at least {min_count}: add some or remove the class.")
     if not keep.any():
         raise MovieTaggerError(f"No tag is used {min_count} times; the most frequent, {yes.idxmax()!r}, has {yes.max()}. "

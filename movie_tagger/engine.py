@@ -119,7 +119,7 @@ def _speed(engine, images, seconds):
         calls = sum(pool.map(work, range(os.cpu_count())))
         return calls * len(images) / (time.perf_counter() - start)
 
-# %% ../nbs/20_engine.ipynb #ec5d7743
+# %% ../nbs/20_engine.ipynb #f6ef96f9
 def _key(model, precision):
     graph = onnx.load_model_from_string(model).graph
     kind = [[n.op_type for n in graph.node], shape(model), sum(len(i.raw_data) for i in graph.initializer) // 1_000_000]
@@ -129,7 +129,7 @@ def _key(model, precision):
 
 @lru_cache
 def _processor():
-    try: return next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).split(":")[1].strip()
+    try: return next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")).split(":")[1].strip()
     except (OSError, StopIteration):
         import platform
         return platform.processor() or platform.machine()
@@ -142,8 +142,8 @@ def choose(
 ) -> tuple[str, int]:             # backend and batch
     "The fastest backend and batch for this model on this host, measured once and remembered."
     path = cache_dir() / "engines.json"
-    try: known = json.loads(path.read_text())
-    except (OSError, ValueError): known = {}
+    try: known = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError): known = {}
     key = _key(model, precision)
     if key not in known:
         if pictures is not None and pictures < 200: return ("onnxruntime" if precision == "fp32" else "openvino"), 4

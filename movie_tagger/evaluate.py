@@ -269,7 +269,7 @@ def _baselines(yes, no, kind, decided):
         base |= {"accuracy": _ratio(yes.max(-1), yes.sum(-1)), "balanced accuracy": _ratio(1, (yes > 0).sum(-1))}
     return {name: float(value[0]) for name, value in base.items()}
 
-# %% ../nbs/22_evaluate.ipynb #f6953987
+# %% ../nbs/22_evaluate.ipynb #254a69c1
 def _show(x): return "n/a" if math.isnan(x) else f"{x:.3f}"
 
 
@@ -280,7 +280,7 @@ def _plain(x):
     return None if isinstance(x, float) and math.isnan(x) else x
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     "What a model scored: `str()` for people, `to_dict()` for programs, `table()` tag by tag."
     kind: str        # "single" or "multi"
@@ -316,6 +316,8 @@ class Evaluation:
         notes = [f"{self.n} pictures in {self.groups} groups" + (f" (left out: {left_out})" if left_out else "")]
         missing = ", ".join(f"{tag} ({why})" for tag, why in self.unmeasured.items())
         return notes + [f"not measured: {missing}"] * bool(missing)
+
+    def __repr__(self): return str(self)
 
     def __str__(self):
         width, span = (max((len(row[i]) for row in self._rows()), default=0) for i in (0, 2))

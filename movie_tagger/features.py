@@ -6,8 +6,8 @@
 __all__ = ['encoders', 'Encoder', 'register', 'as_module', 'stages', 'find', 'licence', 'export', 'input_size', 'to_onnx',
            'to_compute', 'embed', 'cache_table', 'clear_cache']
 
-# %% ../nbs/21_features.ipynb #00a69948
-import difflib, sqlite3, warnings
+# %% ../nbs/21_features.ipynb #30737c35
+import difflib, json, sqlite3, urllib.error, urllib.request, warnings, zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -88,7 +88,7 @@ def _efficientnet_lite(k, size):
 
 for k, size in enumerate((224, 240, 260)): register(f"lite{k}")(partial(_efficientnet_lite, k, size))
 
-# %% ../nbs/21_features.ipynb #54020019
+# %% ../nbs/21_features.ipynb #26e7efa3
 def find(
     name: str = "lite0",   # a registered name, a timm name, or torchvision/NAME; @SIZE for another input size
     weights: str | Path | None = None,  # file with the network's state dict, or "random"; its published weights by default
@@ -106,14 +106,15 @@ def find(
 def _timm(name, weights):
     timm = require("timm", "train")
     architecture = f"tf_efficientnet_{name}" if name in encoders else name
-    if not timm.is_model(architecture):
+    try: config = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
+    except RuntimeError: config = None  # timm knows the network, and no such weights for it
+    if config is None:
         close = difflib.get_close_matches(name, [*encoders, *timm.list_models()], 3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "."
         raise MovieTaggerError(f"There is no encoder {name!r}{hint} Built in are {', '.join(encoders)}; any timm name works too.")
-    config = timm.get_pretrained_cfg(architecture)
     def module():
         create = partial(timm.create_model, architecture, num_classes=0)
-        net = _published(name, partial(create, pretrained=True)) if weights is None else _loaded(create(), weights)
+        net = _published(name, partial(_from_hub, partial(create, pretrained=True))) if weights is None else _loaded(create(), weights)
         return as_module(net, config.mean, config.std, stages if name in encoders else None)
     return Encoder(name, tuple(config.input_size[1:]), module, config.license or "see the weights' page")
 
@@ -133,9 +134,21 @@ def _torchvision(name, weights):
 def _loaded(net, weights):
     torch = require("torch", "train")
     if str(weights) == "random": return net
-    try: net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
-    except Exception as e: raise MovieTaggerError(f"The weights in {weights} do not fit: {str(e).splitlines()[0][:200]}") from e
+    try: missing = net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False).missing_keys
+    except Exception as e: raise MovieTaggerError(f"The weights in {weights} do not fit: {str(e).partition(chr(10))[0][:200]}") from e
+    if missing: raise MovieTaggerError(f"The weights in {weights} do not fit: {len(missing)} tensors are missing, the first is {missing[0]}.")
     return net
+
+
+def _from_hub(create):
+    "What `create` makes with weights from timm's hub; where that cannot be reached, with those of an earlier download."
+    constants = require("huggingface_hub.constants", "train")
+    before = constants.HF_HUB_OFFLINE
+    try: urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError: pass  # it answers
+    except OSError: constants.HF_HUB_OFFLINE = True  # else it tries again and again for a minute
+    try: return create()
+    finally: constants.HF_HUB_OFFLINE = before
 
 
 def _published(name, create):
@@ -150,20 +163,32 @@ def licence(name: str) -> str:
     try: return find(name).licence
     except MovieTaggerError: return "see the weights' page"
 
-# %% ../nbs/21_features.ipynb #e1febcaf
+# %% ../nbs/21_features.ipynb #2315d632
 def export(
     encoder: Encoder | str = "lite0",
     weights: str | Path | None = None,  # as for `find`
 ) -> Path:
     "The encoder as an ONNX file, `uint8` pictures (n, height, width, 3) in, embeddings (n, d) out; made if it is not there."
     name = encoder if isinstance(encoder, str) else encoder.name
-    mark = "" if weights is None else "-random" if str(weights) == "random" else "-" + sha256(Path(weights))[:12]
-    path = cache_dir("encoders") / f"{name.replace('/', '_')}{mark}.onnx"
-    if path.exists(): return path
+    path = cache_dir("encoders") / f"{name.replace('/', '_')}{_mark(weights)}.onnx"
+    about = path.with_suffix(".json")
+    if _is_whole(path, about): return path
     if isinstance(encoder, str): encoder = find(name, weights)
     with atomic(path) as t: t.write_bytes(to_onnx(encoder.module(), encoder.size))
-    write_json(path.with_suffix(".json"), {"name": name, "size": encoder.size, "licence": encoder.licence})
+    write_json(about, {"name": name, "size": encoder.size, "licence": encoder.licence, "sha256": sha256(path)})
     return path
+
+
+def _mark(weights):
+    if weights is None: return ""
+    if str(weights) == "random": return "-random"
+    try: return "-" + sha256(Path(weights))[:12]
+    except OSError as e: raise MovieTaggerError(f"The weights in {weights} cannot be read: {e.strerror}.") from None
+
+
+def _is_whole(path, about):
+    try: return json.loads(about.read_text())["sha256"] == sha256(path)
+    except (OSError, ValueError, KeyError): return False
 
 
 def input_size(
@@ -196,43 +221,56 @@ def to_onnx(
                                     input_names=["images"], output_names=[output], external_data=False)
     return program.model_proto.SerializeToString()
 
-# %% ../nbs/21_features.ipynb #894ae49d
-def _open_cache(model, variant):
-    path = cache_dir("embeddings") / f"{model.stem}-{sha256(model)[:12]}{variant}.sqlite"
-    for _ in range(2):
-        db = sqlite3.connect(path, timeout=60, isolation_level=None)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
+# %% ../nbs/21_features.ipynb #091d33fc
+def _cache(model, variant): return cache_dir("embeddings") / f"{model.stem}-{sha256(model)[:12]}{variant}.sqlite"
+
+
+def _ask(path, question):
+    "What `question(database)` returns; None, with a warning, where the cache at `path` is damaged or cannot be used."
+    try:
+        with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as db:
             db.execute("CREATE TABLE IF NOT EXISTS embedding (sha256 TEXT PRIMARY KEY, vector BLOB NOT NULL)")
-            return db
-        except sqlite3.DatabaseError as e:
-            db.close()
-            _forget(path, e)
-    return sqlite3.connect(":memory:", isolation_level=None)
+            return question(db)
+    except sqlite3.OperationalError as e:
+        warnings.warn(f"The cache {path} cannot be used ({e}); the work goes on without it.", stacklevel=2)
+    except sqlite3.DatabaseError as e:
+        warnings.warn(f"The cache {path} is damaged ({e}) and begins anew.", stacklevel=2)
+        for part in path.parent.glob(path.name + "*"): part.unlink(missing_ok=True)
 
 
-def _forget(path, error):
-    warnings.warn(f"The cache {path.name} is damaged ({error}) and begins anew.", stacklevel=4)
-    for part in path.parent.glob(path.name + "*"): part.unlink(missing_ok=True)
-
-
-def _kept(db, keys, columns="sha256, vector"):
+def _select(db, columns, keys):
     for i in range(0, len(keys), 500):
         part = list(keys[i : i + 500])
         yield from db.execute(f"SELECT {columns} FROM embedding WHERE sha256 IN ({','.join('?' * len(part))})", part)
 
 
-def _keep(db, keys, rows):
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT OR IGNORE INTO embedding VALUES (?, ?)", [(k, r.tobytes()) for k, r in zip(keys, rows)])
-        db.execute("COMMIT")
-    except sqlite3.OperationalError as e:
-        if db.in_transaction: db.execute("ROLLBACK")
-        warnings.warn(f"Embeddings cannot be kept for the next run ({e}); this run goes on without.", stacklevel=2)
+def _recall(path, keys, rows):
+    "Fills those `rows` (n, d) whose keys are in the cache."
+    place = pd.Index(keys)
+    def fill(db):
+        for key, vector in _select(db, "sha256, vector", keys): rows[place.get_loc(key)] = _unpacked(vector, rows.shape[1])
+    _ask(path, fill)
 
-# %% ../nbs/21_features.ipynb #c3949e38
+
+def _keep(path, keys, rows):
+    def add(db):
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?)", [(k, _packed(r)) for k, r in zip(keys, rows)])
+        db.execute("COMMIT")
+    _ask(path, add)
+
+
+def _packed(row):
+    numbers = row.tobytes()
+    return numbers + zlib.crc32(numbers).to_bytes(4, "big")
+
+
+def _unpacked(vector, width):
+    numbers, check = vector[:-4], vector[-4:]
+    if len(numbers) != 4 * width or zlib.crc32(numbers).to_bytes(4, "big") != check: raise sqlite3.DatabaseError("an embedding has changed")
+    return np.frombuffer(numbers, np.float32)
+
+# %% ../nbs/21_features.ipynb #778dc777
 def _identify(paths):
     if isinstance(paths, pd.DataFrame): return paths["path"], paths["sha256"].to_numpy(), [None if e is None or e is pd.NA or e != e else e for e in paths["error"]]
     paths = pd.Series(paths, dtype=object)
@@ -252,10 +290,10 @@ def to_compute(
 ) -> int:
     "How many different pictures have no embedding in the cache yet."
     keys = items["sha256"][items["sha256"].ne("")].unique()
-    with closing(_open_cache(export(encoder, weights), "-bars" * crop_bars)) as db:
-        return len(keys) - sum(1 for _ in _kept(db, keys, "sha256"))
+    kept = _ask(_cache(export(encoder, weights), "-bars" * crop_bars), lambda db: sum(1 for _ in _select(db, "sha256", keys)))
+    return len(keys) - (kept or 0)
 
-# %% ../nbs/21_features.ipynb #b8df1126
+# %% ../nbs/21_features.ipynb #d3409f58
 def embed(
     paths,                   # paths of pictures, or an items frame, whose hashes then save reading twice
     encoder: str = "lite0",  # as for `find`
@@ -270,18 +308,17 @@ def embed(
     codes, unique = pd.factorize(keys)
     size, width = engine.shape(model.read_bytes())
     rows, wrong = np.full((len(unique), width), np.nan, np.float32), {}
-    place = pd.Index(unique)
-    with closing(_open_cache(model, "-bars" * crop_bars + f"-{precision}" * (precision != "fp32"))) as db:
-        for key, vector in _kept(db, unique): rows[place.get_loc(key)] = np.frombuffer(vector, np.float32)
-        todo = np.flatnonzero(np.isnan(rows[:, 0]) & (unique != ""))
-        if len(todo):
-            sources = paths.to_numpy()[~pd.Series(codes).duplicated()][todo]
-            read = partial(images.decode, size=size, crop_bars=crop_bars)
-            wrong = _compute(engine.load(model, backend, precision, pictures=len(todo)), sources, read, db, unique[todo], rows, todo)
+    cache = _cache(model, "-bars" * crop_bars + f"-{precision}" * (precision != "fp32"))
+    _recall(cache, unique, rows)
+    todo = np.flatnonzero(np.isnan(rows[:, 0]) & (unique != ""))
+    if len(todo):
+        sources = paths.to_numpy()[~pd.Series(codes).duplicated()][todo]
+        read = partial(images.decode, size=size, crop_bars=crop_bars)
+        wrong = _compute(engine.load(model, backend, precision, pictures=len(todo)), sources, read, cache, unique[todo], rows, todo)
     return rows[codes], pd.Series([e or wrong.get(k) for e, k in zip(errors, keys)], index=paths.index, dtype=object)
 
 
-def _compute(run, sources, read, db, keys, rows, todo, keep_every=256):
+def _compute(run, sources, read, cache, keys, rows, todo, keep_every=256):
     wrong, done, kept = {}, 0, 0
     for part, errors in engine.stream(run, progress(sources, "embedding"), read):
         rows[todo[done : done + len(part)]] = part
@@ -289,20 +326,19 @@ def _compute(run, sources, read, db, keys, rows, todo, keep_every=256):
         done += len(part)
         if done - kept >= keep_every or done == len(todo):
             new = [i for i in range(kept, done) if keys[i] not in wrong]
-            _keep(db, keys[new], rows[todo[new]])
+            _keep(cache, keys[new], rows[todo[new]])
             kept = done
     return wrong
 
-# %% ../nbs/21_features.ipynb #6f009486
+# %% ../nbs/21_features.ipynb #8d15ecfa
 def cache_table() -> pd.DataFrame:
     "What lies in the cache folder: exported encoders and embeddings, with their sizes in megabytes."
     rows = []
     for path in sorted(cache_dir().glob("*/*")):
         if path.suffix not in (".onnx", ".sqlite"): continue
-        pictures = pd.NA
-        if path.suffix == ".sqlite":
-            with closing(sqlite3.connect(path)) as db: pictures = db.execute("SELECT count(*) FROM embedding").fetchone()[0]
-        rows.append((path.parent.name, path.stem, pictures, path.stat().st_size / 1e6))
+        size, pictures = path.stat().st_size / 1e6, pd.NA
+        if path.suffix == ".sqlite": pictures = _ask(path, lambda db: db.execute("SELECT count(*) FROM embedding").fetchone()[0])
+        rows.append((path.parent.name, path.stem, pictures, size))
     return pd.DataFrame(rows, columns=["what", "name", "pictures", "MB"]).astype({"pictures": "Int64"}).round({"MB": 1})
 
 

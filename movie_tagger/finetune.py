@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['dataloaders', 'learner', 'tune', 'probabilities', 'train', 'to_model']
 
-# %% ../nbs/24_finetune.ipynb #0332051d
-import os
+# %% ../nbs/24_finetune.ipynb #253ba61a
+import os, sys
 from copy import deepcopy
 from functools import partial
 
@@ -180,14 +180,16 @@ def tune(
         if hasattr(keep, "state"): learn.model.load_state_dict(keep.state)
     return learn
 
-# %% ../nbs/24_finetune.ipynb #736030c7
+# %% ../nbs/24_finetune.ipynb #ab2c4f4b
 def _fitted(items, labels, x, valid, about, epochs, rate, batch_size):
     "A Learner started from a head on the pictures that are not `valid`, and fine-tuned."
     torch = require("torch", "train")
     begin, _ = head.fit(x[~valid], labels[~valid], items["group"][~valid])
     loaders = dataloaders(items, labels, valid, about["encoder"], batch_size, about["crop_bars"])
     learn = learner(loaders, weights=about["weights"], start=begin, spread=x[~valid].std(0))
-    learn.remove_cb(learn.progress)
+    if not sys.stderr.isatty():
+        learn.remove_cb(learn.progress)
+        learn.logger = lambda *_: None
     try: return tune(learn, epochs, rate)
     except torch.cuda.OutOfMemoryError:
         if batch_size == 1: raise MovieTaggerError("Not even one picture at a time fits into memory: take a smaller encoder or input size.") from None
@@ -234,7 +236,10 @@ def train(
     p[held] = probabilities(learn, items[held])
     thresholds = head.choose_thresholds(labels, p, data.kind(labels))
     judged = (p, thresholds) if folds is None else _nested(fit, items, labels, aims, x, folds, seed)
-    measured = evaluate(data.to_array(labels), judged[0], list(labels), data.kind(labels), items["group"], judged[1])
+    p, cut = judged
+    rows = ~np.isnan(p[:, 0])
+    if cut is not None and np.ndim(cut) == 2: cut = cut[rows]
+    measured = evaluate(data.to_array(labels)[rows], p[rows], list(labels), data.kind(labels), items["group"][rows], cut)
     settings = {"seed": seed, "folds": folds or 0, "nested": folds is not None, "epochs": epochs, "rate": rate, "min_count": min_count}
     return to_model(learn, thresholds, measured, sorted(items["sha256"]), settings, problems, left_out)
 

@@ -112,7 +112,7 @@ def _solve(kind, z, variance, aim, weight, strength, start=None):
     v = found.x.reshape(r + 1, t).astype(np.float32)
     return v[:r] * ease, v[r]
 
-# %% ../nbs/23_head.ipynb #5a4e6597
+# %% ../nbs/23_head.ipynb #47858c65
 STRENGTHS = (10, 3, 1, 0.5, 0.25, 0.1, 0.03, 0.01)
 
 
@@ -145,10 +145,11 @@ def fit(
     folds: int = 5,          # for choosing the strength
     seed: int = 0,           # of the folds
     strengths=STRENGTHS,     # of the regularisation, the strongest first
-    weak_no: float = 0.5,    # as for `targets`
+    weak_no: float = 0.5,     # as for `targets`
+    kind: str | None = None,  # "single" or "multi"; what the labels look like by default
 ) -> tuple[Head, np.ndarray]:  # the head, and out-of-fold probabilities (n, t)
     "A head for these labels; NaN instead of out-of-fold probabilities where there are too few groups to hold some out."
-    y, kind, x = data.to_array(labels), data.kind(labels), np.asarray(embeddings, np.float32)
+    y, kind, x = data.to_array(labels), kind or data.kind(labels), np.asarray(embeddings, np.float32)
     if len(x) != len(y): raise MovieTaggerError(f"There are {len(x)} embeddings for {len(y)} rows of labels: give one a row.")
     fold = data.folds(np.arange(len(y)) if groups is None else groups, folds, seed)
     with threadpool_limits(1):  # folds run beside each other; a BLAS with threads of its own would only be in the way
@@ -175,7 +176,7 @@ def compose(
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
-# %% ../nbs/23_head.ipynb #26874bd4
+# %% ../nbs/23_head.ipynb #1ae5b421
 @dataclass
 class Model:
     "What training ends in, whatever the recipe: everything a bundle needs."
@@ -252,7 +253,7 @@ def _nested(x, labels, groups, folds, seed, weak_no):
     for k in np.unique(fold):
         inside, outside = fold != k, fold == k
         if not inside.any(): raise MovieTaggerError("All pictures belong to one group, so there is nothing to hold out: leave out --folds, or give more groups.")
-        head, q = fit(x[inside], labels[inside], groups[inside], seed=seed, weak_no=weak_no)
+        head, q = fit(x[inside], labels[inside], groups[inside], seed=seed, weak_no=weak_no, kind=data.kind(labels))
         p[outside] = head.probabilities(x[outside])
         if head.kind == "multi": cut[outside] = choose_thresholds(labels[inside], q, head.kind)
     return p, None if head.kind == "single" else cut

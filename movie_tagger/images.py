@@ -206,7 +206,7 @@ def _shortened(text, font, width):
     while text and font.getlength(text + "…") > width: text = text[:-1]
     return text.rstrip() + "…"
 
-# %% ../nbs/01_images.ipynb #873d4fef
+# %% ../nbs/01_images.ipynb #ae0c50d2
 _MOST_BARS = 0.45
 
 def _bar(
@@ -242,13 +242,24 @@ def decode(
     source,  # path, bytes, Pillow image, or uint8 array of height x width x 3
     size: int | tuple[int, int],  # (height, width) in pixels, or one number for a square
     crop_bars: bool = False,      # cut black bars off first?
+    resize: str = "squish",       # or, as fastai's `Resize` does it: "crop" to the middle, "squish exactly"
 ) -> np.ndarray:  # uint8, height x width x 3, RGB
-    "The picture in `source` squashed to `size`, as fast as it can be had; raises `BadPicture` where there is none."
+    "The picture in `source` brought to `size`, as fast as it can be had; raises `BadPicture` where there is none."
     height, width = (size, size) if isinstance(size, (int, np.integer)) else size
+    if resize != "squish": return _as_fastai(open_image(source), height, width, resize == "crop")
     spare = 1.2 / (1 - _MOST_BARS if crop_bars else 1)
     im = _load(source, MAX_PIXELS, (math.ceil(height * spare), math.ceil(width * spare)))
     if crop_bars: im = im.crop(letterbox(im))
     return np.array(im.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
+
+
+def _as_fastai(im, height, width, crop):
+    if crop:
+        scale = min(im.width / width, im.height / height)
+        w, h = int(scale * width), int(scale * height)
+        left, top = int((im.width - w) / 2), int((im.height - h) / 2)
+        im = im.crop((left, top, left + w, top + h))
+    return np.array(im.resize((width, height), Image.Resampling.BILINEAR))
 
 # %% ../nbs/01_images.ipynb #65af6e7e
 def phash(

@@ -39,12 +39,12 @@ def _cell_losses(y, p, kind):
     loss = np.where(y == 1, -np.log(p), -np.log1p(-p))
     return np.where(y == 1 if kind == "single" else ~np.isnan(y), loss, np.nan)
 
-# %% ../nbs/25_interpret.ipynb #d0333300
+# %% ../nbs/25_interpret.ipynb #345cff50
 def _shade(share, right):
     "The colours, 0 to 1, of a cell and of the number in it."
     full = np.array([33, 102, 172] if right else [178, 24, 43]) / 255
     colour = 1 - (1 - full) * min(1, max(0, 0 if math.isnan(share) else share)) ** .6
-    return colour, "white" if colour @ [.21, .72, .07] < .5 else "#222222"
+    return colour, "white" if colour**2.2 @ [.21, .72, .07] < .18 else "black"  # whichever contrasts more
 
 
 def _worst(counts, most=25):
@@ -58,20 +58,21 @@ def _worst(counts, most=25):
 def _plot_matrix(counts, totals, normalize, ax):
     shares = counts.to_numpy() / np.maximum(totals.to_numpy(), 1)[:, None]
     t = len(counts)
-    if ax is None: ax = plt.subplots(figsize=(1.6 + .62 * t, 1 + .5 * t), dpi=80, layout="constrained")[1]
+    few = t <= 6
+    if ax is None: ax = plt.subplots(figsize=(1.6 + (.8 if few else .4) * t, .8 + (.5 if few else .34) * t), dpi=72, layout="constrained")[1]
     shades = [[_shade(share, i == j) for j, share in enumerate(row)] for i, row in enumerate(shares)]
     ax.imshow([[colour for colour, _ in row] for row in shades], aspect="auto")
     for i, j in np.ndindex(t, t):
         text = f"{shares[i, j]:.2f}".removeprefix("0") if normalize else f"{counts.iat[i, j]:,}"
-        if counts.iat[i, j]: ax.text(j, i, text, color=shades[i][j][1], ha="center", va="center", fontsize=9)
-    ax.set_xticks(range(t), counts.columns, rotation=0 if t <= 5 else 60, ha="center" if t <= 5 else "right", rotation_mode="anchor")
+        if counts.iat[i, j]: ax.text(j, i, text, color=shades[i][j][1], ha="center", va="center", fontsize=9 if few else 8)
+    ax.set_xticks(range(t), counts.columns, **({} if few else {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}))
     ax.set_yticks(range(t), [f"{tag} ({n:,})" for tag, n in totals.items()])
     ax.set(xlabel="said", ylabel="is")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
 
-# %% ../nbs/25_interpret.ipynb #2e949c66
+# %% ../nbs/25_interpret.ipynb #ee01922c
 def _thumbnail(path, size):
     "A small copy of a picture; grey where it cannot be read."
     try: picture = open_image(path)
@@ -90,17 +91,21 @@ def _captions(row, kind):
 
 
 def _plot_pictures(table, kind, columns):
-    rows = math.ceil(len(table) / columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(1.7 * columns, 2.75 * rows), dpi=72, squeeze=False, layout="constrained")
+    pictures, rows = [_thumbnail(path, 160) for path in table["path"]], math.ceil(len(table) / columns)
+    shape, words = max((p.height / p.width for p in pictures), default=1), .62  # inches a caption
+    wide = 1.6 if shape > .8 else 2.4  # inches a picture
+    tall = shape * wide
+    fig, axes = plt.subplots(rows, columns, figsize=(1.06 * wide * columns, (tall + words) * rows), dpi=72, squeeze=False)
+    fig.subplots_adjust(0, words / rows / (tall + words), 1, 1, .06, words / tall)
     for ax in axes.flat: ax.axis("off")
-    for ax, (_, row) in zip(axes.flat, table.iterrows()):
-        ax.imshow(_thumbnail(row["path"], 160))
+    for ax, picture, (_, row) in zip(axes.flat, pictures, table.iterrows()):
+        ax.imshow(picture)
         for k, (text, fine) in enumerate(_captions(row, kind)):
-            ax.annotate(textwrap.shorten(text, 26, placeholder=" …"), (.5, 0), (0, -3 - 12 * k), "axes fraction", "offset points",
+            ax.annotate(textwrap.shorten(text, int(wide / .069), placeholder=" …"), (.5, 0), (0, -4 - 12 * k), "axes fraction", "offset points",
                         ha="center", va="top", fontsize=8.5, color="#222222" if fine else "#b2182b")
     return axes
 
-# %% ../nbs/25_interpret.ipynb #bdb88f87
+# %% ../nbs/25_interpret.ipynb #a514906e
 @dataclass(repr=False)
 class Interpretation:
     "Labels beside a model's probabilities, and what they say about its mistakes."
@@ -125,15 +130,17 @@ class Interpretation:
     def __repr__(self):
         y, _, said, use = self._used()
         wrong = ~((y == 1) & said).any(1) if self.kind == "single" else (said != (y == 1))[~np.isnan(y)]
-        what = "pictures" if self.kind == "single" else "known cells"
-        out = [f"{n:,} {why}" for n, why in [(self.unreadable, "unreadable"), (len(use) - use.sum() - self.unreadable, "without a label")] if n]
-        return (f"{use.sum():,} pictures, {len(self.labels.columns)} {'classes' if self.kind == 'single' else 'tags'}: "
-                f"{wrong.sum():,} of {len(wrong):,} {what} wrong" + (f" (left out: {', '.join(out)})" if out else ""))
+        names, what = ("classes", "answers") if self.kind == "single" else ("tags", "known cells")
+        gone = {"unreadable": self.unreadable, "without a label": len(use) - use.sum() - self.unreadable}
+        left_out = ", ".join(f"{n:,} {why}" for why, n in gone.items() if n)
+        return (f"{use.sum():,} pictures, {len(self.labels.columns)} {names}: {wrong.sum():,} of {len(wrong):,} {what} wrong"
+                + (f" (left out: {left_out})" if left_out else ""))
 
     def confusion_matrix(self) -> pd.DataFrame:
         "Rows are the truth, columns what was said: counts of pictures; with many tags, of (missed, wrongly said) pairs."
         y, _, said, _ = self._used()
-        return pd.DataFrame(_confusions(y, said), self.labels.columns, self.labels.columns).rename_axis(index="truth", columns="predicted")
+        tags = self.labels.columns
+        return pd.DataFrame(_confusions(y, said), tags.rename("truth"), tags.rename("predicted"))
 
     def most_confused(
         self,
@@ -141,8 +148,8 @@ class Interpretation:
     ) -> pd.DataFrame:       # truth, predicted, count, and the count's share of the pictures with that truth
         "The pairs that are confused most often."
         pairs = self.confusion_matrix().stack().rename("count").reset_index()
+        pairs["share"] = pairs["count"] / pairs["truth"].map(self._totals())
         pairs = pairs[(pairs["truth"] != pairs["predicted"]) & (pairs["count"] >= max(1, min_count))]
-        pairs = pairs.assign(share=pairs["count"] / pairs["truth"].map(self._totals()))
         return pairs.sort_values(["count", "share"], ascending=False, kind="stable", ignore_index=True)
 
     def _totals(self): return pd.Series((self._used()[0] == 1).sum(0), self.labels.columns)
@@ -164,12 +171,12 @@ class Interpretation:
         worst = np.argsort(-loss, kind="stable")[:n]
         y, p, said, names = y[worst], p[worst], said[worst], np.asarray(self.labels.columns, str)
         def words(mask): return [", ".join(names[row]) for row in mask]
-        def scored(mask): return [", ".join(f"{t} {v:.2f}" for t, v in zip(names[m], q[m])) for m, q in zip(mask, p)]
+        def scored(mask, sign): return [", ".join(f"{names[j]} {q[j]:.2f}" for j in np.argsort(sign * q) if m[j]) for m, q in zip(mask, p)]
         one = self.kind == "single"
         more = {"p of truth": (p * (y == 1)).sum(1), "p of predicted": p.max(1, initial=0)} if one else {
-            "missed": scored((y == 1) & ~said), "wrongly": scored((y == 0) & said)}
-        columns = {"path": self.items["path"].to_numpy()[use][worst], "truth": words(y == 1), "predicted": words(said)}
-        return pd.DataFrame(columns | more | {"loss": loss[worst]}, index=self.labels.index[use][worst])
+            "missed": scored((y == 1) & ~said, 1), "wrongly": scored((y == 0) & said, -1)}
+        first = {"path": self.items["path"].to_numpy()[use][worst], "truth": words(y == 1), "predicted": words(said)}
+        return pd.DataFrame(first | more | {"loss": loss[worst]}, index=self.labels.index[use][worst])
 
     def per_tag(self) -> pd.DataFrame:
         "A row a tag: what is known, found, missed and wrongly said, precision, recall, F1, average precision and its baseline."
@@ -177,7 +184,8 @@ class Interpretation:
         rates = evaluate(y, p, list(self.labels), self.kind, thresholds=self.thresholds[use], samples=0).per_tag
         counts = {"found": (y == 1) & said, "missed": (y == 1) & ~said, "wrongly": (y == 0) & said}
         table = pd.DataFrame(rates).set_index("tag").assign(**{what: cells.sum(0) for what, cells in counts.items()})
-        return table[["yes", "no", "unknown", *counts, "precision", "recall", "f1", "average precision", "baseline"]]
+        cut = ["threshold"] * (self.kind == "multi")
+        return table[["yes", "no", "unknown", *cut, *counts, "precision", "recall", "f1", "average precision", "baseline"]]
 
     def plot_confusion_matrix(
         self,
@@ -197,7 +205,7 @@ class Interpretation:
         table = self.top_losses(n)
         return _plot_pictures(table, self.kind, columns or max(1, min(5, len(table))))
 
-# %% ../nbs/25_interpret.ipynb #dc27fbe9
+# %% ../nbs/25_interpret.ipynb #a8fe6f2a
 def interpret(
     items,               # items frame, or paths; or a fastai `Learner` alone
     labels=None,         # items × tags, `boolean`; or a class name a picture
@@ -207,44 +215,53 @@ def interpret(
 ) -> Interpretation:
     "Pictures, labels and probabilities side by side, ready to be asked about mistakes."
     if hasattr(items, "dls"): return from_learner(items)
-    if labels is None or probabilities is None: raise MovieTaggerError("An interpretation needs labels and probabilities beside the pictures, or a fastai Learner alone.")
+    if labels is None or probabilities is None: raise MovieTaggerError(
+        "An interpretation needs labels and probabilities beside the pictures, or a fastai Learner alone.")
     labels = _labels(labels, items, getattr(probabilities, "columns", None))
-    if not isinstance(items, pd.DataFrame): items = pd.DataFrame({"path": [str(p) for p in items]}, index=labels.index[:len(items)])
-    if len(items) != len(labels) or not items.index.equals(labels.index): raise MovieTaggerError(
-        f"The {len(items)} items and the {len(labels)} rows of labels do not name the same pictures in the same order: reindex one like the other.")
+    if not isinstance(items, pd.DataFrame): items = pd.DataFrame({"path": [str(p) for p in items]}, labels.index[:len(items)])
+    _same_pictures(items, labels, "items")
     probabilities, kind = _probabilities(probabilities, labels), kind or data.kind(labels)
-    several = labels.eq(True).sum(axis=1) > 1
-    if kind == "single" and several.any(): raise MovieTaggerError(
-        f"{labels.index[several][0]!r} has {labels.eq(True).sum(axis=1)[several].iloc[0]} labels where each picture must have one: use kind='multi', or keep one.")
+    many = labels.eq(True).sum(axis=1) > 1
+    if kind == "single" and many.any(): raise MovieTaggerError(
+        f"{labels.index[many][0]!r} has several labels where each picture must have one: use kind='multi', or keep one.")
     cuts = np.asarray(.5 if thresholds is None else thresholds, float)
-    if cuts.ndim and cuts.shape not in [(labels.shape[1],), labels.shape]: raise MovieTaggerError(
+    if cuts.shape not in [(), (labels.shape[1],), labels.shape]: raise MovieTaggerError(
         f"There are thresholds of shape {cuts.shape} for {labels.shape[1]} tags: give one number, or one a tag.")
     return Interpretation(items, labels, probabilities, kind, np.broadcast_to(cuts, labels.shape))
+
+
+def _same_pictures(frame, labels, what):
+    if not frame.index.equals(labels.index): raise MovieTaggerError(
+        f"The {len(frame)} rows of {what} and the {len(labels)} rows of labels do not name the same pictures in the same order: "
+        "reindex one like the other.")
 
 
 def _labels(labels, items, tags):
     "The labels frame, also from one class name a picture."
     if isinstance(labels, pd.DataFrame): return labels
-    names = np.asarray(labels, object).astype(str)
-    tags = sorted(set(names)) if tags is None else list(tags)
-    if strange := set(names) - set(map(str, tags)): raise MovieTaggerError(f"The label {min(strange)!r} is none of the tags that have probabilities: {', '.join(map(str, tags[:9]))}.")
+    if isinstance(labels, pd.Series) and isinstance(items, pd.DataFrame): _same_pictures(items, labels, "items")
+    names = [str(name) for name in labels]
+    tags = sorted(set(names)) if tags is None else [str(tag) for tag in tags]
+    if strange := set(names) - set(tags): raise MovieTaggerError(
+        f"The label {min(strange)!r} is none of the tags that have probabilities: {', '.join(tags[:9])}.")
     index = items.index if isinstance(items, pd.DataFrame) else pd.Index([str(p) for p in items], name="item")
     if len(index) != len(names): raise MovieTaggerError(f"There are {len(names)} labels for {len(index)} pictures: give one a picture.")
-    return data.from_array(names[:, None] == np.array(tags, str), index, tags)
+    return data.from_array(np.array(names)[:, None] == np.array(tags), index, tags)
 
 
 def _probabilities(given, labels):
     "A frame of probabilities like the labels, checked."
     if isinstance(given, pd.DataFrame):
-        if set(given) != set(labels): raise MovieTaggerError(
-            f"The labels and the probabilities do not have the same tags; only one of them has {', '.join(map(repr, sorted(set(given) ^ set(labels), key=str)[:5]))}.")
-        if not given.index.equals(labels.index): raise MovieTaggerError(
-            "The labels and the probabilities do not name the same pictures in the same order: reindex one like the other, or give an array.")
+        if lonely := sorted(map(str, set(given) ^ set(labels))): raise MovieTaggerError(
+            f"The labels and the probabilities do not have the same tags; only one of them has {', '.join(map(repr, lonely[:5]))}.")
+        _same_pictures(given, labels, "probabilities")
         given = given[list(labels)]
     p = np.asarray(given, np.float32)
-    if p.shape != labels.shape: raise MovieTaggerError(f"The probabilities have the shape {p.shape} and the labels {labels.shape}: both must be pictures × tags.")
+    if p.shape != labels.shape: raise MovieTaggerError(
+        f"The probabilities have the shape {p.shape} and the labels {labels.shape}: both must be pictures × tags, in the same order.")
     bad, gone = (p < -1e-6) | (p > 1 + 1e-6), np.isnan(p)
-    if bad.any(): raise MovieTaggerError(f"A probability of {labels.index[bad.any(1)][0]!r} lies outside 0 to 1: apply the softmax or the sigmoid first.")
+    if bad.any(): raise MovieTaggerError(
+        f"A probability of {labels.index[bad.any(1)][0]!r} lies outside 0 to 1: apply the softmax or the sigmoid first.")
     if (torn := gone.any(1) & ~gone.all(1)).any(): raise MovieTaggerError(
         f"{labels.index[torn][0]!r} has some probabilities but not all; a picture that cannot be read is a row of NaN.")
     return pd.DataFrame(p, labels.index, labels.columns)
@@ -278,51 +295,57 @@ def _as_probabilities(p, loss_function, kind):
     if p.min() >= 0 and p.max() <= 1 and (kind == "multi" or np.allclose(p.sum(1), 1, atol=1e-3)): return p
     return softmax(p, axis=1) if kind == "single" else expit(p)
 
-# %% ../nbs/25_interpret.ipynb #6950090a
+# %% ../nbs/25_interpret.ipynb #d4c0ce96
 def from_learner(
-    learner,     # a fastai `Learner` for one label a picture or for many, from any code
+    learner,          # a fastai `Learner` for one label a picture or for many, from any code
     ds_idx: int = 1,  # which part of its data: 0 training, 1 validation
-    dl=None,     # another fastai `DataLoader` with labels, such as `learner.dls.test_dl(items, with_labels=True)`
-    items=None,  # items frame, or paths, in the dataset's order; needed where its items are not files
+    dl=None,          # another fastai `DataLoader` with labels, such as `learner.dls.test_dl(items, with_labels=True)`
+    items=None,       # items frame, or paths, in the dataset's order; needed where the dataset's items are not files
 ) -> Interpretation:
-    "What a fastai Learner gets wrong; answers over its loss's threshold, else 0.5, count as yes where there may be many."
-    p, target, tags, dl = _learner_answers(learner, ds_idx, dl)
-    kind = "multi" if target.ndim == 2 else "single"
-    cells = target if kind == "multi" else target[:, None] == np.arange(len(tags))
-    paths = _learner_paths(dl.dataset) if items is None else items
+    "What a fastai Learner gets wrong; where it may give many tags, its loss's threshold says which are yes, else 0.5."
+    if dl is None: dl = _loader(learner.dls, ds_idx)
+    tags, paths = _vocabulary(learner.dls), _learner_paths(dl.dataset) if items is None else items
     if paths is None: raise MovieTaggerError(
-        "The items of this Learner are not picture files, so nobody could see its mistakes: pass their paths, in the dataset's order, as from_learner(learner, items=paths).")
-    if len(paths) != len(p): raise MovieTaggerError(f"There are {len(paths)} items for the {len(p)} pictures of the Learner: give one a picture, in the dataset's order.")
-    frame = paths if isinstance(paths, pd.DataFrame) else pd.DataFrame({"path": [str(path) for path in paths]}, index=_names(paths, learner.dls.path))
-    labels = data.from_array(cells, frame.index, tags)
-    return interpret(frame, labels, _as_probabilities(p, learner.loss_func, kind), kind, getattr(learner.loss_func, "thresh", None))
+        "The items of this Learner are not picture files, so nobody could see its mistakes: "
+        "pass their paths, in the dataset's order, as from_learner(learner, items=paths).")
+    p, target = _answers(learner, dl.new(shuffle=False, drop_last=False), tags)
+    if len(paths) != len(p): raise MovieTaggerError(
+        f"There are {len(paths)} items for the {len(p)} pictures of the Learner: give one a picture, in the dataset's order.")
+    kind = "multi" if target.ndim == 2 else "single"
+    frame = paths if isinstance(paths, pd.DataFrame) else pd.DataFrame({"path": [str(path) for path in paths]}, _ids(paths, learner.path))
+    cells = target if kind == "multi" else target[:, None] == np.arange(len(tags))
+    p = _as_probabilities(p, learner.loss_func, kind)
+    return interpret(frame, data.from_array(cells, frame.index, tags), p, kind, getattr(learner.loss_func, "thresh", None))
 
 
-def _learner_answers(learner, ds_idx, dl):
-    if dl is None:
-        if ds_idx >= len(learner.dls.loaders) or not len(learner.dls[ds_idx].dataset): raise MovieTaggerError(
-            f"This Learner has no pictures in its set {ds_idx}: name another by ds_idx=, or pass dl=learner.dls.test_dl(items, with_labels=True).")
-        dl = learner.dls[ds_idx]
-    dl = dl.new(shuffle=False, drop_last=False)
+def _loader(dls, ds_idx):
+    if ds_idx < len(dls.loaders) and len(dls[ds_idx].dataset): return dls[ds_idx]
+    raise MovieTaggerError(f"This Learner has no pictures in its set {ds_idx}: name another by ds_idx=, or pass "
+                           "dl=learner.dls.test_dl(items, with_labels=True).")
+
+
+def _answers(learner, dl, tags):
+    "Predictions (n × t) and targets, (n,) or (n × t), of a Learner as arrays."
     p, target = learner.get_preds(dl=dl)
-    if target is None: raise MovieTaggerError("The pictures have no labels to compare with: make the loader by learner.dls.test_dl(items, with_labels=True).")
-    p, target, tags = p.float().cpu().numpy(), target.cpu().numpy(), _vocabulary(learner.dls)
+    if target is None: raise MovieTaggerError(
+        "These pictures have no labels to compare with: make the loader by learner.dls.test_dl(items, with_labels=True).")
+    p, target = p.float().cpu().numpy(), target.cpu().numpy()
     if target.ndim == 2 and target.shape[1] == 1: target = target[:, 0]
-    if p.ndim != 2 or len(tags) != p.shape[1] or not (target.shape == p.shape or target.ndim == 1): raise MovieTaggerError(
-        f"This Learner gives {'×'.join(map(str, p.shape[1:])) or 1} numbers a picture and has names for {len(tags)}: "
-        "only a Learner with a CategoryBlock or a MultiCategoryBlock as its last block can be interpreted.")
+    if p.ndim != 2 or len(tags) != p.shape[1] or target.shape not in (p.shape, p.shape[:1]): raise MovieTaggerError(
+        "Only a Learner whose target is a CategoryBlock or a MultiCategoryBlock can be read: "
+        f"this one gives {'×'.join(map(str, p.shape[1:])) or 1} numbers a picture and has names for {len(tags)}.")
     if bad := int(np.isnan(p).any(1).sum()): raise MovieTaggerError(
-        f"The Learner answers {bad} of {len(p)} pictures with NaN, so its training has diverged: train it again from the start with a lower learning rate.")
-    return p, target, tags, dl
+        f"The Learner answers NaN for {bad} of {len(p)} pictures, so its training has diverged: "
+        "train it again from the start with a lower learning rate.")
+    return p, target
 
 
-def _names(paths, root):
+def _ids(paths, root):
     "Ids of pictures: their paths, relative to the Learner's folder where they lie in it."
-    root = Path(root).resolve()
-    whole = [Path(path).resolve() for path in paths]
-    return pd.Index([w.relative_to(root).as_posix() if w.is_relative_to(root) else str(p) for p, w in zip(paths, whole)], name="item")
+    root, absolute = Path(root).resolve(), [Path(path).resolve() for path in paths]
+    return pd.Index([a.relative_to(root).as_posix() if a.is_relative_to(root) else str(p) for a, p in zip(absolute, paths)], name="item")
 
-# %% ../nbs/25_interpret.ipynb #29f739c4
+# %% ../nbs/25_interpret.ipynb #c9fcc0f0
 _STYLE = """
 :root { color-scheme: light; --line: #d9dce1; --soft: #5a6270; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2128; background: #fff; max-width: 66rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; }
@@ -332,12 +355,20 @@ p { margin: .2rem 0 .8rem; max-width: 46rem; color: var(--soft); }
 th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; } thead th { color: var(--soft); font-size: .875rem; vertical-align: bottom; }
 tbody th, .text { text-align: left; } .matrix td { text-align: center; min-width: 3.2rem; border: 2px solid #fff; }
-.matrix thead th { text-align: center; border: 0; } .matrix tbody th { text-align: right; border: 0; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1.4rem 1rem; padding: 0; margin: 0; list-style: none; }
-figure { margin: 0; } img { max-width: 100%; height: 11rem; object-fit: contain; object-position: left bottom; display: block; border-radius: 4px; }
+.matrix thead th { text-align: center; border: 0; } .matrix .text { font-weight: 400; } .matrix tbody th { text-align: right; border: 0; white-space: nowrap; }
+.many td { min-width: 1.2rem; padding: .3rem; font-size: .8rem; } .many th + th { writing-mode: vertical-rl; text-align: right; padding: .4rem .1rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 1.6rem 1rem; padding: 0; margin: 0; list-style: none; }
+figure { margin: 0; } img { max-width: 100%; max-height: 11rem; display: block; border-radius: 4px; }
 figcaption { font-size: .875rem; line-height: 1.4; margin-top: .4rem; overflow-wrap: anywhere; } .wrong { color: #b2182b; font-weight: 600; }
 .small { font-size: .8rem; color: var(--soft); }
 """.strip()
+
+
+_TABLE = """<div class="scroll" tabindex="0"><table{css}>
+<thead><tr><th scope="col" class="text">{corner}</th>{head}</tr></thead>
+<tbody>
+{rows}
+</tbody></table></div>"""
 
 
 def _cell(value):
@@ -349,23 +380,24 @@ def _cell(value):
 
 def _table(frame, name):
     "A frame as an HTML table; its index makes the rows' headings."
-    text = [not pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
-    head = "".join(f'<th scope="col"{" class=text" * words}>{_cell(c)}</th>' for c, words in zip(frame.columns, text))
-    body = "".join(f'<tr><th scope="row">{_cell(i)}</th>' + "".join(f"<td{' class=text' * words}>{_cell(v)}</td>" for v, words in zip(row, text)) + "</tr>\n"
-                   for i, row in zip(frame.index, frame.astype(object).to_numpy()))
-    return (f'<div class="scroll"><table><thead><tr><th scope="col" class="text">{_cell(frame.index.name or name)}</th>{head}</tr></thead>'
-            f"<tbody>\n{body}</tbody></table></div>")
+    left = ["" if pd.api.types.is_numeric_dtype(kind) else ' class="text"' for kind in frame.dtypes]
+    head = "".join(f'<th scope="col"{css}>{_cell(column)}</th>' for column, css in zip(frame, left))
+    rows = [f'<tr><th scope="row">{_cell(i)}</th>' + "".join(f"<td{css}>{_cell(value)}</td>" for value, css in zip(row, left)) + "</tr>"
+            for i, row in zip(frame.index, frame.astype(object).to_numpy())]
+    return _TABLE.format(css="", corner=name, head=head, rows="\n".join(rows))
 
 
 def _matrix_table(counts, totals):
-    def css(colour, ink): return f"background:#{''.join(f'{round(255 * c):02x}' for c in colour)};color:{ink}"
+    def td(n, colour, ink):
+        return f'<td style="background:#{(255 * colour).astype(np.uint8).tobytes().hex()};color:{ink if n else "#767676"}">{_cell(n)}</td>'
+
     rows = []
-    for i, tag in enumerate(counts.index):
-        shades = [_shade(n / max(1, totals[tag]), i == j) for j, n in enumerate(counts.iloc[i])]
-        cells = "".join(f'<td style="{css(*shade)}">{_cell(n)}</td>' for n, shade in zip(counts.iloc[i], shades))
-        rows.append(f'<tr><th scope="row">{_cell(tag)} ({_cell(totals[tag])})</th>{cells}</tr>\n')
-    head = "".join(f'<th scope="col">{_cell(tag)}</th>' for tag in counts.columns)
-    return f'<div class="scroll"><table class="matrix"><thead><tr><td><span class="small">is ↓ said →</span></td>{head}</tr></thead><tbody>\n{"".join(rows)}</tbody></table></div>'
+    for i, (tag, row) in enumerate(counts.iterrows()):
+        cells = "".join(td(n, *_shade(n / max(1, totals[tag]), i == j)) for j, n in enumerate(row))
+        rows.append(f'<tr><th scope="row">{_cell(tag)} ({_cell(totals[tag])})</th>{cells}</tr>')
+    head = "".join(f'<th scope="col">{_cell(tag)}</th>' for tag in counts)
+    css = ' class="matrix many"' if len(counts) > 8 else ' class="matrix"'
+    return _TABLE.format(css=css, corner="is ↓ said →", head=head, rows="\n".join(rows))
 
 
 def _figure(item, row, kind):
@@ -373,11 +405,11 @@ def _figure(item, row, kind):
     with io.BytesIO() as file:
         _thumbnail(row["path"], 224).save(file, "JPEG", quality=78, optimize=True)
         source = base64.b64encode(file.getvalue()).decode()
-    caption = "".join(f'<span{"" if fine else " class=wrong"}>{_cell(text)}</span><br>' for text, fine in lines)
-    alt = _cell(f"{item}: " + ", ".join(text for text, _ in lines))
-    return f'<li><figure><img src="data:image/jpeg;base64,{source}" alt="{alt}"><figcaption>{caption}<span class="small">{_cell(item)}</span></figcaption></figure></li>\n'
+    caption = "".join(f'<span class="{"fine" if fine else "wrong"}">{_cell(text)}</span><br>' for text, fine in lines)
+    return (f'<li><figure><img src="data:image/jpeg;base64,{source}" alt="{_cell(item)}">'
+            f'<figcaption>{caption}<span class="small">{_cell(item)}</span></figcaption></figure></li>')
 
-# %% ../nbs/25_interpret.ipynb #c96ea870
+# %% ../nbs/25_interpret.ipynb #b9b0cac6
 def report(
     interpretation: Interpretation,
     evaluation: Evaluation | None,  # what was measured on the same pictures; None: measured here
@@ -386,24 +418,37 @@ def report(
     pictures: int = 24,             # how many of the top losses to show
 ):
     "Writes metrics, confusions, the pictures with the top losses and a table of the tags as one HTML file that needs no network."
-    it = interpretation
+    it, single = interpretation, interpretation.kind == "single"
     if evaluation is None: evaluation = _measured(it)
-    counts, pairs, per_tag = it.confusion_matrix(), it.most_confused().head(20), it.per_tag()
-    metrics = pd.DataFrame([(name, m["value"], f"{_cell(m['low'])} – {_cell(m['high'])}", m["baseline"], evaluation.baselines.get(name, ""))
-                            for name, m in evaluation.metrics.items()], columns=["metric", "value", "95 % interval", "baseline", "which is"]).set_index("metric")
+    counts, pairs = it.confusion_matrix(), it.most_confused().head(20).set_index("truth")
     shown = _worst(counts)
-    few = f" The {len(shown)} of {len(counts)} tags with the most mistakes are shown." if len(shown) < len(counts) else ""
-    single = it.kind == "single"
-    parts = [
-        ("How good it is", f"{evaluation.n:,} pictures in {evaluation.groups:,} groups. An interval tells how far the number might move with other pictures of the same kind; a baseline is what a trivial answer scores.", _table(metrics, "metric")),
-        ("What is taken for what", "Blue is right, red is wrong." + ("" if single else " Off the diagonal: the row's tag was missed where the column's was wrongly said.") + few,
+    figures = "\n".join(_figure(item, row, it.kind) for item, row in it.top_losses(pictures).iterrows())
+    sections = [
+        ("How good it is", f"{evaluation.n:,} pictures in {evaluation.groups:,} groups. An interval says how far a number might move with "
+         "other pictures of the same kind; a baseline is what a trivial answer scores.", _table(_metrics(evaluation), "metric")),
+        ("What is taken for what", "Blue is right, red is wrong."
+         + " Off the diagonal, the row's tag was missed where the column's was wrongly said." * (not single)
+         + f" Shown are the {len(shown)} of {len(counts)} tags with the most mistakes." * (len(shown) < len(counts)),
          _matrix_table(shown, it._totals()[shown.index])),
-        ("Most confused", "" if len(pairs) else "Nothing is confused.", _table(pairs.set_index("truth"), "truth") if len(pairs) else ""),
+        ("Most confused", "The share is that of the pictures with this truth." if len(pairs) else "Nothing is confused.",
+         _table(pairs, "truth") if len(pairs) else ""),
         ("The largest surprises", "The model was most certain against these labels. Either it is wrong, or the label is.",
-         f'<ul class="pictures">\n{"".join(_figure(i, row, it.kind) for i, row in it.top_losses(pictures).iterrows())}</ul>'),
-        ("Tag by tag", "Precision, recall and F1 count known cells only; the baseline belongs to the average precision.", _table(per_tag, "tag"))]
-    body = "".join(f"<h2>{name}</h2>\n<p>{_cell(text)}</p>\n{content}\n" for name, text, content in parts)
+         f'<ul class="pictures">\n{figures}\n</ul>'),
+        ("Tag by tag", "All counts are of known cells; the baseline belongs to the average precision.", _table(it.per_tag(), "tag"))]
+    body = "".join(f"<section>\n<h2>{name}</h2>\n<p>{_cell(text)}</p>\n{content}\n</section>\n" for name, text, content in sections)
     write_text(path, _PAGE.format(title=_cell(title), style=_STYLE, summary=_cell(repr(it)), body=body))
+
+
+def _measured(it):
+    y, p, _, use = it._used()
+    groups = it.items["group"].to_numpy()[use] if "group" in it.items else None
+    return evaluate(y, p, list(it.labels), it.kind, groups, it.thresholds[use])
+
+
+def _metrics(evaluation):
+    rows = {name: {"value": m["value"], "95 % interval": f"{_cell(m['low'])} – {_cell(m['high'])}", "baseline": m["baseline"],
+                   "which is": evaluation.baselines.get(name, "")} for name, m in evaluation.metrics.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 _PAGE = """<!doctype html>
@@ -420,9 +465,3 @@ _PAGE = """<!doctype html>
 {body}</main></body>
 </html>
 """
-
-
-def _measured(it):
-    y, p, _, use = it._used()
-    groups = it.items["group"].to_numpy()[use] if "group" in it.items else None
-    return evaluate(y, p, list(it.labels), it.kind, groups, it.thresholds[use])

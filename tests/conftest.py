@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 REPO = Path(__file__).parents[1]
+SCRIPT = Path(sys.executable).with_name("movie-tagger")
 BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60, 200)}
 
 
@@ -111,8 +112,7 @@ def movie_tagger(*args):
 
 def shell(*args, **kwargs):
     "Runs a command in a process of its own."
-    script = Path(sys.executable).with_name("movie-tagger")
-    done = subprocess.run([script, *map(str, args)], capture_output=True, text=True, timeout=120, **kwargs)
+    done = subprocess.run([SCRIPT, *map(str, args)], capture_output=True, text=True, timeout=120, **kwargs)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

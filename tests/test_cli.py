@@ -5,13 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import files, movie_tagger, shell
+from conftest import SCRIPT, files, movie_tagger, shell
 
 
 def test_train_evaluate_tag_round_trip(posters, new_posters, tmp_path):
@@ -21,7 +21,8 @@ def test_train_evaluate_tag_round_trip(posters, new_posters, tmp_path):
     assert "60 pictures, 3 classes" in done.out and "accuracy" in done.out and "baseline 0.333 (always horror)" in done.out
     assert files(model) == ["card.md", "manifest.json", "model.onnx"]
 
-    assert movie_tagger("evaluate", model, new_posters, "--json", metrics).code == 0
+    done = movie_tagger("evaluate", model, new_posters, "--json", metrics, "--report", tmp_path / "report.html")
+    assert (done.code, done.err) == (0, "") and "<html" in (tmp_path / "report.html").read_text()
     assert json.loads(metrics.read_text())["metrics"]["accuracy"]["value"] > 0.9
 
     assert movie_tagger("tag", model, new_posters, "--out", tags, "--scores", scores).code == 0
@@ -141,17 +142,14 @@ def test_nothing_but_the_results_is_printed_in_a_pipe(posters, new_posters, tmp_
 
 
 def test_a_reader_that_leaves_early_is_no_error(bundle, new_posters):
-    script = Path(sys.executable).with_name("movie-tagger")
-    done = subprocess.run(f"'{script}' tag '{bundle}' '{new_posters}' | true", shell=True, capture_output=True, text=True)
+    done = subprocess.run(f"'{SCRIPT}' tag '{bundle}' '{new_posters}' | true", shell=True, capture_output=True, text=True)
     assert done.stderr == ""
 
 
 def test_stopping_leaves_nothing_behind(posters, tmp_path):
-    script = Path(sys.executable).with_name("movie-tagger")
-    process = subprocess.Popen([script, "train", str(posters), "--out", str(tmp_path / "m")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    process = subprocess.Popen([SCRIPT, "train", str(posters), "--out", str(tmp_path / "m")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, env=os.environ | {"MOVIE_TAGGER_CACHE": str(tmp_path / "cache")})
-    process.stdout.readline() if process.poll() is None and False else None
-    while not (tmp_path / "cache").exists() and process.poll() is None: pass
+    while process.poll() is None and not (tmp_path / "cache").exists(): time.sleep(.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0 and "Traceback" not in err

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 
-GROUND = {"core": set(), "images": {"core"}, "sample": {"core", "images"}, "data": {"core", "images"}}
+GROUND = {"core": set(), "images": {"core"}, "draw": {"core"}, "sample": {"core", "images", "draw"}, "data": {"core", "images"}}
 COLLECT = {"download": {"core", "images"}, "tags": {"core", "data"}, "ledger": {"core", "data", "tags"}}
 LEARN = {
     "engine": {"core"},
     "features": {"core", "images", "engine"},
     "evaluate": {"core"},
     "head": {"core", "data", "features", "evaluate"},
-    "finetune": {"core", "data", "features", "evaluate", "head"},
+    "finetune": {"core", "images", "data", "features", "evaluate", "head"},
     "interpret": {"core", "images", "data", "evaluate"},
     "bundle": {"core", "images", "engine", "evaluate"},
 }

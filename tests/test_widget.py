@@ -1,0 +1,209 @@
+"The ImageCleaner as people meet it: a real JupyterLab, a real browser, a mouse."
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+
+pytest.importorskip("ipywidgets")
+pytest.importorskip("jupyterlab")
+sync_api = pytest.importorskip("playwright.sync_api")
+sync_api.expect.set_options(timeout=20_000)
+
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+
+DRAW = """
+import numpy as np, pandas as pd
+from pathlib import Path
+from PIL import Image, ImageDraw, ImageFont
+
+colours, rng, rows = {"horror": "#23233b", "romance": "#e8a0a8", "superhero": "#2f6fb3"}, np.random.default_rng(0), []
+Path("posters").mkdir(exist_ok=True)
+for k in range(30):
+    label, path = list(colours)[k % 3], f"posters/{k:02}.jpg"
+    poster = Image.new("RGB", (160, 240), colours[label])
+    pen = ImageDraw.Draw(poster)
+    for x, y, r in rng.integers([20, 20, 8], [140, 190, 40], (5, 3)).tolist():
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=tuple(rng.integers(0, 255, 3).tolist()))
+    pen.text((80, 215), f"film {k}", fill="white", anchor="mm", font=ImageFont.load_default(22))
+    poster.save(path)
+    rows.append((path, label))
+items = pd.DataFrame(rows, columns=["path", "label"], index=[f"{k:02}.jpg" for k in range(30)])
+labels = pd.get_dummies(items.pop("label")).astype("boolean")
+p = labels.to_numpy(float) * .7 + .1
+for k in range(6):  # these labels surprise the model: it is sure of the next class
+    p[k] = np.roll([.01 * (k + 1), .9, .09 - .01 * k], k % 3)
+"""
+CELLS = """
+from drawn import items, labels, p
+from movie_tagger.curate import ImageCleaner
+ImageCleaner(items, labels, p, split=[k % 5 == 0 for k in range(30)], out="decisions.jsonl")
+""", """
+table = ImageCleaner(items, labels, p, out="decisions.jsonl").decisions()
+print("DECISIONS", table.reset_index().to_json(orient="values"))
+"""
+
+
+def notebook(folder):
+    (folder / "drawn.py").write_text(DRAW)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "clean.ipynb")
+
+
+@contextmanager
+def jupyterlab(folder):
+    "The address of a JupyterLab of its own, which ends with the test."
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    token, home = secrets.token_hex(8), folder.parent / "home"
+    home.mkdir()
+    own = {f"JUPYTER{name}": str(home / name.strip("_").lower()) for name in ("_CONFIG_DIR", "_DATA_DIR", "_RUNTIME_DIR", "LAB_SETTINGS_DIR", "LAB_WORKSPACES_DIR")}
+    quiet = home / "lab_settings_dir" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
+               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
+    env = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(Path(__file__).parents[1])}
+    with open(home / "jupyter.log", "wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, home / "jupyter.log")
+        yield f"http://127.0.0.1:{port}/lab/tree/clean.ipynb?token={token}"
+    finally: end(server)
+
+
+def wait_for(url, server, log):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(300):
+        assert server.poll() is None, log.read_text()[-2000:]
+        try: return opener.open(url, timeout=5).close()
+        except (urllib.error.URLError, OSError): time.sleep(0.1)
+    raise AssertionError(f"JupyterLab did not answer in 30 s:\n{log.read_text()[-2000:]}")
+
+
+def end(server):
+    "End the server and its kernels: the group of processes that was started here."
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try: os.killpg(server.pid, sign)
+        except ProcessLookupError: break
+        try: server.wait(5)
+        except subprocess.TimeoutExpired: continue
+
+
+@contextmanager
+def page_of(url, folder):
+    "The address opened in Debian's Chromium."
+    with sync_api.sync_playwright() as p:
+        context = p.chromium.launch_persistent_context(str(folder / "profile"), executable_path=CHROMIUM, args=FLAGS, ignore_default_args=["--headless"],
+                                                       viewport={"width": 1360, "height": 1000}, chromium_sandbox=False)
+        try:
+            page = context.new_page()
+            page.set_default_timeout(20_000)
+            page.goto(url)
+            yield page
+        finally:
+            page.screenshot(path=folder / "last.png")
+            context.close()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    if not CHROMIUM and os.environ.get("CI") == "true": pytest.fail("Chromium is missing: apt-get install chromium")
+    if not CHROMIUM: pytest.skip("needs Chromium: apt-get install chromium")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    notebook(folder)
+    with jupyterlab(folder) as url, page_of(url, tmp_path) as page: yield page, folder, tmp_path
+
+
+def menu(page, *path):
+    for name in path: page.locator(".lm-MenuBar-itemLabel, .lm-Menu-itemLabel").get_by_text(name, exact=True).click()
+
+
+def choose(page, name, option): page.locator(".mt-cleaner .widget-dropdown", has_text=name).locator("select").select_option(label=option)
+
+
+def marks(page): return dict(zip(page.locator(".mt-card img").evaluate_all("all => all.map(i => i.alt)"), page.locator(".mt-card .mt-mark").all_inner_texts()))
+
+
+def decided(page): return {item: mark for item, mark in marks(page).items() if "undecided" not in mark}
+
+
+def expect_cards(page, n, first):
+    sync_api.expect(page.locator(".mt-card")).to_have_count(n)
+    sync_api.expect(page.locator(".mt-card img").first).to_have_attribute("alt", first)
+
+
+def read_decisions(page, prompt):
+    "Runs the second cell, and what it printed."
+    cell = page.locator(".jp-CodeCell").nth(1)
+    cell.locator(".jp-InputArea-editor").click()
+    page.locator('[data-command="notebook:run-cell-and-select-next"]').first.click()
+    sync_api.expect(cell.locator(".jp-InputPrompt")).to_have_text(prompt)
+    return json.loads(cell.locator(".jp-OutputArea-output", has_text="DECISIONS").inner_text().removeprefix("DECISIONS"))
+
+
+def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
+    page, folder, shots = lab
+    page.get_by_text("| Idle").wait_for()  # JupyterLab drops what one asks for before
+    menu(page, "Run", "Run All Cells")
+    expect_cards(page, 24, "00.jpg")
+    card, seen = page.locator(".mt-card"), sync_api.expect
+
+    for k in range(3):
+        card.nth(k).get_by_role("button", name="Exclude").click()
+        seen(card.nth(k).locator(".mt-mark")).to_contain_text("✕ excluded")
+    card.nth(3).get_by_role("button", name="→ romance").click()
+    seen(card.nth(3).locator(".mt-mark")).to_contain_text("→ relabelled")
+    card.nth(4).locator("select").select_option(label="horror")
+    seen(card.nth(4).locator(".mt-mark")).to_contain_text("→ relabelled")
+    made = {"00.jpg": "✕ excluded", "01.jpg": "✕ excluded", "02.jpg": "✕ excluded", "03.jpg": "→ relabelled", "04.jpg": "→ relabelled"}
+    assert decided(page) == made
+    page.screenshot(path=shots / "decided.png")
+
+    choose(page, "Class", "horror (10)")
+    expect_cards(page, 10, "00.jpg")
+    assert decided(page) == {item: made[item] for item in ("00.jpg", "03.jpg")}
+    choose(page, "Class", "all")
+    expect_cards(page, 24, "00.jpg")
+    assert decided(page) == made
+    choose(page, "Split", "valid")
+    expect_cards(page, 6, "00.jpg")
+    choose(page, "Split", "all")
+    expect_cards(page, 24, "00.jpg")
+    page.get_by_role("button", name="Next ›").click()
+    expect_cards(page, 6, "24.jpg")
+    page.get_by_role("button", name="‹ Previous").click()
+    expect_cards(page, 24, "00.jpg")
+    assert decided(page) == made
+
+    page.get_by_role("button", name="↶ Undo").click()
+    seen(card.nth(4).locator(".mt-mark")).to_contain_text("undecided")
+    expected = [["00.jpg", "exclude", "horror", "", "loss 4.61"], ["01.jpg", "exclude", "romance", "", "loss 3.91"],
+                ["02.jpg", "exclude", "superhero", "", "loss 3.51"], ["03.jpg", "relabel", "horror", "romance", "loss 3.22"]]
+    assert read_decisions(page, "[3]:") == expected
+    page.locator(".mt-cleaner").screenshot(path=shots / "undone.png")
+
+    menu(page, "Kernel", "Restart Kernel and Run All Cells…")
+    page.get_by_role("button", name="Confirm Kernel Restart").or_(page.get_by_role("button", name="Restart", exact=True)).click()
+    seen(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).to_have_text("[2]:")
+    expect_cards(page, 24, "00.jpg")
+    assert decided(page) == {item: mark for item, mark in made.items() if item != "04.jpg"}
+    assert len((folder / "decisions.jsonl").read_text().splitlines()) == 7
