@@ -91,7 +91,7 @@ def _report_metrics(kind, evaluation, path):
     else: say("", str(evaluation), "")
     if path: write_json(path, evaluation.to_dict() if evaluation else {"n": 0, "kind": kind, "metrics": {}, "per_tag": []})
 
-# %% ../nbs/50_cli.ipynb #1a43a3b7
+# %% ../nbs/50_cli.ipynb #d108a75d
 @app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The bundle to measure.")],
@@ -104,12 +104,14 @@ def evaluate(
     "Measure a bundle on labelled pictures that it has not seen."
     from movie_tagger import bundle as bundles
     from movie_tagger import data
-    judged = bundles.evaluate_on(bundles.load(bundle), *data.read(source, images, absent))
+    model = bundles.load(bundle)
+    judged = bundles.evaluate_on(model, *data.read(source, images, absent))
     say(*(f"Left out: {n} pictures ({reason})." for reason, n in judged.left_out.items() if n))
     _report_metrics(judged.evaluation.kind, judged.evaluation, json)
     if report:
         from movie_tagger import interpret
-        interpret.report(interpret.interpret(judged.items, judged.labels, judged.probabilities), judged.evaluation, report)
+        seen = interpret.interpret(judged.items, judged.labels, judged.probabilities, model.kind, model.manifest["thresholds"])
+        interpret.report(seen, judged.evaluation, report)
 
 # %% ../nbs/50_cli.ipynb #1e4ccd63
 @app.command()

@@ -99,7 +99,7 @@ class Decisions:
                 f.flush(), os.fsync(f.fileno())
         except OSError as e: raise MovieTaggerError(f"Cannot write to {self.out}: {e.strerror}. The decision was not made.") from e
 
-# %% ../nbs/31_curate.ipynb #4514a2bb
+# %% ../nbs/31_curate.ipynb #a2bdfa16
 def _relabelled(cells, tags, decision):
     "A row of label cells as the decision leaves it."
     cells = cells.copy()
@@ -110,10 +110,13 @@ def _relabelled(cells, tags, decision):
     return cells
 
 
-def _words(tags, cells, before=None):  # says `-tag` where nobody had looked before
-    "A row of label cells in words."
-    no = [] if before is None else [f"-{t}" for t, c, b in zip(tags, cells, before) if c == 0 and np.isnan(b)]
-    return ", ".join([t for t, c in zip(tags, cells) if c == 1] + no)
+def _words(tags, cells): return ", ".join(t for t, c in zip(tags, cells) if c == 1)
+
+
+def _words_after(tags, before, decision):
+    "The label that a decision leaves, in words; with many tags, `-tag` says no where nobody had looked."
+    new = [] if len(decision.tags) == len(tags) else [f"-{t}" for t, b in zip(tags, before) if np.isnan(b) and decision.tags.get(t) is False]
+    return ", ".join(filter(None, [_words(tags, _relabelled(before, tags, decision)), *new]))
 
 
 def cleaned(
@@ -135,12 +138,12 @@ def decision_table(
     "The decisions in force about the rows of `labels`, in the order they were made."
     tags, cells, row, table = labels.columns, data.to_array(labels), {str(item): k for k, item in enumerate(labels.index)}, []
     for d in (d for d in decisions.state().values() if d.item in row):
-        before = cells[row[d.item]]
-        after = "" if d.decision == "exclude" else _words(tags, _relabelled(before, tags, d), before)
-        table.append((labels.index[row[d.item]], d.decision, _words(tags, before), after, d.reason))
+        k, before = row[d.item], cells[row[d.item]]
+        after = "" if d.decision == "exclude" else _words_after(tags, before, d)
+        table.append((labels.index[k], d.decision, _words(tags, before), after, d.reason))
     return pd.DataFrame(table, columns=["item", "decision", "before", "after", "reason"]).set_index("item")
 
-# %% ../nbs/31_curate.ipynb #58dce06e
+# %% ../nbs/31_curate.ipynb #bfd4d9e1
 def _surprise(y, p, kind):
     "The largest loss of each row, NaN where there is none, and the column that has it."
     p = np.clip(p, 1e-7, 1 - 1e-7)
@@ -159,22 +162,23 @@ def by_loss(
     loss, column = _surprise(data.to_array(labels), probabilities, kind)
     order = np.argsort(-loss, kind="stable")  # puts NaN last
     about = [f"loss {x:.2f}" + f" for {labels.columns[c]}" * (kind == "multi") for x, c in zip(loss, column)]
-    silent = np.where(np.isnan(probabilities).all(1), "no probability", "no label")
+    silent = np.where(np.isnan(probabilities).any(1), "no probability", "no label")
     return pd.DataFrame({"reason": np.where(np.isnan(loss), silent, about)[order]}, items.index[order])
 
-# %% ../nbs/31_curate.ipynb #f9e27cb4
+# %% ../nbs/31_curate.ipynb #a2657588
 def _hash(path):
     try: return images.phash(path)
     except (images.BadPicture, TypeError): return None
 
 
-def by_likeness(items, labels, probabilities=None, kind=None) -> pd.DataFrame:  # `reason` and `cluster` of each item
+def by_likeness(items, labels, probabilities=None, kind=None, distance=8) -> pd.DataFrame:  # `reason` and `cluster` of each item
     "Pictures that look almost the same, cluster after cluster: first those whose labels differ, then the most alike."
     with ThreadPoolExecutor(os.cpu_count()) as pool: hashes = list(pool.map(_hash, items["path"]))
     rows = np.flatnonzero([h is not None for h in hashes])
     if len(rows) < 2: return pd.DataFrame({"reason": [], "cluster": []}, items.index[:0])
     hashes, cells = np.array([h or 0 for h in hashes], np.uint64), data.to_array(labels)
-    near = pd.DataFrame({"row": rows, "cluster": images.duplicate_groups(hashes[rows]), "label": [cells[k].tobytes() for k in rows]})
+    near = pd.DataFrame({"row": rows, "cluster": images.duplicate_groups(hashes[rows], distance),
+                         "label": [cells[k].tobytes() for k in rows]})
     near = near[near.duplicated("cluster", keep=False)].sort_values(["cluster", "row"])
     clusters = near.groupby("cluster")
     near["other"] = clusters["row"].transform("first").where(near.duplicated("cluster"), clusters["row"].shift(-1)).astype(int)
@@ -200,12 +204,12 @@ def paged(
         while end - cuts[-1] > size: cuts.append(cuts[-1] + size)
     return [queue.index[a:b] for a, b in zip(cuts, [*cuts[1:], len(queue)])]
 
-# %% ../nbs/31_curate.ipynb #00e8dd91
+# %% ../nbs/31_curate.ipynb #6702c1c3
 def _checked(items, labels, probabilities, split):
     "Items, labels, probabilities (n, t) and split, after a look at whether they belong together."
     if not isinstance(items, pd.DataFrame) or not isinstance(labels, pd.DataFrame): raise MovieTaggerError(
         "ImageCleaner takes two frames, items and labels, with a row a picture, or what interpret(learner) returns.")
-    if items.empty or labels.columns.empty: raise MovieTaggerError("There are no pictures, or no labels, to clean.")
+    if not len(items) or not len(labels.columns): raise MovieTaggerError("There are no pictures, or no labels, to clean.")
     if "path" not in items or not items["path"].map(_is_path).any(): raise MovieTaggerError(
         "The items have no paths, so there are no pictures to show: give a frame with a column `path`.")
     if (again := items.index.map(str).duplicated()).any(): raise MovieTaggerError(
@@ -215,9 +219,11 @@ def _checked(items, labels, probabilities, split):
                                                                       "in the same order: reindex the others like the items.")
     if split is not None and np.shape(split) != (len(items),): raise MovieTaggerError(
         f"The split must have one value for each of the {len(items)} pictures.")
-    try: labels = data.from_array(data.to_array(labels), labels.index, labels.columns.map(str))
-    except (TypeError, ValueError): raise MovieTaggerError(
-        "Labels must be yes, no or unknown, in a frame with a row a picture and a column a tag.") from None
+    try: cells = data.to_array(labels)
+    except (TypeError, ValueError): cells = np.array([2])
+    if not np.isin(cells[~np.isnan(cells)], (0, 1)).all(): raise MovieTaggerError(
+        "Labels must be yes, no or unknown, in a frame with a row a picture and a column a tag.")
+    labels = data.from_array(cells, labels.index, labels.columns.map(str))
     return items, labels, _probabilities(probabilities, labels), split
 
 
@@ -233,7 +239,7 @@ def _probabilities(given, labels):
     if ((p < -1e-6) | (p > 1 + 1e-6)).any(): raise MovieTaggerError("Some probabilities lie outside 0 to 1: apply the softmax or the sigmoid first.")
     return p[:, [tags.index(t) for t in labels]]
 
-# %% ../nbs/31_curate.ipynb #5e81c096
+# %% ../nbs/31_curate.ipynb #06aed996
 @lru_cache(maxsize=2048)
 def _jpeg(path, changed, side=256):  # `changed`, a time, makes the cache forget a file that was replaced
     "A small copy of a picture, as a JPEG in base64."
@@ -246,7 +252,8 @@ def _picture(path, name):
     "A small copy of a picture as HTML, or the reason why there is none."
     try:
         if not _is_path(path): raise images.BadPicture("The row names no image.")
-        return f'<div class="mt-picture"><img src="data:image/jpeg;base64,{_jpeg(str(path), os.stat(path).st_mtime_ns)}" alt="{html.escape(name)}"></div>'
+        jpeg = _jpeg(str(path), os.stat(path).st_mtime_ns)
+        return f'<div class="mt-picture"><img src="data:image/jpeg;base64,{jpeg}" alt="{html.escape(name)}"></div>'
     except images.BadPicture as e: error = str(e)
     except OSError as e: error = f"Cannot open {path}: {e.strerror}."
     return f'<div class="mt-picture mt-none"><b>✕ no picture</b><span>{html.escape(error)}</span></div>'
@@ -258,15 +265,17 @@ def _lines(*lines):
         f'<div class="mt-{css}" title="{html.escape(text)}"><span class="mt-quiet">{word}</span> {html.escape(text) or "&nbsp;"}</div>'
         for css, word, text in lines) + "</div>"
 
-# %% ../nbs/31_curate.ipynb #dc0ff2c1
+# %% ../nbs/31_curate.ipynb #4aacc3d5
 _STYLE = """<style>
 .mt-cleaner { padding: 4px; max-width: 1400px; color: var(--jp-ui-font-color1, #222) }
 .mt-bar { gap: 6px 14px; align-items: center; flex-wrap: wrap; margin-bottom: 8px; overflow: visible }
-.mt-cleaner .widget-dropdown, .mt-cleaner button, .mt-cleaner .widget-html, .mt-cleaner .widget-html-content { margin: 0; width: auto; height: auto; min-width: 0 }
+.mt-cleaner .widget-dropdown, .mt-cleaner button, .mt-cleaner .widget-html, .mt-cleaner .widget-html-content {
+  margin: 0; width: auto; height: auto; min-width: 0 }
 .mt-cleaner .widget-html-content { line-height: 1.45; font-size: 12px }
 .mt-cleaner .mt-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(178px, 1fr)); gap: 12px; margin: 2px 0 12px; overflow: visible }
 .mt-card { gap: 6px; padding: 8px; overflow: hidden; background: var(--jp-layout-color1, #fff); border: 1px solid var(--jp-border-color2, #ddd);
   border-top: 4px solid var(--mt-colour, var(--jp-border-color2, #ddd)); border-radius: 6px }
+.mt-tint { background: var(--jp-layout-color2, #f3f3f3) } .mt-tint button, .mt-tint .mt-picture { background: var(--jp-layout-color1, #fff) }
 .mt-keep { --mt-colour: #1a7f37 } .mt-exclude { --mt-colour: #b3261e } .mt-relabel { --mt-colour: #5b3cc4 }
 .mt-mark { color: var(--mt-colour, var(--jp-ui-font-color2, #666)); font-weight: 600 }
 .mt-quiet { color: var(--jp-ui-font-color2, #666); font-weight: 400 } .mt-label { font-weight: 600 }
@@ -282,7 +291,7 @@ _STYLE = """<style>
 </style>"""
 MARKS = {"": "· undecided", "keep": "✓ kept", "exclude": "✕ excluded", "relabel": "→ relabelled"}
 
-# %% ../nbs/31_curate.ipynb #5769b269
+# %% ../nbs/31_curate.ipynb #7789fd47
 class _Card:
     "The widgets of one place on the page."
     def __init__(self, widgets, cleaner):
@@ -318,13 +327,13 @@ class _Panel:
     def __init__(self, widgets, c):
         def menu(what, name, *options):
             made = widgets.Dropdown(description=what, options=options, style={"description_width": "auto"})
-            made.observe(lambda change: self.quiet or c.attempt(c.show, **{name: change["new"]}), "value")
+            made.observe(lambda change: self.quiet or c.attempt(c.show, **{name: change["new"] or None}), "value")
             return made
         def button(text, tip, act):
             made = widgets.Button(description=text, tooltip=tip)
             made.on_click(lambda _: c.attempt(act))
             return made
-        self.quiet, self.page, all_ = True, None, ("all", None)
+        self.quiet, self.page, all_ = True, None, ("all", "")  # a menu shows nothing where its value is None
         classes = [(f"{t} ({n})", t) for t, n in zip(c.labels, (c.cells == 1).sum(0))]
         self.menus = {"mode": menu("Show", "mode", *c.modes), "label": menu("Class" if c.kind == "single" else "Tag", "label", all_, *classes)}
         if c.split is not None: self.menus["part"] = menu("Split", "part", all_, *((part, part) for part in sorted(set(c.split))))
@@ -340,18 +349,24 @@ class _Panel:
         self.box = widgets.VBox([widgets.HTML(_STYLE, layout={"display": "none"}), *bars[:2], self.grid, bars[2]]).add_class("mt-cleaner")
 
     def draw(self, c, state):
-        self.quiet, page, n = True, c.pages[c.page], len(c.pages[c.page])
+        self.quiet = True
+        try: self.bring(c, state, c.pages[c.page])
+        finally: self.quiet = False
+
+    def bring(self, c, state, page):
         if page is not self.page:
             for card, picture in zip(self.cards, c.reader.map(c.picture, page)): card.picture.value = picture
-            self.page, self.grid.children = page, [card.box for card in self.cards[:n]]
-        for card, item in zip(self.cards, page): card.draw(item, *c.face(item, state))
-        for name, menu in self.menus.items(): menu.value = c.view[name]
+            self.page, self.grid.children = page, [card.box for card in self.cards[:len(page)]]
+        for card, item in zip(self.cards, page):
+            card.draw(item, *c.face(item, state))
+            (card.box.add_class if item in c.tinted else card.box.remove_class)("mt-tint")
+        for name, menu in self.menus.items(): menu.value = c.view[name] or ""
         self.undo.disabled, self.redo.disabled, self.rest.disabled = not c.record.done, not c.record.undone, all(str(i) in state for i in page)
         self.back.disabled, self.next.disabled = c.page == 0, c.page + 1 == len(c.pages)
-        self.place.value = f"page {c.page + 1} of {len(c.pages)}" if n else "no pictures here: choose something else above"
-        self.status.value, self.quiet = c.summary(state), False
+        self.place.value = f"page {c.page + 1} of {len(c.pages)}" if len(page) else "no pictures here: choose something else above"
+        self.status.value = c.summary(state)
 
-# %% ../nbs/31_curate.ipynb #86805e9e
+# %% ../nbs/31_curate.ipynb #cddd2d35
 _RECORDS = {}  # records without a file, by the items and labels they are about
 
 def _record(out, items, labels):
@@ -373,8 +388,9 @@ class ImageCleaner:
         page_size: int = 24,
     ):
         widgets, kind = require("ipywidgets", "notebook"), None
+        if page_size < 1: raise MovieTaggerError(f"A page must have room for a picture: page_size is {page_size}.")
         if not isinstance(source, pd.DataFrame) and hasattr(source, "labels"):
-            source, labels, probabilities, kind = source.items, source.labels, source.probabilities, getattr(source, "kind", None)
+            source, labels, probabilities, kind = (getattr(source, name, None) for name in ("items", "labels", "probabilities", "kind"))
         self.items, self.labels, self.probabilities, split = _checked(source, labels, probabilities, split)
         self.split = None if split is None else np.array([{True: "valid", False: "train"}.get(part, str(part)) for part in split])
         self.kind, self.modes, self.page_size, self.record = kind or data.kind(self.labels), modes, page_size, _record(out, self.items, self.labels)
@@ -422,8 +438,14 @@ class ImageCleaner:
         data.write_csv(path, items if "group" in items else items.assign(group=""), labels)
 
     def show(self, page: int | None = None, **view):
-        "Go to a page, from 0, of what `mode`, `label`, `part` of the split and `marked` (decided or undecided) choose."
-        if view: self.view, self.pages = self.view | view, paged(self._chosen(**self.view | view), self.page_size)
+        "Go to a page, from 0, of what `mode`, `label`, `part` of the split and `marked` (decided or undecided) choose; None is all."
+        for name, value in view.items():
+            choices = [o if isinstance(o, str) else o[1] for o in self.panel.menus[name].options] if name in self.panel.menus else [""]
+            if (value or "") not in choices: raise MovieTaggerError(f"There is no {name} {value!r} to show; there are {', '.join(filter(None, choices))}.")
+        if view:
+            queue, self.view = self._chosen(**self.view | view), self.view | view
+            self.pages = paged(queue, self.page_size)
+            self.tinted = set(queue.index[pd.factorize(queue["cluster"])[0] % 2 == 1]) if "cluster" in queue else set()  # every other cluster
         place = tuple(self.view.values())
         self.page = self._places[place] = min(max(0, self._places.get(place, 0) if page is None else page), len(self.pages) - 1)
         self._draw()
@@ -436,7 +458,9 @@ class ImageCleaner:
 
     def _chosen(self, mode, label, part, marked):
         "The queue of a mode, filtered; clusters stay whole."
-        if mode not in self._queues: self._queues[mode] = self.modes[mode](self.items, self.labels, self.probabilities, self.kind)
+        if mode not in self._queues:
+            self.panel.status.value = "looking at the pictures …"
+            self._queues[mode] = self.modes[mode](self.items, self.labels, self.probabilities, self.kind)
         queue, state = self._queues[mode], self.record.state()
         rows, keep = self.items.index.get_indexer(queue.index), np.ones(len(queue), bool)
         if label is not None: keep &= self.cells[rows, self.labels.columns.get_loc(label)] == 1
@@ -466,15 +490,15 @@ class ImageCleaner:
 
     def face(self, item, state):
         "What a card shows: the mark, the text, the model's answer if it is another one, the labels to choose from, and the one chosen."
-        tags, (before, now), mark = self.labels.columns, self._before_now(item, state), state[str(item)].decision if str(item) in state else ""
+        tags, (before, now), d = self.labels.columns, self._before_now(item, state), state.get(str(item), Decision(str(item), ""))
         says, answer = self._opinion(self._row[str(item)], now)
-        label = " → ".join(dict.fromkeys([_words(tags, before) or "none", _words(tags, now, before) or "none"]))
+        label = " → ".join(dict.fromkeys([_words(tags, before) or "none", _words_after(tags, before, d) or "none"]))
         reason = self._queues[self.view["mode"]]["reason"].get(item, "")
-        text = _lines(("label", "label", label), ("", "model", says), ("quiet", "", reason), ("quiet", "", str(item)), ("mark", "", MARKS[mark]))
-        if self.kind == "multi": choices = (("change a tag …", None), *((f"− {t}", (t, False)) if c == 1 else (f"+ {t}", (t, True)) for t, c in zip(tags, now)))
-        else: choices = (*([] if (now == 1).any() else [("no label", None)]), *((t, (t, True)) for t in tags))
-        chosen = (tags[now.argmax()], True) if self.kind == "single" and (now == 1).any() else None
-        return mark, text, answer, choices, chosen
+        text = _lines(("label", "label", label), ("", "model", says), ("quiet", "", reason), ("quiet", "", str(item)), ("mark", "", MARKS[d.decision]))
+        if self.kind == "multi": choices = (("change a tag …", ""), *((f"− {t}", (t, False)) if c == 1 else (f"+ {t}", (t, True)) for t, c in zip(tags, now)))
+        else: choices = (*([] if (now == 1).any() else [("no label", "")]), *((t, (t, True)) for t in tags))
+        chosen = (tags[now.argmax()], True) if self.kind == "single" and (now == 1).any() else ""
+        return d.decision, text, answer, choices, chosen
 
     def _opinion(self, row, now):
         "What the model says; and, where that is something else than the label, the text of a button and what to relabel."

@@ -54,7 +54,7 @@ def _draw_all(jobs):
         for helper in helpers: helper.kill(), helper.wait(), helper.stdout.close()
     return tags
 
-# %% ../nbs/02_sample.ipynb #afd1b665
+# %% ../nbs/02_sample.ipynb #3ed9d0f8
 def _new(folder):
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -72,6 +72,9 @@ def draw_posters(
     copies=.05,        # share that are near copies of other posters
 ) -> pd.DataFrame:     # `id`, `image`, `label`, `group`: the truth, also in truth.csv
     "Draw `n` posters into class folders, with mistakes that planted.csv tells."
+    with _new(folder) as t: return _posters(t, n, seed, weights, wrong, copies)
+
+def _posters(t, n, seed, weights=None, wrong=.08, copies=.05):
     weights = weights or dict(horror=.36, romance=.34, superhero=.3)
     if unknown := set(weights) - set(PALETTES):
         raise MovieTaggerError(f"There is no genre {min(unknown)} to draw: choose among {', '.join(PALETTES)}.")
@@ -86,11 +89,10 @@ def draw_posters(
     truth = pd.DataFrame(dict(id=image, image=image, label=label, group=[f"poster {s}" for s in source]))
     planted = [(image[i], "wrong label", label[i]) for i in range(n) if shelf[i] != label[i]]
     planted += [(image[i], "near duplicate", image[s]) for i, s in enumerate(source) if s != i]
-    with _new(folder) as t:
-        for g in names: (t / g).mkdir()
-        copied = [[seed, 5, i] if s != i else None for i, s in enumerate(source)]
-        _draw_all([(str(t / image[i]), str(label[i]), [seed, 1, int(s)], copied[i]) for i, s in enumerate(source)])
-        _write(t, truth=truth, planted=pd.DataFrame(planted, columns=["item", "mistake", "truth"]))
+    for g in names: (t / g).mkdir(parents=True)
+    copied = [[seed, 5, i] if s != i else None for i, s in enumerate(source)]
+    _draw_all([(str(t / image[i]), str(label[i]), [seed, 1, int(s)], copied[i]) for i, s in enumerate(source)])
+    _write(t, truth=truth, planted=pd.DataFrame(planted, columns=["item", "mistake", "truth"]))
     return truth
 
 # %% ../nbs/02_sample.ipynb #db3ae441
@@ -121,7 +123,7 @@ def lazy_tags(
     for ref in len(truth) + r.integers(1, 400, len(truth) // 50): say(f"shot {ref}", r.choice(list(TAGS)), ref, "shot is gone")
     return pd.DataFrame(typed, columns=["value", "ref_id"]), pd.DataFrame(planted, columns=["item", "mistake", "truth"])
 
-# %% ../nbs/02_sample.ipynb #ece659fb
+# %% ../nbs/02_sample.ipynb #62cfb162
 def _stamped(table, r, first=1.2e9):
     "Adds the columns that every table of the site has; rows are in the order of time."
     when = pd.to_datetime(np.sort(r.uniform(first, 1.55e9, len(table))).astype("int64"), unit="s").strftime("%Y-%m-%d %H:%M:%S")
@@ -135,17 +137,19 @@ def draw_stills(
     keep=.4,         # chance that somebody typed a true tag
 ) -> pd.DataFrame:   # `id`, `image`, `tags`, `group`: the truth, also in truth.csv
     "Draw `n` stills of some films, with their true tags, and the tags that users typed."
+    with _new(folder) as t: return _stills(t, n, films, seed, keep)
+
+def _stills(t, n, films, seed, keep=.4):
     r = np.random.default_rng([seed, 2])
     group, names = r.permutation(np.arange(n) % films), [f"{i:04}.jpg" for i in range(n)]
-    with _new(folder) as t:
-        for sub in ("images", "export"): (t / sub).mkdir()
-        tags = _draw_all([(str(t / "images" / names[i]), [seed, int(group[i])], [seed, 6, i], None) for i in range(n)])
-        truth = pd.DataFrame(dict(id=names, image=[f"images/{name}" for name in names], tags=map(", ".join, tags), group=group))
-        typed, planted = lazy_tags(truth, keep, seed)
-        told = typed[~typed["value"].str.contains(",")].groupby("ref_id")["value"].agg(", ".join)
-        _write(t, truth=truth, planted=planted, tags=truth.assign(tags=told.reindex(range(1, n + 1), fill_value="").to_numpy()))
-        _write(t / "export", shots=_stamped(pd.DataFrame(dict(shot_image_id=names, movie_id=group + 1)), r),
-               tags=_stamped(typed.sample(frac=1, random_state=seed), r, 1.5e9))
+    for sub in ("images", "export"): (t / sub).mkdir(parents=True)
+    tags = _draw_all([(str(t / "images" / names[i]), [seed, int(group[i])], [seed, 6, i], None) for i in range(n)])
+    truth = pd.DataFrame(dict(id=names, image=[f"images/{name}" for name in names], tags=map(", ".join, tags), group=group))
+    typed, planted = lazy_tags(truth, keep, seed)
+    told = typed[~typed["value"].str.contains(",")].groupby("ref_id")["value"].agg(", ".join)
+    _write(t, truth=truth, planted=planted, tags=truth.assign(tags=told.reindex(range(1, n + 1), fill_value="").to_numpy()))
+    _write(t / "export", shots=_stamped(pd.DataFrame(dict(shot_image_id=names, movie_id=group + 1)), r),
+           tags=_stamped(typed.sample(frac=1, random_state=seed), r, 1.5e9))
     return truth
 
 # %% ../nbs/02_sample.ipynb #21361087
@@ -199,7 +203,7 @@ def sql_dump(
     write_text(Path(folder, "site.sql"), text + "\n-- Dump completed\n")
     return Path(folder, "site.sql")
 
-# %% ../nbs/02_sample.ipynb #53d1fa17
+# %% ../nbs/02_sample.ipynb #4a9f3cde
 _FILES = dict(root=".", posters="posters", posters_truth="posters/truth.csv", posters_planted="posters/planted.csv",
               stills="stills", images="stills/images", stills_truth="stills/truth.csv", stills_planted="stills/planted.csv",
               tags="stills/tags.csv", export="stills/export", dump="stills/site.sql")
@@ -217,7 +221,7 @@ def make_sample(
         raise MovieTaggerError(f"{folder} holds another sample ({made.read_text().strip()}): choose another folder or delete it.")
     if not made.is_file():
         with suppress(FileExistsError), _new(folder) as t:
-            draw_posters(t / "posters", posters, seed), draw_stills(t / "stills", stills, max(1, stills // 10), seed)
+            _posters(t / "posters", posters, seed), _stills(t / "stills", stills, max(1, stills // 10), seed)
             url_lists(t / "posters", seed=seed), sql_dump(t / "stills"), write_json(t / "sample.json", asked)
             if made.is_file(): raise FileExistsError(errno.EEXIST, "somebody else drew it meanwhile", str(folder))
     return Sample(*(folder / path for path in _FILES.values()))

@@ -3,6 +3,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,8 @@ def movie_tagger(*args):
     "Runs a command in this process, through the same door as the script."
     from movie_tagger.cli import main
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["movie-tagger", *map(str, args)]):
+    with (redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["movie-tagger", *map(str, args)]),
+          patch.object(warnings, "formatwarning", warnings.formatwarning)):
         try: main()
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else int(e.code is not None)

@@ -103,7 +103,7 @@ def test_a_table_that_cannot_be_used(work, header, rows, options, says):
     assert files(work) == sorted([*before, "table.csv"])
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfei\0m\0a\0g\0e\0", b"\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), 'image,label\n"a,b\n'.encode()])
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfei\0m\0a\0g\0e\0", b"\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), b'image,label\n"a,b\n'])
 def test_a_file_that_is_no_table(work, content):
     (work / "table.csv").write_bytes(content)
     assert refused(train("table.csv"), "table.csv")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 
-GROUND = {"core": set(), "images": {"core"}, "draw": {"core"}, "sample": {"core", "images", "draw"}, "data": {"core", "images"}}
+GROUND = {"core": set(), "images": {"core"}, "draw": {"core"}, "scenes": {"core", "draw"}, "sample": {"core", "scenes"}, "data": {"core", "images"}}
 COLLECT = {"download": {"core", "images"}, "tags": {"core", "data"}, "ledger": {"core", "data", "tags"}}
 LEARN = {
     "engine": {"core"},

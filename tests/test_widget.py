@@ -1,4 +1,5 @@
 "The ImageCleaner as people meet it: a real JupyterLab, a real browser, a mouse."
+import importlib
 import json
 import os
 import secrets
@@ -16,10 +17,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-pytest.importorskip("ipywidgets")
-pytest.importorskip("jupyterlab")
-sync_api = pytest.importorskip("playwright.sync_api")
-sync_api.expect.set_options(timeout=20_000)
+CI = os.environ.get("CI") == "true"
+_, _, sync_api = (importlib.import_module(name) if CI else pytest.importorskip(name) for name in ("ipywidgets", "jupyterlab", "playwright.sync_api"))
+sync_api.expect.set_options(timeout=30_000)
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -71,8 +71,8 @@ def jupyterlab(folder):
         port = s.getsockname()[1]
     token, home = secrets.token_hex(8), folder.parent / "home"
     home.mkdir()
-    own = {f"JUPYTER{name}": str(home / name.strip("_").lower()) for name in ("_CONFIG_DIR", "_DATA_DIR", "_RUNTIME_DIR", "LAB_SETTINGS_DIR", "LAB_WORKSPACES_DIR")}
-    quiet = home / "lab_settings_dir" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    own = {f"JUPYTER{name}_DIR": str(home / name.strip("_").lower()) for name in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")}
+    quiet = home / "lab_settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True)
     quiet.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
@@ -112,7 +112,7 @@ def page_of(url, folder):
                                                        viewport={"width": 1360, "height": 1000}, chromium_sandbox=False)
         try:
             page = context.new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(30_000)
             page.goto(url)
             yield page
         finally:
@@ -125,7 +125,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture
 def lab(tmp_path):
-    if not CHROMIUM and os.environ.get("CI") == "true": pytest.fail("Chromium is missing: apt-get install chromium")
+    if not CHROMIUM and CI: pytest.fail("Chromium is missing: apt-get install chromium")
     if not CHROMIUM: pytest.skip("needs Chromium: apt-get install chromium")
     folder = tmp_path / "work"
     folder.mkdir()
@@ -140,10 +140,14 @@ def menu(page, *path):
 def choose(page, name, option): page.locator(".mt-cleaner .widget-dropdown", has_text=name).locator("select").select_option(label=option)
 
 
-def marks(page): return dict(zip(page.locator(".mt-card img").evaluate_all("all => all.map(i => i.alt)"), page.locator(".mt-card .mt-mark").all_inner_texts()))
-
-
-def decided(page): return {item: mark for item, mark in marks(page).items() if "undecided" not in mark}
+def expect_decided(page, expected):
+    "The marks on the page, once they are there; pictures and texts arrive one after the other."
+    for _ in range(100):
+        items = page.locator(".mt-card img").evaluate_all("all => all.map(i => i.alt)")
+        found = {item: mark.strip() for item, mark in zip(items, page.locator(".mt-card .mt-mark").all_inner_texts()) if "undecided" not in mark}
+        if found == expected: return
+        time.sleep(0.1)
+    assert found == expected
 
 
 def expect_cards(page, n, first):
@@ -175,15 +179,15 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     card.nth(4).locator("select").select_option(label="horror")
     seen(card.nth(4).locator(".mt-mark")).to_contain_text("→ relabelled")
     made = {"00.jpg": "✕ excluded", "01.jpg": "✕ excluded", "02.jpg": "✕ excluded", "03.jpg": "→ relabelled", "04.jpg": "→ relabelled"}
-    assert decided(page) == made
+    expect_decided(page, made)
     page.screenshot(path=shots / "decided.png")
 
     choose(page, "Class", "horror (10)")
     expect_cards(page, 10, "00.jpg")
-    assert decided(page) == {item: made[item] for item in ("00.jpg", "03.jpg")}
+    expect_decided(page, {item: made[item] for item in ("00.jpg", "03.jpg")})
     choose(page, "Class", "all")
     expect_cards(page, 24, "00.jpg")
-    assert decided(page) == made
+    expect_decided(page, made)
     choose(page, "Split", "valid")
     expect_cards(page, 6, "00.jpg")
     choose(page, "Split", "all")
@@ -192,7 +196,7 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     expect_cards(page, 6, "24.jpg")
     page.get_by_role("button", name="‹ Previous").click()
     expect_cards(page, 24, "00.jpg")
-    assert decided(page) == made
+    expect_decided(page, made)
 
     page.get_by_role("button", name="↶ Undo").click()
     seen(card.nth(4).locator(".mt-mark")).to_contain_text("undecided")
@@ -205,5 +209,5 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     page.get_by_role("button", name="Confirm Kernel Restart").or_(page.get_by_role("button", name="Restart", exact=True)).click()
     seen(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).to_have_text("[2]:")
     expect_cards(page, 24, "00.jpg")
-    assert decided(page) == {item: mark for item, mark in made.items() if item != "04.jpg"}
+    expect_decided(page, {item: mark for item, mark in made.items() if item != "04.jpg"})
     assert len((folder / "decisions.jsonl").read_text().splitlines()) == 7
