@@ -76,7 +76,8 @@ def main():
     report("Training: fastai fine_tune(4) against a head", [
         f"{done.sum()} posters of genre3 held out once each, {args.folds} folds.", "", "| recipe | accuracy | interval | always horror | seconds a fold |", "|---|---|---|---|---|",
         line("fastai `fine_tune(4)`, lite0", theirs[done], seconds["fastai"]), line("head on lite0, embedding included", ours[done], seconds["head"]), "",
-        f"Time: 1/{np.mean(seconds['fastai']) / np.mean(seconds['head']):.0f}. Accuracy, head minus fastai: {gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}). Export once: {exported:.0f} s."])
+        f"Time: 1/{np.mean(seconds['fastai']) / np.mean(seconds['head']):.0f}. Accuracy, head minus fastai: "
+        f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}). Export once: {exported:.0f} s."])
     if args.save: np.savez(args.save, theirs=theirs, ours=ours, y=data.to_array(labels), fold=fold, item=items.index.to_numpy(str))
 
 

@@ -42,7 +42,7 @@ def main():
 
 def say(*lines): print(*lines, sep="\n")
 
-# %% ../nbs/50_cli.ipynb #112bcb1d
+# %% ../nbs/50_cli.ipynb #f622e030
 @app.command()
 def train(
     source: Annotated[Path, typer.Argument(metavar="DATA", help="Class folders, or a CSV with `image` and `label` or `tags`.")],
@@ -61,6 +61,7 @@ def train(
     "Train a model and save it as a bundle."
     from movie_tagger import bundle, data, features, head
     if recipe not in ("head", "finetune"): raise MovieTaggerError(f"There is no recipe {recipe!r}; there are 'head' and 'finetune'.")
+    bundle.vacant(out)
     items, labels = data.read(source, images, absent)
     todo = features.to_compute(items, encoder, crop_bars, weights)
     say(f"{len(items)} pictures, {labels.shape[1]} {'classes' if data.kind(labels) == 'single' else 'tags'}; {todo} to embed, the others are in the cache.")

@@ -206,7 +206,7 @@ def enough(
                                "Collect more, or ask for fewer with --min-count.")
     return labels.loc[:, keep], yes[~keep]
 
-# %% ../nbs/03_data.ipynb #497780c6
+# %% ../nbs/03_data.ipynb #484617a4
 def write_csv(
     path: str | Path,
     items: pd.DataFrame,
@@ -217,7 +217,7 @@ def write_csv(
     path = Path(path)
     if bad := [t for t in labels if "," in t or t.startswith("-")]:
         raise MovieTaggerError(f"The tag {bad[0]!r} cannot be written to {path}: a tag may hold no comma and not begin with a minus sign.")
-    table = pd.DataFrame({"id": items.index, "image": [os.path.relpath(p, path.parent) for p in items["path"]]})
+    table = pd.DataFrame({"id": items.index, "image": [os.path.relpath(p, path.parent) if p else "" for p in items["path"]]})
     if kind(labels) == "single": table["label"] = labels.astype(bool).idxmax(axis=1).to_numpy()
     else: table["tags"] = [_words(row, labels.columns, say_no) for row in to_array(labels)]
     table["group"] = items["group"].to_numpy()

@@ -270,9 +270,9 @@ def _unpacked(vector, width):
     if len(numbers) != 4 * width or zlib.crc32(numbers).to_bytes(4, "big") != check: raise sqlite3.DatabaseError("an embedding has changed")
     return np.frombuffer(numbers, np.float32)
 
-# %% ../nbs/21_features.ipynb #778dc777
+# %% ../nbs/21_features.ipynb #1844c8d7
 def _identify(paths):
-    if isinstance(paths, pd.DataFrame): return paths["path"], paths["sha256"].to_numpy(), [None if e is None or e is pd.NA or e != e else e for e in paths["error"]]
+    if isinstance(paths, pd.DataFrame): return paths["path"], paths["sha256"].to_numpy(), [None if pd.isna(e) else e for e in paths["error"]]
     paths = pd.Series(paths, dtype=object)
     keys, errors = np.full(len(paths), "", object), [None] * len(paths)
     for i, path in enumerate(paths):

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['STRENGTHS', 'Head', 'probabilities', 'targets', 'fit', 'compose', 'Model', 'prepare', 'train', 'choose_thresholds']
 
-# %% ../nbs/23_head.ipynb #a570c899
+# %% ../nbs/23_head.ipynb #05dcbbb3
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np, onnx, pandas as pd
 from onnx import helper, numpy_helper
@@ -53,7 +54,7 @@ def targets(
     weight[:, ~(y == 0).any(0)] = np.where(known, 1, weak_no)[:, ~(y == 0).any(0)]
     return np.nan_to_num(y), weight
 
-# %% ../nbs/23_head.ipynb #79ced6c9
+# %% ../nbs/23_head.ipynb #cb5e7550
 @dataclass
 class _Space:
     "Embeddings standardised and turned to their principal components."
@@ -90,7 +91,7 @@ def _loss(kind, logits, aim, weight):
 
 def _solve(kind, z, variance, aim, weight, strength, start=None):
     "Weights (r, t) and bias (t,) in the space of `z`; `start` is an earlier solution."
-    (n, r), t = z.shape, aim.shape[1]
+    r, t = z.shape[1], aim.shape[1]
     yes = (weight * aim).sum(0)
     rate = (yes + 0.5) / (weight.sum(0) + 1)
     base = np.log(rate) - (0 if kind == "single" else np.log1p(-rate))
@@ -112,7 +113,7 @@ def _solve(kind, z, variance, aim, weight, strength, start=None):
     v = found.x.reshape(r + 1, t).astype(np.float32)
     return v[:r] * ease, v[r]
 
-# %% ../nbs/23_head.ipynb #47858c65
+# %% ../nbs/23_head.ipynb #4e342de1
 STRENGTHS = (10, 3, 1, 0.5, 0.25, 0.1, 0.03, 0.01)
 
 
@@ -122,7 +123,7 @@ def _cross_validate(kind, space, z, y, weak_no, fold, strengths):
     state = [None] * len(parts)
     aim, weight = targets(y, weak_no)
 
-    def step(k, strength):
+    def step(k, strength, logits):
         train, test = parts[k]
         state[k] = _solve(kind, z[train], space.variance, *targets(y[train], weak_no), strength, state[k])
         logits[test] = z[test] @ state[k][0] + state[k][1]
@@ -130,7 +131,7 @@ def _cross_validate(kind, space, z, y, weak_no, fold, strengths):
     best, worse = (np.inf, None, None), 0
     for strength in strengths:
         logits = np.full(y.shape, np.nan, np.float32)
-        with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(lambda k: step(k, strength), range(len(parts))))
+        with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(partial(step, strength=strength, logits=logits), range(len(parts))))
         loss = _loss(kind, logits, aim, weight / np.maximum(weight.sum(0), 1))[0]
         worse = worse + 1 if loss > best[0] else 0
         best = min(best, (loss, strength, logits), key=lambda b: b[0])

@@ -376,7 +376,7 @@ def test_a_cache_folder_that_is_a_file(work, monkeypatch):
 def test_an_out_that_is_in_the_way(work, bundle):
     (work / "file").write_text("mine")
     (work / "folder").mkdir()
-    assert refused(movie_tagger("train", "posters", "--out", "file"), "file exists and is no bundle")
+    assert refused(movie_tagger("train", "nowhere", "--out", "file"), "file exists and is no bundle"), "said before the work, not after it"
     assert refused(movie_tagger("train", "posters", "--out", "file/model"), "Cannot write file/model")
     assert refused(movie_tagger("tag", bundle, "posters", "--out", "folder"), "Cannot write folder")
     assert refused(movie_tagger("evaluate", bundle, "posters/../posters", "--json", "file/m.json"), "trained on 60")

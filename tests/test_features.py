@@ -201,12 +201,10 @@ def test_a_cache_in_use_is_not_thrown_away(own_cache, pictures):
     assert process.wait(timeout=60) == 0 and counted(own_cache) == 31
 
 
-@pytest.mark.parametrize("harm", ["cut off", "one byte"])
-def test_a_damaged_encoder_is_exported_again(own_cache, pictures, harm):
+def test_a_damaged_encoder_is_exported_again(own_cache, pictures):
     path, = (own_cache / "encoders").glob("*.onnx")
     whole = path.read_bytes()
-    if harm == "cut off": path.write_bytes(whole[:1000])
-    else: overwrite(path, len(whole) // 2, bytes([whole[len(whole) // 2] ^ 1]))
+    overwrite(path, len(whole) // 2, bytes([whole[len(whole) // 2] ^ 1]))
     embed(pictures[:3])
     assert len(path.read_bytes()) == len(whole) and path.read_bytes()[:1000] == whole[:1000]
 
