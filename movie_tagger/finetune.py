@@ -22,7 +22,7 @@ def _fastai():
     require("torch", "train")
     return require("fastai.vision.all", "train")
 
-# %% ../nbs/24_finetune.ipynb #3d46fae5
+# %% ../nbs/24_finetune.ipynb #3af8ee63
 def dataloaders(
     items: pd.DataFrame,
     labels: pd.DataFrame,
@@ -32,13 +32,14 @@ def dataloaders(
     crop_bars: bool = False,
     augment=None,            # fastai batch transforms for the training set; some that suit posters by default
     seed: int = 0,           # of the split
+    kind: str | None = None,  # "single" or "multi"; what the labels look like by default
 ):
     "fastai `DataLoaders` over items and labels; a cell nobody looked at is NaN in the batch."
     fastai = _fastai()
     items, labels = data.usable(items, labels)
     valid = data.split(items["group"], seed=seed) if valid is None else np.asarray(valid)
     _check_split(labels, valid)
-    size, single = features.find(encoder).size, data.kind(labels) == "single"
+    size, single = features.find(encoder).size, (kind or data.kind(labels)) == "single"
     larger = tuple(round(side * 1.15) for side in size)
     pictures = fastai.TransformBlock(type_tfms=[_reader(larger, crop_bars, 0), _reader(size, crop_bars, 1)], batch_tfms=fastai.IntToFloatTensor)
     tags = list(labels)
@@ -180,12 +181,12 @@ def tune(
         if hasattr(keep, "state"): learn.model.load_state_dict(keep.state)
     return learn
 
-# %% ../nbs/24_finetune.ipynb #ab2c4f4b
+# %% ../nbs/24_finetune.ipynb #bdc5190b
 def _fitted(items, labels, x, valid, about, epochs, rate, batch_size):
     "A Learner started from a head on the pictures that are not `valid`, and fine-tuned."
     torch = require("torch", "train")
-    begin, _ = head.fit(x[~valid], labels[~valid], items["group"][~valid])
-    loaders = dataloaders(items, labels, valid, about["encoder"], batch_size, about["crop_bars"])
+    begin, _ = head.fit(x[~valid], labels[~valid], items["group"][~valid], kind=about["kind"])
+    loaders = dataloaders(items, labels, valid, about["encoder"], batch_size, about["crop_bars"], kind=about["kind"])
     learn = learner(loaders, weights=about["weights"], start=begin, spread=x[~valid].std(0))
     if not sys.stderr.isatty():
         learn.remove_cb(learn.progress)
@@ -224,7 +225,8 @@ def train(
 ) -> head.Model:
     "A model for these labels whose encoder was trained too; metrics are of held-out pictures."
     items, labels, x, problems, left_out = head.prepare(items, labels, encoder, weights, crop_bars, min_count)
-    about = {"encoder": encoder, "weights": weights, "crop_bars": crop_bars}
+    kind = data.kind(labels)
+    about = {"encoder": encoder, "weights": weights, "crop_bars": crop_bars, "kind": kind}
     _fastai().set_seed(seed, reproducible=True)
     fit = partial(_fitted, about=about, epochs=epochs, rate=rate, batch_size=batch_size)
     aims = labels.copy()
@@ -234,12 +236,12 @@ def train(
     learn = fit(items, aims, x, held)
     p = np.full(labels.shape, np.nan, np.float32)
     p[held] = probabilities(learn, items[held])
-    thresholds = head.choose_thresholds(labels, p, data.kind(labels))
+    thresholds = head.choose_thresholds(labels, p, kind)
     judged = (p, thresholds) if folds is None else _nested(fit, items, labels, aims, x, folds, seed)
     p, cut = judged
     rows = ~np.isnan(p[:, 0])
     if cut is not None and np.ndim(cut) == 2: cut = cut[rows]
-    measured = evaluate(data.to_array(labels)[rows], p[rows], list(labels), data.kind(labels), items["group"][rows], cut)
+    measured = evaluate(data.to_array(labels)[rows], p[rows], list(labels), kind, items["group"][rows], cut)
     settings = {"seed": seed, "folds": folds or 0, "nested": folds is not None, "epochs": epochs, "rate": rate, "min_count": min_count}
     return to_model(learn, thresholds, measured, sorted(items["sha256"]), settings, problems, left_out)
 

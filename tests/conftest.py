@@ -25,7 +25,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    "A cache folder for this session, so that the encoder is exported once and nobody's own cache is touched."
+    "A cache folder for this run, so that the encoder is exported once and nobody's own cache is touched."
     with patch.dict(os.environ, MOVIE_TAGGER_CACHE=str(tmp_path_factory.mktemp("cache"))):
         yield Path(os.environ["MOVIE_TAGGER_CACHE"])
 
