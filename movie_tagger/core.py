@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MovieTaggerError', 'MissingExtra', 'require', 'sha256', 'atomic', 'write_text', 'write_json', 'cache_dir',
-           'folder_size', 'progress']
+           'folder_size', 'progress', 'counted']
 
 # %% ../nbs/00_core.ipynb #cd90ef8f
 import hashlib, importlib, json, os, shutil, sys, tempfile
@@ -119,3 +119,8 @@ def progress(
 ):
     "`items`, with a progress bar when standard error is a terminal."
     return tqdm(items, desc=what, total=total, unit=" " + unit, disable=not sys.stderr.isatty(), leave=False)
+
+# %% ../nbs/00_core.ipynb #7a65f515
+def counted(n: int, noun: str) -> str:
+    "A number with its noun, such as `1 picture` or `1,200 pictures`."
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

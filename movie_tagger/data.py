@@ -34,7 +34,7 @@ def _one_hot(label):
     labels = pd.get_dummies(label).astype("boolean")
     return labels.rename_axis(columns=None)
 
-# %% ../nbs/03_data.ipynb #f972f3ca
+# %% ../nbs/03_data.ipynb #16c2c5c2
 _ABSENT = ("Say what an absent tag means in {path}: --absent no (absent='no') if each picture was looked at for each tag, "
            "or --absent unknown (absent='unknown') if people typed what they liked, so that a missing tag says nothing.")
 
@@ -48,7 +48,7 @@ def _read_csv(path, images, absent):
     if "image" not in table or len(wanted) != 1:
         raise MovieTaggerError(f"{path} needs a column `image` and one of `label` or `tags`; it has {', '.join(map(repr, table))}.")
     if table.empty: raise MovieTaggerError(f"{path} has no rows.")
-    rows = pd.DataFrame({"path": [str(Path(images or Path(path).parent, image)) for image in table["image"]],
+    rows = pd.DataFrame({"path": _placed(table["image"], Path(images or Path(path).parent), images is not None),
                          "group": table["group"] if "group" in table else ""})
     rows.index = pd.Index(table["id"] if "id" in table else table["image"], name="item")
     rows.loc[table["image"].eq("").to_numpy(), "path"] = ""
@@ -58,6 +58,16 @@ def _read_csv(path, images, absent):
     if wanted == ["label"]: return rows, _labels_of(path, table["label"], rows.index)
     if absent not in ("no", "unknown"): raise MovieTaggerError(_ABSENT.format(path=path))
     return rows, _labels_from_tags(path, table["tags"], rows.index, absent)
+
+
+def _placed(names, folder, below):
+    "Paths of named pictures; with `below`, a bare name is also looked for in the folders of `folder`, where only one file has it."
+    paths = [folder / name for name in names]
+    if below and folder.is_dir() and not all(map(os.path.exists, paths)):
+        found = pd.Series(find_images(folder), dtype=object)
+        where = found.groupby(found.map(lambda p: p.name)).agg(lambda same: same.iloc[0] if len(same) == 1 else None)
+        paths = [p if os.path.exists(p) else where.get(name) or p for p, name in zip(paths, names)]
+    return list(map(str, paths))
 
 
 def _labels_of(path, label, index):
@@ -116,7 +126,7 @@ def group_near_duplicates(
     member = duplicate_groups(hashes, distance)
     return pd.Series(np.asarray(names, object)).groupby(member).transform("min").to_numpy()
 
-# %% ../nbs/03_data.ipynb #d4b76f53
+# %% ../nbs/03_data.ipynb #9c88a430
 def read(
     path: str | Path,           # class folders, or a CSV with `image` and `label` or `tags`
     images: str | Path | None = None,  # folder that a CSV's paths are relative to; the CSV's own by default
@@ -127,6 +137,7 @@ def read(
     if path.is_dir(): rows, labels = _read_folders(path)
     elif path.is_file(): rows, labels = _read_csv(path, images, absent)
     else: raise MovieTaggerError(f"There is no file or folder {path}.")
+    if (odd := [t for t in labels if "," in t]): raise MovieTaggerError(f"{path}: the name {odd[0]!r} has a comma, which separates tags: rename it.")
     return _look_at(rows, str(path)), labels
 
 
