@@ -1,0 +1,105 @@
+"Several programs at once, some of them killed: what was acknowledged is there, and the file is sound."
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from movie_tagger.ledger import Ledger
+
+EVENTS = int(os.environ.get("MOVIE_TAGGER_LEDGER_EVENTS", 200))  # 2,000 once, before a release
+WORKER = """
+import sys
+import pandas as pd
+from movie_tagger.ledger import Ledger
+path, name, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+with Ledger(path) as ledger:
+    k = 0
+    while k < count:
+        if k % 10 == 9 and k + 5 <= count:  # now and then several at once, all or nothing
+            rows = pd.DataFrame({"item": [f"{j}.jpg" for j in range(5)], "tag": f"batch {name} {k}", "state": True})
+            ledger.decide(rows, f"curator:{name}", batch=f"{name} {k}")
+            print("batch", k, flush=True)
+            k += 5
+        else:
+            print("event", ledger.set(f"{k % 5}.jpg", f"tag {name} {k}", bool(k % 2), f"user:{name}"), k, flush=True)
+            k += 1
+        if k % 50 == 0: ledger.labels()
+print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def workers(tmp_path):
+    "Starts eight programs that write to one ledger; none outlives the test."
+    path, started = tmp_path / "ledger.db", []
+    with Ledger(path) as ledger:
+        ledger.add(pd.DataFrame({"path": [f"/p/{k}.jpg" for k in range(5)]}, index=pd.Index([f"{k}.jpg" for k in range(5)], name="item")), "import:a")
+    for name in range(8):
+        out = open(tmp_path / f"out {name}", "w")
+        started.append(subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(name), str(EVENTS)], stdin=subprocess.PIPE, stdout=out, text=True))
+        out.close()
+    yield path, started
+    for worker in started:
+        worker.kill()
+        worker.wait()
+        worker.stdin.close()
+
+
+def lines(path, name): return [line.split() for line in (path.parent / f"out {name}").read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def wait_for(condition, worker):
+    "Looks until the condition holds or the program has ended."
+    while not condition() and worker.poll() is None:
+        try: worker.wait(.01)
+        except subprocess.TimeoutExpired: pass
+
+
+@pytest.mark.parametrize("killed", [0, 3])
+def test_every_acknowledged_event_is_there(workers, killed):
+    path, started = workers
+    for name, worker in enumerate(started): wait_for(lambda name=name: lines(path, name), worker)
+    for worker in started:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for name in range(killed):
+        wait_for(lambda name=name: len(lines(path, name)) > 20 * (name + 1), started[name])
+        os.kill(started[name].pid, signal.SIGKILL)
+    codes = [worker.wait(600) for worker in started]
+    assert codes == [-signal.SIGKILL] * killed + [0] * (8 - killed)
+    with Ledger(path) as ledger:
+        ledger.verify()
+        events = ledger.events()
+        labels = ledger.labels()
+    happened, batches = events["tag"].to_dict(), events["batch"].value_counts()
+    for name in range(8):
+        acknowledged = lines(path, name)[1:]
+        for line in acknowledged:
+            if line[0] == "event":
+                assert happened[int(line[1])] == f"tag {name} {line[2]}"
+                assert labels[f"tag {name} {line[2]}"].dropna().to_dict() == {f"{int(line[2]) % 5}.jpg": bool(int(line[2]) % 2)}
+            elif line[0] == "batch": assert batches[f"{name} {line[1]}"] == 5
+        mine = events["actor"].isin([f"user:{name}", f"curator:{name}"]).sum()
+        if name >= killed: assert acknowledged[-1] == ["done"] and mine == EVENTS
+        else: assert 0 < mine < EVENTS
+    assert (batches.drop("unnamed 1") == 5).all()  # no batch is there by half
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",) and not db.execute("PRAGMA foreign_key_check").fetchall()
+    db.close()
+
+
+def test_several_programs_make_the_same_new_ledger(tmp_path):
+    code = "import sys; from movie_tagger.ledger import Ledger; sys.stdin.readline(); l = Ledger(sys.argv[1]); print(l.set_rules('min_count = 1\\n', 'curator:' + sys.argv[2])); l.close()"
+    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "new.db"), str(k)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for k in range(6)]
+    for worker in started: worker.stdin.write("go\n"), worker.stdin.flush()
+    answers = [int(worker.communicate(timeout=120)[0]) for worker in started]
+    assert sorted(answers) == [0] * 5 + [1] and all(worker.returncode == 0 for worker in started)
+    with Ledger(tmp_path / "new.db") as ledger: ledger.verify()
+    assert Path(tmp_path / "new.db").is_file()
