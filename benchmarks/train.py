@@ -1,9 +1,10 @@
 """Training to the same accuracy: plain fastai `fine_tune(4)` against a head on frozen features, same backbone, pictures and folds.
 
-    MOVIE_TAGGER_DATA=... python benchmarks/train.py [--folds 5] [--only K] [--save FILE.npz]
+    MOVIE_TAGGER_DATA=... python benchmarks/train.py [--folds 5] [--only K ...] [--finetune] [--save FILE.npz]
 
-Time for ours is from the files to the fitted head, embedding included, with an empty embedding cache;
-the encoder's export to ONNX, once a machine, is printed by itself.
+Time for ours is from the files to the fitted head, embedding included, with no embedding in the cache; what is done once
+a machine, the encoder's export to ONNX and the choice of an engine, is printed by itself. With --save, folds that are in
+the file already are not run again, so that a run that was stopped goes on.
 """
 import argparse, os, tempfile, time
 
@@ -16,7 +17,8 @@ from fastai.vision.all import (
     CategoryBlock, ColReader, DataBlock, ImageBlock, IndexSplitter, Resize, accuracy, aug_transforms, set_seed, vision_learner,
 )
 
-from movie_tagger import data, features, head
+from movie_tagger import bundle, data, engine, features, finetune, head
+from movie_tagger.core import cache_dir
 from movie_tagger.evaluate import evaluate, paired_difference
 
 
@@ -36,49 +38,71 @@ def fastai_fold(items, label, valid, seed):
 
 
 def head_fold(items, labels, valid):
-    "The same from our head, with an empty embedding cache."
-    features.clear_cache()
-    features.export("lite0")
+    "The same from our head, with no embedding in the cache."
+    for path in cache_dir("embeddings").iterdir(): path.unlink()
     start = time.perf_counter()
     x, _ = features.embed(items)
     fitted, _ = head.fit(x[~valid], labels[~valid], items["group"][~valid])
     return fitted.probabilities(x[valid]), time.perf_counter() - start
 
 
+def finetune_fold(items, labels, valid):
+    "The same from our fine-tuning recipe, the head it starts from included."
+    start = time.perf_counter()
+    model = finetune.train(items[~valid], labels[~valid])
+    seconds = time.perf_counter() - start  # its export to ONNX included
+    with tempfile.TemporaryDirectory() as folder:
+        return bundle.load(bundle.save(model, folder + "/tuned")).predict(items["path"][valid]).to_numpy(), seconds
+
+
 def main():
-    parse = argparse.ArgumentParser(description=__doc__)
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--folds", type=int, default=5)
-    parse.add_argument("--only", type=int, help="run this fold alone")
-    parse.add_argument("--save", help="keep the probabilities in this file")
+    parse.add_argument("--only", type=int, nargs="*", help="run these folds alone")
+    parse.add_argument("--finetune", action="store_true", help="measure the recipe `finetune` too")
+    parse.add_argument("--save", help="keep the probabilities and seconds in this file after each fold, and go on from it")
     args = parse.parse_args()
     items, labels = data.usable(*data.read(real_data() / "genre3" / "genres.csv"))
     label = labels.astype(bool).idxmax(axis=1)
     fold = data.folds(items["group"], args.folds, "outer 0")
     start = time.perf_counter()
-    features.export("lite0")
-    exported = time.perf_counter() - start
-    theirs, ours = (np.full(labels.shape, np.nan, np.float32) for _ in range(2))
-    seconds = {"fastai": [], "head": []}
-    for k in range(args.folds) if args.only is None else [args.only]:
-        valid = fold == k
-        p, vocab, s = fastai_fold(items, label, valid, seed=k)
-        theirs[valid] = p[:, [vocab.index(c) for c in labels]]
-        ours[valid], t = head_fold(items, labels, valid)
-        seconds["fastai"].append(s)
-        seconds["head"].append(t)
-        print(f"fold {k}: fastai {s:.0f} s, head {t:.1f} s", flush=True)
-    done = ~np.isnan(theirs[:, 0])
+    model = features.export("lite0").read_bytes()
+    engine.choose(model)
+    once = time.perf_counter() - start
+    recipes = {"fastai": lambda valid, k: _in_order(fastai_fold(items, label, valid, k), labels), "head": lambda valid, k: head_fold(items, labels, valid)}
+    if args.finetune: recipes["finetune"] = lambda valid, k: finetune_fold(items, labels, valid)
+    p = {name: np.full(labels.shape, np.nan, np.float32) for name in recipes}
+    seconds = {name: np.full(args.folds, np.nan) for name in recipes}
+    if args.save and os.path.exists(args.save):
+        with np.load(args.save) as kept:
+            for name in recipes:
+                if name in kept: p[name], seconds[name] = kept[name], kept["seconds " + name]
+    for k in args.only or range(args.folds):
+        for name, run in recipes.items():
+            if np.isnan(seconds[name][k]): p[name][fold == k], seconds[name][k] = run(fold == k, k)
+        print(f"fold {k}: " + ", ".join(f"{name} {seconds[name][k]:.1f} s" for name in recipes), flush=True)
+        if args.save: np.savez(args.save, **p, **{"seconds " + name: s for name, s in seconds.items()})
+    done = ~np.isnan(p["fastai"][:, 0])
     y, groups = data.to_array(labels)[done], items["group"][done]
-    def line(name, p, s):
-        m = evaluate(y, p, list(labels), "single", groups).metrics["accuracy"]
-        return f"| {name} | {m['value']:.3f} | {m['low']:.3f} – {m['high']:.3f} | {m['baseline']:.3f} | {np.mean(s):.1f} |"
-    gain = paired_difference(y, theirs[done], ours[done], "accuracy", groups)
-    report("Training: fastai fine_tune(4) against a head", [
+
+    def line(name, what):
+        m = evaluate(y, p[name][done], list(labels), "single", groups).metrics["accuracy"]
+        return f"| {what} | {m['value']:.3f} | {m['low']:.3f} – {m['high']:.3f} | {m['baseline']:.3f} | {np.nanmean(seconds[name]):.1f} |"
+
+    def gain(name):
+        d = paired_difference(y, p["fastai"][done], p[name][done], "accuracy", groups)
+        return (f"{name} against fastai: 1/{np.nanmean(seconds['fastai']) / np.nanmean(seconds[name]):.1f} of the time, "
+                f"accuracy {d['value']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}).")
+
+    what = {"fastai": "fastai `fine_tune(4)`, lite0", "head": "`head` on lite0, embedding included", "finetune": "`finetune` on lite0, all included"}
+    report("Training: fastai fine_tune(4) against ours", [
         f"{done.sum()} posters of genre3 held out once each, {args.folds} folds.", "", "| recipe | accuracy | interval | always horror | seconds a fold |", "|---|---|---|---|---|",
-        line("fastai `fine_tune(4)`, lite0", theirs[done], seconds["fastai"]), line("head on lite0, embedding included", ours[done], seconds["head"]), "",
-        f"Time: 1/{np.mean(seconds['fastai']) / np.mean(seconds['head']):.0f}. Accuracy, head minus fastai: "
-        f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}). Export once: {exported:.0f} s."])
-    if args.save: np.savez(args.save, theirs=theirs, ours=ours, y=data.to_array(labels), fold=fold, item=items.index.to_numpy(str))
+        *(line(name, what[name]) for name in recipes), "", *(gain(name) for name in recipes if name != "fastai"), f"Once a machine, export and choice of an engine: {once:.0f} s."])
+
+
+def _in_order(result, labels):
+    p, vocab, seconds = result
+    return p[:, [vocab.index(c) for c in labels]], seconds
 
 
 if __name__ == "__main__": main()

@@ -6,7 +6,7 @@
 __all__ = ['average_precision', 'accuracy', 'tune_thresholds', 'precision_recall_f1', 'group_bootstrap', 'Evaluation', 'evaluate',
            'paired_difference']
 
-# %% ../nbs/22_evaluate.ipynb #a6fa996b
+# %% ../nbs/22_evaluate.ipynb #da34d6f4
 import math
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from .core import MovieTaggerError
+from .core import MovieTaggerError, counted
 
 # %% ../nbs/22_evaluate.ipynb #0041f740
 def _numbers(x):
@@ -269,7 +269,7 @@ def _baselines(yes, no, kind, decided):
         base |= {"accuracy": _ratio(yes.max(-1), yes.sum(-1)), "balanced accuracy": _ratio(1, (yes > 0).sum(-1))}
     return {name: float(value[0]) for name, value in base.items()}
 
-# %% ../nbs/22_evaluate.ipynb #254a69c1
+# %% ../nbs/22_evaluate.ipynb #14622d18
 def _show(x): return "n/a" if math.isnan(x) else f"{x:.3f}"
 
 
@@ -313,7 +313,7 @@ class Evaluation:
     def _notes(self):
         counts = (self.unreadable, "unreadable"), (self.unlabelled, "without a label")
         left_out = ", ".join(f"{count} {what}" for count, what in counts if count)
-        notes = [f"{self.n} pictures in {self.groups} groups" + (f" (left out: {left_out})" if left_out else "")]
+        notes = [f"{counted(self.n, 'picture')} in {counted(self.groups, 'group')}" + (f" (left out: {left_out})" if left_out else "")]
         missing = ", ".join(f"{tag} ({why})" for tag, why in self.unmeasured.items())
         return notes + [f"not measured: {missing}"] * bool(missing)
 
@@ -327,7 +327,7 @@ class Evaluation:
 
     def _repr_markdown_(self):
         lines = ["| metric | value | 95 % interval | baseline | which is |", "|---|---|---|---|---|"]
-        return "\n".join(lines + [f"| {' | '.join(row)} |" for row in self._rows()]) + "\n\n" + "; ".join(self._notes())
+        return "\n".join(lines + [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in self._rows()]) + "\n\n" + "; ".join(self._notes())
 
 # %% ../nbs/22_evaluate.ipynb #8e36cefe
 def _report(summary, ends, baselines):

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['dataloaders', 'learner', 'tune', 'probabilities', 'train', 'to_model']
 
-# %% ../nbs/24_finetune.ipynb #253ba61a
-import os, sys
+# %% ../nbs/24_finetune.ipynb #e6a386c2
+import gc, os, sys
 from copy import deepcopy
 from functools import partial
 
@@ -138,7 +138,7 @@ def _known_loss():
 
     return KnownLoss()
 
-# %% ../nbs/24_finetune.ipynb #50ce22c0
+# %% ../nbs/24_finetune.ipynb #531f9e0a
 def _keep_best(loss, patience):
     fastai, torch = _fastai(), require("torch", "train")
 
@@ -153,12 +153,15 @@ def _keep_best(loss, patience):
                 if isinstance(module, torch.nn.modules.batchnorm._BatchNorm): module.eval()
 
         def after_loss(self):
-            if self.training and not torch.isfinite(self.learn.loss_grad):
-                raise MovieTaggerError(f"The loss became {float(self.learn.loss_grad)} in epoch {self.epoch + 1}: "
-                                       "lower the learning rate, and look at the pictures of this batch.")
+            if self.training: self.check(self.learn.loss_grad.detach().item())
+
+        def check(self, loss):
+            if not np.isfinite(loss): raise MovieTaggerError(
+                f"The loss became {loss} in epoch {self.epoch + 1}: lower the learning rate, and look at the pictures of this batch.")
 
         def after_epoch(self):
             now = self.recorder.values[-1][list(self.recorder.metric_names[1:]).index("valid_loss")]
+            self.check(now)
             if now < self.best: self.best, self.state, self.since = now, deepcopy(self.model.state_dict()), 0
             else: self.since += 1
             if self.since > patience: raise fastai.CancelFitException
@@ -181,7 +184,7 @@ def tune(
         if hasattr(keep, "state"): learn.model.load_state_dict(keep.state)
     return learn
 
-# %% ../nbs/24_finetune.ipynb #bdc5190b
+# %% ../nbs/24_finetune.ipynb #a65fcdc2
 def _fitted(items, labels, x, valid, about, epochs, rate, batch_size):
     "A Learner started from a head on the pictures that are not `valid`, and fine-tuned."
     torch = require("torch", "train")
@@ -192,12 +195,19 @@ def _fitted(items, labels, x, valid, about, epochs, rate, batch_size):
         learn.remove_cb(learn.progress)
         learn.logger = lambda *_: None
     try: return tune(learn, epochs, rate)
-    except torch.cuda.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as e:
+        if not _out_of_memory(e): raise
         if batch_size == 1: raise MovieTaggerError("Not even one picture at a time fits into memory: take a smaller encoder or input size.") from None
     del learn, loaders
-    torch.cuda.empty_cache()
+    gc.collect(), torch.cuda.empty_cache()
     print(f"{batch_size} pictures at a time do not fit into memory: going on with {batch_size // 2}.")
     return _fitted(items, labels, x, valid, about, epochs, rate, batch_size // 2)
+
+
+def _out_of_memory(error):
+    "Was it memory that ran out? On the CPU torch has no class of its own for that."
+    said = "can't allocate memory", "could not create a primitive", "could not create a memory object"  # torch and oneDNN, on the CPU
+    return isinstance(error, (MemoryError, require("torch", "train").cuda.OutOfMemoryError)) or any(words in str(error) for words in said)
 
 
 def probabilities(
@@ -229,35 +239,24 @@ def train(
     about = {"encoder": encoder, "weights": weights, "crop_bars": crop_bars, "kind": kind}
     _fastai().set_seed(seed, reproducible=True)
     fit = partial(_fitted, about=about, epochs=epochs, rate=rate, batch_size=batch_size)
-    aims = labels.copy()
-    silent = [t for t in aims if not aims[t].eq(False).any()]
-    aims[silent] = aims[silent].fillna(False)
+    y = data.to_array(labels)
+    aims = data.from_array(head.silence_as_no(y), labels.index, labels.columns)
     held = data.split(items["group"], seed=seed)
     learn = fit(items, aims, x, held)
     p = np.full(labels.shape, np.nan, np.float32)
     p[held] = probabilities(learn, items[held])
     thresholds = head.choose_thresholds(labels, p, kind)
-    judged = (p, thresholds) if folds is None else _nested(fit, items, labels, aims, x, folds, seed)
-    p, cut = judged
+    def held_out(inside, outside):
+        held = data.split(items["group"][inside], seed=seed)
+        part = fit(items[inside], aims[inside], x[inside], held)
+        cut = None if kind == "single" else head.choose_thresholds(labels[inside][held], probabilities(part, items[inside][held]), kind)
+        return probabilities(part, items[outside]), cut
+    p, cut = (p, thresholds) if folds is None else head.cross_validate(held_out, items["group"], folds, seed)
     rows = ~np.isnan(p[:, 0])
     if cut is not None and np.ndim(cut) == 2: cut = cut[rows]
-    measured = evaluate(data.to_array(labels)[rows], p[rows], list(labels), kind, items["group"][rows], cut)
+    measured = evaluate(y[rows], p[rows], list(labels), kind, items["group"][rows], cut)
     settings = {"seed": seed, "folds": folds or 0, "nested": folds is not None, "epochs": epochs, "rate": rate, "min_count": min_count}
     return to_model(learn, thresholds, measured, sorted(items["sha256"]), settings, problems, left_out)
-
-
-def _nested(fit, items, labels, aims, x, folds, seed):
-    fold = data.folds(items["group"], folds, f"outer {seed}")
-    p, cut = np.full(labels.shape, np.nan, np.float32), np.full(labels.shape, 0.5)
-    for k in np.unique(fold):
-        inside = np.flatnonzero(fold != k)
-        held = data.split(items["group"].iloc[inside], seed=seed)
-        learn = fit(items.iloc[inside], aims.iloc[inside], x[inside], held)
-        p[fold == k] = probabilities(learn, items[fold == k])
-        if data.kind(labels) == "multi":
-            tuned = head.choose_thresholds(labels.iloc[inside[held]], probabilities(learn, items.iloc[inside[held]]), "multi")
-            cut[fold == k] = tuned
-    return p, None if data.kind(labels) == "single" else cut
 
 # %% ../nbs/24_finetune.ipynb #60311a41
 def to_model(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Interpretation', 'interpret', 'from_learner', 'report']
 
-# %% ../nbs/25_interpret.ipynb #fd1d78fd
+# %% ../nbs/25_interpret.ipynb #a10177ba
 import base64, html, io, math, os, textwrap
 from dataclasses import dataclass
 from functools import reduce
@@ -19,7 +19,7 @@ from scipy.special import expit, softmax
 from . import data
 from .core import MovieTaggerError, write_text
 from .evaluate import Evaluation, evaluate
-from .images import BadPicture, open_image
+from .images import BadPicture, thumbnail
 
 # %% ../nbs/25_interpret.ipynb #fe0584d7
 def _confusions(
@@ -72,13 +72,11 @@ def _plot_matrix(counts, totals, normalize, ax):
     ax.spines[:].set_visible(False)
     return ax
 
-# %% ../nbs/25_interpret.ipynb #ee01922c
+# %% ../nbs/25_interpret.ipynb #11b8de37
 def _thumbnail(path, size):
     "A small copy of a picture; grey where it cannot be read."
-    try: picture = open_image(path)
+    try: return thumbnail(path, size)
     except (BadPicture, TypeError): return Image.new("RGB", (size * 2 // 3, size), "#dddddd")
-    picture.thumbnail((size, size), Image.Resampling.LANCZOS)
-    return picture
 
 
 def _captions(row, kind):
