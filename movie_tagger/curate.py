@@ -6,7 +6,7 @@
 __all__ = ['MODES', 'MARKS', 'Decision', 'Decisions', 'cleaned', 'decision_table', 'by_loss', 'by_likeness', 'paged',
            'ImageCleaner']
 
-# %% ../nbs/31_curate.ipynb #9158bb48
+# %% ../nbs/31_curate.ipynb #1e7459f0
 import base64, html, io, json, os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np, pandas as pd
-from PIL import ImageOps
 
 from . import data, images
 from .core import MovieTaggerError, atomic, require, sha256
@@ -239,12 +238,12 @@ def _probabilities(given, labels):
     if ((p < -1e-6) | (p > 1 + 1e-6)).any(): raise MovieTaggerError("Some probabilities lie outside 0 to 1: apply the softmax or the sigmoid first.")
     return p[:, [tags.index(t) for t in labels]]
 
-# %% ../nbs/31_curate.ipynb #06aed996
+# %% ../nbs/31_curate.ipynb #477f882e
 @lru_cache(maxsize=2048)
 def _jpeg(path, changed, side=256):  # `changed`, a time, makes the cache forget a file that was replaced
     "A small copy of a picture, as a JPEG in base64."
     file = io.BytesIO()
-    ImageOps.contain(images._load(path, images.MAX_PIXELS, (side, side)), (side, side)).save(file, "JPEG", quality=80)
+    images.thumbnail(path, side).save(file, "JPEG", quality=80)
     return base64.b64encode(file.getvalue()).decode()
 
 

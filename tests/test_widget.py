@@ -2,6 +2,7 @@
 import importlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -72,9 +73,11 @@ def jupyterlab(folder):
     token, home = secrets.token_hex(8), folder.parent / "home"
     home.mkdir()
     own = {f"JUPYTER{name}_DIR": str(home / name.strip("_").lower()) for name in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")}
-    quiet = home / "lab_settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    for name, setting in {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+                          "notebook-extension/tracker": {"windowingMode": "none"}}.items():  # all cells are on the page, seen or not
+        file = home / "lab_settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(setting))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
                "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
     env = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -123,14 +126,24 @@ def page_of(url, folder):
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+def story(folder):
+    "The poster story as a reader opens it."
+    nbs = Path(__file__).parents[1] / "nbs"
+    shutil.copytree(nbs / "images", folder / "images")
+    shutil.copy(nbs / "posters.ipynb", folder / "clean.ipynb")
+
+
 @pytest.fixture
-def lab(tmp_path):
+def lab(request, tmp_path):
+    "JupyterLab in a browser with the notebook that `request.param` writes."
     if not CHROMIUM and CI: pytest.fail("Chromium is missing: apt-get install chromium")
     if not CHROMIUM: pytest.skip("needs Chromium: apt-get install chromium")
     folder = tmp_path / "work"
     folder.mkdir()
-    notebook(folder)
-    with jupyterlab(folder) as url, page_of(url, tmp_path) as page: yield page, folder, tmp_path
+    request.param(folder)
+    with jupyterlab(folder) as url, page_of(url, tmp_path) as page:
+        page.get_by_text("| Idle").wait_for()  # JupyterLab drops what one asks for before
+        yield page, folder, tmp_path
 
 
 def menu(page, *path):
@@ -164,9 +177,9 @@ def read_decisions(page, prompt):
     return json.loads(cell.locator(".jp-OutputArea-output", has_text="DECISIONS").inner_text().removeprefix("DECISIONS"))
 
 
+@pytest.mark.parametrize("lab", [notebook], indirect=True)
 def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     page, folder, shots = lab
-    page.get_by_text("| Idle").wait_for()  # JupyterLab drops what one asks for before
     menu(page, "Run", "Run All Cells")
     expect_cards(page, 24, "00.jpg")
     card, seen = page.locator(".mt-card"), sync_api.expect
@@ -211,3 +224,52 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     expect_cards(page, 24, "00.jpg")
     expect_decided(page, {item: mark for item, mark in made.items() if item != "04.jpg"})
     assert len((folder / "decisions.jsonl").read_text().splitlines()) == 7
+
+
+def counts_in(cell): return dict(zip(cell.locator("tbody th").all_inner_texts(), map(int, cell.locator("tbody td").all_inner_texts())))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lab", [story], indirect=True)
+def test_the_poster_story_is_run_and_cleaned_with_the_mouse(lab):
+    page, _, shots = lab
+    cells, seen = page.locator(".jp-CodeCell"), sync_api.expect
+    played, last = cells.filter(has_text="decisions = cleaner.decisions()"), cells.filter(has_text="ax.set_xlabel(")
+    prompt = last.locator(".jp-InputPrompt").inner_text()
+    menu(page, "Run", "Run All Cells")
+    seen(last.locator(".jp-InputPrompt")).not_to_have_text(prompt)
+    seen(last.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=420_000)
+    assert not page.locator('[data-mime-type="application/vnd.jupyter.stderr"]', has_text="Traceback").count()
+    before, card = counts_in(played), page.locator(".mt-card")
+
+    choose(page, "Decided", "not yet")
+    expect_decided(page, {})
+    items = page.locator(".mt-card img").evaluate_all("all => all.map(i => i.alt)")[:5]
+    for k in range(3):
+        card.nth(k).get_by_role("button", name="Exclude").click()
+        seen(card.nth(k).locator(".mt-mark")).to_contain_text("✕ excluded")
+    for k in (3, 4):
+        now = card.nth(k).locator("select").input_value()
+        other = next(o for o in card.nth(k).locator("option").evaluate_all("all => all.map(o => o.value)") if o != now)
+        card.nth(k).locator("select").select_option(other)
+        seen(card.nth(k).locator(".mt-mark")).to_contain_text("→ relabelled")
+    made = dict(zip(items, ["✕ excluded"] * 3 + ["→ relabelled"] * 2))
+    expect_decided(page, made)
+    page.screenshot(path=shots / "story.png")
+
+    label = page.locator(".mt-cleaner .widget-dropdown", has_text="Class").locator("option").nth(1).inner_text()
+    choose(page, "Decided", "already")
+    choose(page, "Class", label)
+    choose(page, "Class", "all")
+    choose(page, "Decided", "all")
+    choose(page, "Decided", "already")
+    seen(card.first).to_be_visible()
+    marks = page.locator(".mt-card .mt-mark")
+    seen(marks.filter(has_text="✕ excluded")).to_have_count(3)
+
+    played.locator(".jp-InputArea-editor").click()
+    prompt = played.locator(".jp-InputPrompt").inner_text()
+    page.locator('[data-command="notebook:run-cell-and-select-next"]').first.click()
+    seen(played.locator(".jp-InputPrompt")).not_to_have_text(prompt)
+    seen(played.locator("tbody th").filter(has_text="exclude")).to_have_count(1)
+    assert counts_in(played) == {"relabel": before["relabel"] + 2, "exclude": 3}
