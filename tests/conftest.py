@@ -1,6 +1,7 @@
 "What the tests share: a cache of their own, drawn pictures, a trained bundle, and the command line in two speeds."
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -19,6 +20,7 @@ BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60,
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would leave Ctrl-C ignored, for children too
     config.addinivalue_line("markers", "slow: takes more than half a minute; leave out with -m 'not slow'")
     config.addinivalue_line("filterwarnings", "error:::movie_tagger")
 

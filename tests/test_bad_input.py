@@ -118,7 +118,7 @@ def test_rows_without_a_picture_are_listed_and_the_work_goes_on(work):
     rows = [f"posters/{genre}/{i:03}.jpg,{genre}" for genre in ("horror", "romance") for i in range(6)]
     table(work / "table.csv", [*rows, "posters/gone.jpg,horror", "posters/also gone.jpg,romance"])
     done = train("table.csv")
-    assert (done.code, done.err) == (0, "") and "2 pictures cannot be used and were left out; model-problems.csv says why" in done.out
+    assert (done.code, done.err) == (0, "") and "Left out, and model-problems.csv says why: 2 pictures." in done.out
     problems = pd.read_csv(work / "model-problems.csv")
     assert list(problems["item"]) == ["posters/gone.jpg", "posters/also gone.jpg"] and problems["error"].str.contains("is not there").all()
     assert json.loads((work / "model" / "manifest.json").read_text())["data"]["pictures"] == 12
@@ -142,7 +142,7 @@ def test_bad_pictures_among_good_ones_are_listed_and_the_work_goes_on(work, post
     shutil.copytree(posters, work / "data")
     bad = plant_bad_pictures(work / "data" / "horror", posters / "horror" / "000.jpg")
     done = train("data")
-    assert (done.code, done.err) == (0, "") and f"{bad} pictures cannot be used" in done.out
+    assert (done.code, done.err) == (0, "") and f"says why: {bad} pictures." in done.out
     errors = pd.read_csv(work / "model-problems.csv", index_col="item")["error"]
     assert len(errors) == bad and "0 bytes" in errors["horror/empty.jpg"] and "web page" in errors["horror/page.jpg"]
     assert "cut off" in errors["horror/cut.jpg"] and "pixels allowed" in errors["horror/huge.png"]
@@ -164,7 +164,7 @@ def test_bad_pictures_with_groups_are_found_later_and_listed_too(work, posters):
     rows = [f"posters/{genre}/{i:03}.jpg,{genre},film {i}" for genre in ("horror", "romance") for i in range(6)]
     table(work / "table.csv", [*rows, "bad.jpg,horror,film 1"], "image,label,group")
     done = train("table.csv")
-    assert (done.code, done.err) == (0, "") and "1 pictures cannot be used" in done.out
+    assert (done.code, done.err) == (0, "") and "says why: 1 picture." in done.out
     assert files(work) == ["bad.jpg", "model-problems.csv", "model/card.md", "model/manifest.json", "model/model.onnx", "table.csv"]
 
 

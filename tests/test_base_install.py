@@ -34,10 +34,18 @@ def test_there_is_no_torch(base):
         assert run(base / "python", "-c", f"import {module}").code == 1, f"{module} came with the base install"
 
 
-def test_every_module_can_be_imported(base):
-    names = sorted(p.stem for p in (REPO / "movie_tagger").glob("*.py") if not p.stem.startswith("_"))
+SERVER = ["door", "feedback", "listen", "serve", "served", "wire"]
+
+
+def test_every_module_can_be_imported_but_the_server_which_says_what_it_needs(base):
+    names = sorted({p.stem for p in (REPO / "movie_tagger").glob("*.py") if not p.stem.startswith("_")} - {*SERVER})
     done = run(base / "python", "-W", "error", "-c", "\n".join(f"import movie_tagger.{name}" for name in names))
     assert (done.code, done.err) == (0, "")
+    for name in SERVER:
+        done = run(base / "python", "-c", f"import movie_tagger.{name}")
+        assert done.code == 1 and "is not installed: run pip install 'movie_tagger[serve]'" in done.err.splitlines()[-1]
+    done = run(base / "movie-tagger", "serve", "model")
+    assert done.code == 1 and done.err.startswith("movie-tagger: ") and "movie_tagger[serve]" in done.err and len(done.err.splitlines()) == 1
 
 
 def test_it_tags_with_a_bundle_from_elsewhere(base, bundle, new_posters, tmp_path):
