@@ -238,7 +238,7 @@ def test_weights_that_cannot_be_reached_are_said_at_once(work):
     env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(work / "hub"), "MOVIE_TAGGER_CACHE": str(work / "cache")}
     done = shell("train", "posters", "--out", "model", "--encoder", "resnet34", cwd=work, env=env)
     assert refused(done, "The weights of resnet34 cannot be reached", "--weights")
-    assert time.monotonic() - start < 40, "trying again and again takes a minute"
+    assert time.monotonic() - start < 55, "trying again and again takes a minute"
 
 
 def test_weights_that_do_not_fit(work, posters):

@@ -151,7 +151,7 @@ def test_stopping_leaves_nothing_behind(posters, tmp_path):
                                text=True, env=os.environ | {"MOVIE_TAGGER_CACHE": str(tmp_path / "cache")})
     while process.poll() is None and not (tmp_path / "cache").exists(): time.sleep(.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode != 0 and "Traceback" not in err
     assert [f for f in files(tmp_path) if not f.startswith("cache/embeddings")] == []
 

@@ -124,7 +124,7 @@ def start(many, out, pause=0):
 
 def test_processes_share_an_empty_cache(own_cache, many, undisturbed, tmp_path):
     processes = [start(many, tmp_path / f"{i}.npy") for i in range(2)]
-    assert [p.wait(timeout=120) for p in processes] == [0, 0]
+    assert [p.wait(timeout=600) for p in processes] == [0, 0]
     for i in range(2): np.testing.assert_allclose(np.load(tmp_path / f"{i}.npy"), undisturbed, rtol=1e-3, atol=1e-4)
     assert features.cache_table().set_index("what").loc["embeddings", "pictures"] == 600
 
@@ -135,7 +135,7 @@ def test_two_trainings_at_once_export_the_encoder_beside_each_other(empty_cache,
     torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "mine.pth")
     command = [SCRIPT, "train", posters, "--encoder", "resnet10t@32", "--weights", tmp_path / "mine.pth", "--out"]
     processes = [subprocess.Popen([*command, tmp_path / name], stdout=subprocess.DEVNULL) for name in ("one", "two")]
-    assert [p.wait(timeout=120) for p in processes] == [0, 0]
+    assert [p.wait(timeout=600) for p in processes] == [0, 0]
     assert (tmp_path / "one" / "model.onnx").read_bytes() == (tmp_path / "two" / "model.onnx").read_bytes()
 
 
@@ -198,7 +198,7 @@ def test_a_cache_in_use_is_not_thrown_away(own_cache, pictures):
         assert process.poll() is None, "it waits"
         db.execute("COMMIT")
     db.close()
-    assert process.wait(timeout=60) == 0 and counted(own_cache) == 31
+    assert process.wait(timeout=300) == 0 and counted(own_cache) == 31
 
 
 def test_a_damaged_encoder_is_exported_again(own_cache, pictures):
