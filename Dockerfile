@@ -4,9 +4,9 @@ FROM python:3.12-slim AS build
 WORKDIR /src
 COPY setup.py settings.ini pyproject.toml README.md LICENSE ./
 COPY movie_tagger movie_tagger
-# what the server never imports, and the libraries' own tests, stay out of the image
+# pip and the libraries' own tests stay out of the image
 RUN python -m venv /opt/tagger && /opt/tagger/bin/pip install --no-cache-dir '.[serve]' \
- && /opt/tagger/bin/pip uninstall --yes matplotlib fonttools kiwisolver contourpy scikit-learn pip \
+ && /opt/tagger/bin/pip uninstall --yes pip \
  && find /opt/tagger -type d -name tests -prune -exec rm -rf {} +
 
 FROM python:3.12-slim

@@ -27,7 +27,7 @@ def serve(
     keep: Annotated[Path | None, typer.Option(help="Keep pictures that got feedback in this folder; none are kept without it.")] = None,
     cors: Annotated[list[str] | None, typer.Option(help="Origin whose pages may ask from the browser, such as https://quiz.example.")] = None,
     allow_host: Annotated[list[str] | None, typer.Option(help="Name the server answers to; localhost alone by default on 127.0.0.1, any on other addresses.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that ask the model; one a core by default.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that ask the model; by default one more than there are cores.")] = None,
 ):
     "Suggest tags over HTTP: an API at /v1, described at /docs, and a page at /."
     from movie_tagger import sensitive as detectors

@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['Receipts', 'Keep', 'Book']
 
-# %% ../nbs/41_feedback.ipynb #a79ced13
+# %% ../nbs/41_feedback.ipynb #75532ca6
 import hashlib, hmac, os, secrets, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
+from .admission import Problem
 from .core import MovieTaggerError, atomic
-from .door import Problem
-from .ledger import Ledger
 
 # %% ../nbs/41_feedback.ipynb #79fd1d49
 class Receipts:
@@ -69,7 +68,7 @@ class Keep:
             except FileNotFoundError: pass
         self._count = sum(1 for _ in self.waiting.iterdir())
 
-# %% ../nbs/41_feedback.ipynb #a10268cc
+# %% ../nbs/41_feedback.ipynb #4128bf25
 class Book:
     "A ledger behind one thread, as the server uses it."
     def __init__(self, path: str | Path):
@@ -78,6 +77,7 @@ class Book:
         self._thread.submit(self._open).result()
 
     def _open(self):
+        from movie_tagger.ledger import Ledger  # half as much again to import as the whole server, which may have no ledger
         self._ledger = Ledger(self.path)
         self._refresh()
 

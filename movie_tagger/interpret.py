@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 from PIL import Image
 from scipy.special import expit, softmax
 
 from . import data
-from .core import MovieTaggerError, write_text
+from .core import MovieTaggerError, require, write_text
 from .evaluate import Evaluation, evaluate
 from .images import BadPicture, thumbnail
 
@@ -55,11 +54,14 @@ def _worst(counts, most=25):
     return counts.iloc[keep, keep]
 
 
+def _pyplot(): return require("matplotlib.pyplot", "notebook")
+
+
 def _plot_matrix(counts, totals, normalize, ax):
     shares = counts.to_numpy() / np.maximum(totals.to_numpy(), 1)[:, None]
     t = len(counts)
     few = t <= 6
-    if ax is None: ax = plt.subplots(figsize=(1.6 + (.8 if few else .4) * t, .8 + (.5 if few else .34) * t), dpi=72, layout="constrained")[1]
+    if ax is None: ax = _pyplot().subplots(figsize=(1.6 + (.8 if few else .4) * t, .8 + (.5 if few else .34) * t), dpi=72, layout="constrained")[1]
     shades = [[_shade(share, i == j) for j, share in enumerate(row)] for i, row in enumerate(shares)]
     ax.imshow([[colour for colour, _ in row] for row in shades], aspect="auto")
     for i, j in np.ndindex(t, t):
@@ -93,7 +95,7 @@ def _plot_pictures(table, kind, columns):
     shape, words = max((p.height / p.width for p in pictures), default=1), .62  # inches a caption
     wide = 1.6 if shape > .8 else 2.4  # inches a picture
     tall = shape * wide
-    fig, axes = plt.subplots(rows, columns, figsize=(1.06 * wide * columns, (tall + words) * rows), dpi=72, squeeze=False)
+    fig, axes = _pyplot().subplots(rows, columns, figsize=(1.06 * wide * columns, (tall + words) * rows), dpi=72, squeeze=False)
     fig.subplots_adjust(0, words / rows / (tall + words), 1, 1, .06, words / tall)
     for ax in axes.flat: ax.axis("off")
     for ax, picture, (_, row) in zip(axes.flat, pictures, table.iterrows()):

@@ -6,11 +6,11 @@
 __all__ = ['ProblemDetails', 'Suggestion', 'SensitiveTag', 'Still', 'Refused', 'ModelName', 'Answered', 'Said', 'FeedbackIn',
            'FeedbackOut', 'Tag', 'ModelOut', 'Health']
 
-# %% ../nbs/41_wire.ipynb #1e4acd14
+# %% ../nbs/41_wire.ipynb #36a9fe30
 from typing import Literal
 
+from .admission import PROBLEMS
 from .core import require
-from .door import PROBLEMS
 
 require("pydantic", "serve")
 from pydantic import BaseModel, ConfigDict, Field  # noqa: E402

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from conftest import REPO, Done, files
 
+from movie_tagger.sample import make_sample
+
 pytestmark = pytest.mark.slow
 
 
@@ -30,11 +32,11 @@ def base(tmp_path_factory):
 
 
 def test_there_is_no_torch(base):
-    for module in ("torch", "fastai", "timm", "openvino", "nbdev", "fastcore"):
+    for module in ("torch", "fastai", "timm", "openvino", "nbdev", "fastcore", "matplotlib", "sklearn"):
         assert run(base / "python", "-c", f"import {module}").code == 1, f"{module} came with the base install"
 
 
-SERVER = ["door", "feedback", "listen", "serve", "served", "wire"]
+SERVER = ["admission", "champion", "feedback", "listen", "serve", "wire"]
 
 
 def test_every_module_can_be_imported_but_the_server_which_says_what_it_needs(base):
@@ -55,11 +57,28 @@ def test_it_tags_with_a_bundle_from_elsewhere(base, bundle, new_posters, tmp_pat
     assert (done.code, done.err) == (0, "") and pd.read_csv(tmp_path / "tags.csv")["tags"].nunique() == 3
 
 
+def test_a_plot_says_which_extra_it_needs(base):
+    plot = "from movie_tagger.interpret import interpret; interpret(['a.jpg', 'b.jpg'], ['x', 'y'], [[.9, .1], [.2, .8]]).plot_confusion_matrix()"
+    done = run(base / "python", "-c", plot)
+    assert done.code == 1 and "matplotlib.pyplot is not installed: run pip install 'movie_tagger[notebook]' and try again." in done.err.splitlines()[-1]
+
+
 def test_it_trains_where_the_encoder_is_already_exported(base, bundle, posters, new_posters, tmp_path):
     "The session's cache holds the encoder; new pictures are embedded without torch too."
     done = run(base / "movie-tagger", "train", new_posters, "--out", tmp_path / "model")
     assert (done.code, done.err) == (0, "") and "12 pictures, 3 classes" in done.out
-    assert run(base / "movie-tagger", "evaluate", tmp_path / "model", posters).code == 0
+    done = run(base / "movie-tagger", "evaluate", tmp_path / "model", posters, "--report", tmp_path / "report.html")
+    assert done.code == 0 and "<table" in (tmp_path / "report.html").read_text(), done.err
+
+
+def test_it_collects_and_keeps_what_people_said(base, tmp_path):
+    sample = make_sample(tmp_path / "sample")
+    def works(*args): assert (done := run(base / "movie-tagger", *args, MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))).code == 0, done.err
+    works("ledger", "import", tmp_path / "ledger.db", sample.tags, "--absent", "unknown")
+    works("ledger", "export", tmp_path / "ledger.db", "--out", tmp_path / "tags.csv")
+    assert len(pd.read_csv(tmp_path / "tags.csv")) > 100
+    done = run(base / "movie-tagger", "tags", sample.dump, "--out", tmp_path / "site.csv", "--min-count", 2)
+    assert done.code == 1 and done.err == "movie-tagger: pyarrow is not installed: run pip install 'movie_tagger[tags]' and try again.\n"
 
 
 @pytest.mark.parametrize("encoder", ["lite0", "resnet34", "torchvision/resnet18"])

@@ -33,7 +33,7 @@ from movie_tagger.ledger import Ledger  # noqa: E402
 from movie_tagger.listen import Guarded  # noqa: E402
 from movie_tagger.sensitive import Detector  # noqa: E402
 from movie_tagger.serve import Limits, create_app  # noqa: E402
-from movie_tagger.served import Looks  # noqa: E402
+from movie_tagger.champion import Looks  # noqa: E402
 
 TAGS = {"horror": "dark, blood", "romance": "pink, round", "superhero": "blue"}
 
@@ -314,7 +314,7 @@ def test_mistakes_with_keys_are_told(tmp_path):
     with pytest.raises(MovieTaggerError, match="Cannot read the keys"): read_keys(file)
 
 
-# --- the door
+# --- admission
 
 def test_every_answer_carries_the_security_headers_and_an_id(site, picture):
     for answer in (site.get("/"), site.get("/nowhere"), tags(site, picture), tags(site, b"")):
@@ -353,6 +353,26 @@ def test_a_full_house_says_so_before_the_body_is_sent(models):
         said = raw(client, b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 5000000\r\n\r\n")
         assert said.startswith("HTTP/1.1 429") and "retry-after: 1" in said
         assert 'requests_total{path="/v1/tags",status="429"} 1.0' in client.get("/metrics").text
+
+
+def test_a_refusal_for_want_of_a_seat_is_the_same_written_at_once_or_by_the_application(models, picture):
+    with serving(create_app(models, limits=Limits(seats=0))) as client:
+        at_once, by_the_application = tags(client, picture), client.post("/v1/tags?k=3", content=picture, headers={"content-type": "image/jpeg", "origin": "https://other.example"})
+        for answer in (at_once, by_the_application): problem(answer, 429, "busy")
+        assert at_once.content == by_the_application.content
+        own = {"x-request-id", "date"}
+        assert {k: v for k, v in at_once.headers.items() if k not in own} == {k: v for k, v in by_the_application.headers.items() if k not in own}
+        assert own <= {*at_once.headers} and at_once.headers["x-request-id"] != tags(client, picture).headers["x-request-id"]
+        assert 'requests_total{path="/v1/tags",status="429"} 3.0' in client.get("/metrics").text
+
+
+def test_after_a_refusal_the_connection_goes_on_or_is_closed_as_its_owner_wishes(models):
+    upload = b"POST /v1/tags HTTP/1.%d\r\nHost: x\r\nContent-Length: 70000\r\n%b\r\n" + b"x" * 70000
+    with serving(create_app(models, limits=Limits(seats=0))) as client:
+        said = raw(client, upload % (1, b"") + b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n", until=b"alive")
+        assert said.startswith("HTTP/1.1 429") and "connection: close" not in said and "HTTP/1.1 200" in said
+        for ends in (upload % (1, b"Connection: close\r\n"), upload % (0, b"")):
+            assert "connection: close" in raw(client, ends[:-70000])
 
 
 def test_what_is_declared_too_large_is_refused_before_it_is_sent(site):
@@ -403,7 +423,7 @@ def test_the_champion_changes_under_load_and_nobody_notices(own_models, picture)
         assert 'model_swaps_total{outcome="done"} 3.0' in client.get("/metrics").text
 
 
-def test_a_damaged_champion_does_not_take_the_chair(own_models, picture):
+def test_a_damaged_champion_is_not_put_to_use(own_models, picture):
     with serving(create_app(own_models, look=0.05)) as client:
         shutil.copytree(own_models / "second", own_models / "third")
         with open(own_models / "third" / "model.onnx", "r+b") as f: f.truncate(1000)

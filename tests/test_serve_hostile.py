@@ -18,7 +18,7 @@ from test_serve import CI, models, picture, problem, process, raw, serving, tags
 import httpx
 import psutil
 
-from movie_tagger.door import Problem, boundary, form_parts, plain_name
+from movie_tagger.admission import Problem, boundary, form_parts, plain_name
 from movie_tagger.serve import Limits, create_app
 
 
