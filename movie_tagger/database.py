@@ -8,11 +8,11 @@ __all__ = ['MANY', 'read_database']
 # %% ../nbs/11_database.ipynb #3b396f49
 from contextlib import contextmanager
 
-import pandas as pd, pyarrow as pa
+import pandas as pd
 
 from .core import MissingExtra, MovieTaggerError, require
 from .dump import listed, to_frame
-from .rows import ARROW, dates, kind_of
+from .rows import ARROW, dates, kind_of, pa
 
 # %% ../nbs/11_database.ipynb #28a73311
 MANY = 20_000  # rows fetched at a time

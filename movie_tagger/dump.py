@@ -13,11 +13,11 @@ from csv import reader as csv_rows
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np, pandas as pd, pyarrow as pa, pyarrow.compute as pc
-from pyarrow import csv
+import numpy as np, pandas as pd
 
 from .core import MovieTaggerError
-from .rows import ARROW, SPACE, UNDECLARED, BadValue, again, dates, exact_column, exact_rows, fast_columns, guess_kind, kind_of, plain_rows, structure, unreadable
+from .rows import (ARROW, SPACE, UNDECLARED, BadValue, again, csv, dates, exact_column, exact_rows, fast_columns, guess_kind, kind_of, pa, pc,
+                               plain_rows, structure, unreadable)
 
 # %% ../nbs/11_dump.ipynb #f664c190
 BLOCK = 2 << 20     # bytes read at a time
@@ -411,7 +411,7 @@ def _frame(table, source):
 
 
 def to_frame(
-    table: pa.Table,
+    table: "pa.Table",
 ) -> pd.DataFrame:
     "An arrow table as plain pandas: whole numbers nullable, dates as datetimes, texts as texts."
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get, split_blocks=True, self_destruct=True)

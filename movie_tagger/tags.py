@@ -12,12 +12,12 @@ import itertools, re, tomllib, unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np, pandas as pd, pyarrow as pa, pyarrow.compute as pc
-from pyarrow import csv
+import numpy as np, pandas as pd
 
 from .core import MovieTaggerError, atomic
 from .database import read_database
 from .dump import listed, read_dump
+from .rows import csv, pa, pc
 
 _all_ = ["read_dump", "read_database"]
 
@@ -30,8 +30,8 @@ def normalise(
 ) -> pd.Series:         # the same rows
     "Tags in one spelling: lower case, single spaces, one form of each letter; nothing else is changed."
     codes, unique = pd.factorize(values)
-    words = pa.array([_normal(str(v)) for v in unique] + [None], pa.string())
-    return words.take(pa.array(codes % len(words))).to_pandas().set_axis(values.index).rename(values.name)
+    words = pd.Series([_normal(str(v)) for v in unique] + [None], dtype="str")
+    return words.take(codes).set_axis(values.index).rename(values.name)
 
 
 def _normal(text):

@@ -13,7 +13,7 @@ GROUND = {
 }
 COLLECT = {
     "fetch": {"core"}, "download": {"core", "images", "fetch"},
-    "rows": {"core"}, "dump": {"core", "rows"}, "database": {"core", "rows", "dump"}, "tags": {"core", "data", "dump", "database"},
+    "rows": {"core"}, "dump": {"core", "rows"}, "database": {"core", "rows", "dump"}, "tags": {"core", "data", "rows", "dump", "database"},
     "cells": {"core", "tags"}, "events": {"core", "cells"}, "leaks": {"core", "images", "data"},
     "ledger": {"core", "images", "data", "tags", "cells", "events", "leaks"}, "exchange": {"core", "data", "cells", "events", "ledger"},
 }
@@ -28,18 +28,23 @@ LEARN = {
 }
 CURATE = {
     "opinions": {"core", "data"}, "suspects": {"core", "images", "data", "features", "evaluate", "head", "opinions"},
-    "curate": {"core", "images", "data", "ledger", "suspects"},
+    "decisions": {"core", "data", "tags", "cells", "events", "ledger"}, "queues": {"core", "images", "data", "suspects"},
+    "estimates": {"core", "data", "evaluate"}, "panel": {"core", "images"}, "cards": {"decisions", "queues"},
+    "cleaning": {"core", "data", "events", "ledger", "decisions", "queues", "estimates", "panel", "cards"},
+    "curate": {"core", "panel", "cleaning"},
 }
 SHIP = {
     "bulk": {"core", "images", "data", "download", "features", "bundle"},
-    "keys": {"core"}, "door": {"core", "keys"}, "listen": {"core", "door"}, "wire": {"core", "door"}, "batching": {"core"},
-    "sensitive": {"core", "images"}, "served": {"core", "images", "bundle", "door", "sensitive"}, "feedback": {"core", "door", "ledger"},
-    "serve": {"core", "images", "data", "ledger", "bundle", "keys", "door", "listen", "wire", "batching", "sensitive", "served", "feedback"},
+    "keys": {"core"}, "admission": {"core", "keys"}, "listen": {"core", "admission"}, "wire": {"core", "admission"}, "batching": {"core"},
+    "sensitive": {"core", "images"}, "champion": {"core", "images", "bundle", "admission", "sensitive"}, "feedback": {"core", "admission", "ledger"},
+    "serve": {"core", "images", "data", "ledger", "bundle", "keys", "admission", "listen", "wire", "batching", "sensitive", "champion", "feedback"},
     "client": {"core"},
-    "retrain": {*GROUND, *COLLECT, *LEARN, "suspects"},
+    "models": {"core", "bundle", "evaluate"}, "gates": {"core", "images", "data", "evaluate", "bundle"}, "plan": {"core", "tags", "gates"},
+    "sync": {"core", "images", "data", "fetch", "download", "dump", "database", "tags", "cells", "events", "ledger", "exchange", "plan", "gates"},
+    "retrain": {*GROUND, *COLLECT, *LEARN, "opinions", "suspects", "models", "gates", "plan", "sync"},
 }
 BELOW = GROUND | COLLECT | LEARN | CURATE | SHIP
-DOOR = {"cli_app": {*BELOW}, **{f"cli_{room}": {*BELOW, "cli_app"} for room in ("collect", "learn", "ledger", "ship")}}
+DOOR = {"cli_app": {*BELOW}, **{f"cli_{room}": {*BELOW, "cli_app"} for room in ("collect", "learn", "ledger", "retrain", "ship")}}
 DOOR["cli"] = {*BELOW, *DOOR}
 TABLE = BELOW | DOOR
 
