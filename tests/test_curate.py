@@ -1,5 +1,4 @@
 "Decisions, and the cleaner without a browser: nothing is lost, nothing on disk is touched, and errors are sentences."
-import html
 import json
 import subprocess
 import sys
@@ -10,15 +9,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from movie_tagger import curate, data
+from movie_tagger import cleaning, data, decisions
+from movie_tagger.cells import from_labels
+from movie_tagger.cards import face, suggested
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.curate import Decision, Decisions, ImageCleaner, by_likeness, by_loss, cleaned, decision_table, paged
+from movie_tagger.decisions import Decision, Decisions, LedgerDecisions, cleaned, decision_table
+from movie_tagger.estimates import compare, error_rate, yields
+from movie_tagger.ledger import Ledger
+from movie_tagger.panel import Places, small
+from movie_tagger.queues import MODES, as_queue, by_absence, by_doubt, by_likeness, by_loss, by_lot, chosen, paged
 
 CLASSES = ["horror", "romance", "superhero"]
 
 
 @pytest.fixture(autouse=True)
-def no_memory(monkeypatch): monkeypatch.setattr(curate, "_RECORDS", {})
+def no_memory(monkeypatch): monkeypatch.setattr(cleaning, "_RECORDS", {})
 
 
 @pytest.fixture
@@ -110,7 +115,7 @@ def test_two_records_on_one_file_lose_nothing(tmp_path):
 
 
 def test_many_programs_may_write_at_once(tmp_path):
-    code = ("import sys; from movie_tagger.curate import Decision, Decisions; r = Decisions(sys.argv[1])\n"
+    code = ("import sys; from movie_tagger.decisions import Decision, Decisions; r = Decisions(sys.argv[1])\n"
             "for k in range(40): r.decide(Decision(f'{sys.argv[2]}-{k}', 'keep', reason='x' * 500))")
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "d.jsonl"), name]) for name in "abc"]
     assert [w.wait(60) for w in writers] == [0, 0, 0]
@@ -153,7 +158,7 @@ def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path):
 def test_a_full_disk_makes_no_decision(tmp_path, monkeypatch):
     record = Decisions(tmp_path / "d.jsonl")
     record.decide(*keep("a"))
-    monkeypatch.setattr(curate.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(decisions.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(MovieTaggerError, match="No space left on device. The decision was not made"): record.decide(*keep("b"))
 
 
@@ -239,35 +244,119 @@ def test_pages_hold_everything_once_and_cut_no_cluster_that_fits(size):
     assert [len(page) for page in paged(queue[:0], size)] == [0]
 
 
+def test_every_queue_asks_about_items_that_are_there(pictures):
+    items, labels, p = pictures
+    for name, mode in MODES.items():
+        queue = mode(items, labels, p, "single")
+        assert set(queue.index) <= set(items.index), name
+        assert queue["reason"].map(bool).all(), name
+
+
+def test_suspects_become_questions_with_an_answer_to_accept():
+    table = pd.DataFrame({"item": list("abcd"), "reason": ["wrong tag", "missing tag", "near duplicate", "unreadable"], "tag": ["hat", "car", "", ""],
+                          "score": [.9, .8, .7, 1], "suggestion": ["-hat", "car", "a", "exclude"]})
+    queue = as_queue(table)
+    assert queue["reason"].tolist() == ["wrong tag: hat 90 %", "missing tag: car 80 %", "near duplicate 70 % like a", "unreadable 100 %"]
+    assert queue["suggestion"].tolist() == ["-hat", "car", "", "exclude"]
+    assert [suggested(s, pd.Index(["hat", "car"])) for s in queue["suggestion"]] == [("hat", False), ("car", True), None, (None, False)]
+    assert as_queue(table[:0]).empty
+
+
+@pytest.mark.parametrize("mode", [by_doubt, by_absence])
+def test_without_probabilities_doubt_is_an_error_in_words(pictures, mode):
+    items, labels, p = pictures
+    with pytest.raises(MovieTaggerError, match="There are no probabilities"): mode(items, labels, np.full_like(p, np.nan), "single")
+
+
+def test_a_question_is_answered_by_a_word_about_its_tag():
+    labels = data.from_array([[np.nan, 1]] * 2, list("ab"), ["hat", "car"])
+    queue = pd.DataFrame({"reason": "?", "about": "?", "tag": ["hat", "car", "hat"], "suggestion": ["hat", "-car", "hat"]}, index=["a", "a", "b"])
+    state = {"a": Decision("a", "keep", {"hat": False}), "b": Decision("b", "exclude")}
+    def shown(**view): return list(chosen(queue, labels, None, state, **view)["tag"].items())
+    assert shown() == [("a", "hat"), ("b", "hat")]
+    assert shown(marked="undecided") == [("a", "car")]
+    assert shown(marked="decided") == [("a", "hat"), ("b", "hat")]
+    assert shown(label="car") == [("a", "car")]
+
+
+# --- numbers
+
+def test_the_error_rate_is_of_all_pictures_only_where_they_were_drawn_by_lot():
+    items = pd.DataFrame(index=[f"{k}.jpg" for k in range(100)])
+    lot = list(by_lot(items).index)
+    def decided(which, wrong): return {i: Decision(i, "exclude" if k < wrong else "keep") for k, i in enumerate(which)}
+    queue = decided(lot[50:80], 20)
+    assert "not of all pictures" in str(error_rate(lot, queue, set(lot[50:])))
+    found = error_rate(lot, queue | decided(lot[:20], 2))
+    assert (found.wrong, found.looked, found.changed) == (2, 20, 22) and found.low < .1 < found.high
+    assert "of all 100 as they came" in str(found)
+    assert error_rate(lot, {}) is None and error_rate([], {}) is None
+
+
+def test_yields_fall_block_by_block():
+    state = {str(k): Decision(str(k), "relabel" if k < 6 else "keep") for k in range(10)}
+    assert yields(state, 5)["wrong"].tolist() == [5, 1] and yields({}).empty
+
+
+def test_before_and_after_are_judged_by_labels_that_no_decision_has_touched(pictures):
+    items, labels, p = pictures
+    better = data.to_array(labels) * .7 + .1
+    assert compare(items, labels, p, better, "single").startswith("accuracy 0.667 → 1.000: +0.333 (")
+    assert "silence taken for no" in compare(items, labels.where(labels), p, better, "multi")
+    assert compare(items, labels, .5, .75, "single") == "0.500 → 0.750, as your function measures it"
+
+
+def test_a_place_on_a_damaged_disk_is_no_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOVIE_TAGGER_CACHE", str(tmp_path))
+    Places("x").put({"mode": "a"}, "0.jpg")
+    Places("x").file.write_text("{")
+    assert Places("x").get({"mode": "a"}) is None and Places("x").view == {}
+
+
 # --- the cleaner
 
-widgets = pytest.importorskip("ipywidgets")
+pytest.importorskip("anywidget")
+from movie_tagger.curate import ImageCleaner  # noqa: E402
 
 
-def card(cleaner, item): return next(c for c in cleaner.panel.cards if c.item == item)
+def open_cleaner(*args, **kwargs):
+    "A cleaner whose panel is shown, and the messages that it sends."
+    cleaner, sent = ImageCleaner(*args, **kwargs), []
+    cleaner.panel.widget.send = lambda message, buffers=None: sent.append((json.loads(json.dumps(message)), buffers))
+    cleaner.receive({"do": "start"})
+    return cleaner, sent
 
 
-def test_buttons_and_methods_do_the_same(pictures):
-    by_hand, by_code = ImageCleaner(*pictures, out=Decisions()), ImageCleaner(*pictures, out=Decisions())
-    card(by_hand, "0.jpg").exclude.click()
-    card(by_hand, "1.jpg").accept.click()
-    card(by_hand, "2.jpg").choice.value = ("romance", True)
-    card(by_hand, "3.jpg").keep.click()
-    by_code.exclude("0.jpg"), by_code.relabel("1.jpg", "superhero"), by_code.relabel("2.jpg", "romance"), by_code.keep("3.jpg")
+def shown(sent):
+    "The cards of the page that was sent last: item and mark."
+    message = next(m for m, _ in reversed(sent) if m["kind"] == "page")
+    return {face["item"]: face["mark"] for face in message["faces"][str(message["page"])]}
+
+
+def everything(cleaner): return [item for page in cleaner.pages for item in page]
+
+
+def test_messages_and_methods_do_the_same(pictures):
+    by_hand, sent = open_cleaner(*pictures, out=Decisions())
+    by_code = ImageCleaner(*pictures, out=Decisions())
+    for n, message in enumerate([{"do": "exclude", "items": ["0.jpg"]}, {"do": "accept", "items": ["1.jpg"]},
+                                 {"do": "relabel", "items": ["2.jpg"], "tag": "romance", "yes": True}, {"do": "keep", "items": ["3.jpg"]}]):
+        by_hand.receive(message | {"n": n})
+        assert sent[-1][0]["n"] == n
+    by_code.exclude("0.jpg"), by_code.accept("1.jpg"), by_code.relabel("2.jpg", "romance"), by_code.keep("3.jpg")
     pd.testing.assert_frame_equal(by_hand.decisions(), by_code.decisions())
     assert by_hand.decisions().reset_index().to_numpy().tolist() == [
         ["0.jpg", "exclude", "horror", "", "loss 4.61"], ["1.jpg", "relabel", "romance", "superhero", "loss 3.91"],
         ["2.jpg", "relabel", "superhero", "romance", "loss 3.51"], ["3.jpg", "keep", "horror", "horror", "loss 0.22"]]
+    assert list(shown(sent).items())[:5] == [("0.jpg", "exclude"), ("1.jpg", "relabel"), ("2.jpg", "relabel"), ("3.jpg", "keep"), ("4.jpg", "")]
 
 
-def test_a_second_click_takes_a_decision_back_and_so_does_the_old_label(pictures):
+def test_reset_takes_a_decision_back_and_the_old_label_confirms_it(pictures):
     cleaner = ImageCleaner(*pictures)
-    card(cleaner, "0.jpg").exclude.click()
-    assert card(cleaner, "0.jpg").exclude.description == "✕ Excluded"
-    card(cleaner, "0.jpg").exclude.click()
-    card(cleaner, "1.jpg").accept.click()
-    card(cleaner, "1.jpg").choice.value = ("romance", True)
+    cleaner.exclude("0.jpg"), cleaner.reset("0.jpg")
     assert cleaner.decisions().empty
+    cleaner.accept("1.jpg"), cleaner.relabel("1.jpg", "romance")
+    assert cleaner.decisions()["decision"].to_dict() == {"1.jpg": "keep"}
     cleaner.undo()
     assert cleaner.decisions()["after"].to_dict() == {"1.jpg": "superhero"}
 
@@ -277,76 +366,106 @@ def test_nothing_is_lost_when_something_else_is_shown(pictures):
     cleaner.exclude("0.jpg"), cleaner.relabel("1.jpg", "horror"), cleaner.keep("8.jpg")
     before = cleaner.decisions()
     for view in ({"label": "horror"}, {"part": "valid"}, {"mode": "near duplicates"}, {"marked": "decided"}, {"label": None, "part": None},
-                 {"mode": "top losses"}, {"marked": "undecided"}, {"marked": None}):
+                 {"mode": "wrong labels"}, {"mode": "random audit", "marked": "undecided"}, {"mode": "top losses", "marked": None}):
         cleaner.show(**view)
         pd.testing.assert_frame_equal(cleaner.decisions(), before)
-    cleaner.panel.next.click()
-    cleaner.panel.menus["label"].value = "romance"
-    cleaner.panel.menus["label"].value = ""
+    cleaner.show(1)
+    cleaner.show(label="romance"), cleaner.show(label=None)
     assert cleaner.page == 1, "one comes back to the page one left"
-    cleaner.panel.back.click()
-    assert [(c.item, c.mark) for c in cleaner.panel.cards] == [("0.jpg", "exclude"), ("1.jpg", "relabel")]
-    pd.testing.assert_frame_equal(cleaner.decisions(), before)
+    cleaner.show(0)
+    assert [cleaner.face(i)["mark"] for i in cleaner.pages[0]] == ["exclude", "relabel"]
 
 
 def test_every_menu_always_says_what_is_chosen(pictures):
-    cleaner = ImageCleaner(*pictures, split=["a", "b", "c"] * 3)
-    for view in ({}, {"label": "horror", "part": "a", "marked": "decided"}, {"label": None, "part": None, "marked": None}):
-        if view: cleaner.show(**view)
-        assert None not in [menu.index for menu in cleaner.panel.menus.values()] + [c.choice.index for c in cleaner.panel.cards]
+    cleaner, sent = open_cleaner(*pictures, split=["a", "b", "c"] * 3)
+    for view in ({}, {"label": "horror", "part": "a", "marked": "decided"}, {"label": None, "part": None, "marked": None, "mode": "wrong labels"}):
+        if view: cleaner.receive({"do": "show", "view": view})
+        message = sent[-1][0]
+        for name, options in message["menus"].items(): assert (message["view"][name] or "") in [value for _, value in options]
 
 
 def test_filters_show_what_they_say(pictures):
     cleaner = ImageCleaner(*pictures, split=["a", "b", "c"] * 3)
-    def shown(**view): cleaner.show(**view); return [item for page in cleaner.pages for item in page]
+    def look(**view): cleaner.show(**view); return everything(cleaner)
     cleaner.keep("0.jpg", "3.jpg")
-    assert shown(label="horror") == ["0.jpg", "3.jpg", "6.jpg"]
-    assert shown(marked="undecided") == ["6.jpg"]
-    assert shown(label=None, marked="decided") == ["0.jpg", "3.jpg"]
-    assert shown(marked=None, part="b") == ["1.jpg", "4.jpg", "7.jpg"]
-    assert shown(label="horror") == [] and "no pictures here" in cleaner.panel.place.value
-    for view in ({"mode": "by magic"}, {"label": "western"}, {"part": "z"}):
+    assert look(label="horror", marked=None) == ["0.jpg", "3.jpg", "6.jpg"]
+    assert look(marked="undecided") == ["6.jpg"]
+    assert look(label=None, marked="decided") == ["0.jpg", "3.jpg"]
+    assert look(marked=None, part="b") == ["1.jpg", "4.jpg", "7.jpg"]
+    assert look(label="horror") == []
+    for view in ({"mode": "by magic"}, {"label": "western"}, {"part": "z"}, {"reason": "because"}, {"marked": "maybe"}):
         with pytest.raises(MovieTaggerError, match="There is no"): cleaner.show(**view)
+    assert everything(cleaner) == []
+
+
+def test_a_mode_of_ones_own_with_reasons_to_filter_by(pictures):
+    def mine(items, labels, p, kind): return pd.DataFrame({"reason": "so", "about": ["odd", "even"] * 2}, items.index[:4])
+    cleaner = ImageCleaner(*pictures, modes={"mine": mine})
+    assert dict(cleaner.choices()["reason"]) == {"all": "", "odd (2)": "odd", "even (2)": "even"}
+    cleaner.show(reason="even")
+    assert everything(cleaner) == ["1.jpg", "3.jpg"]
 
 
 def test_a_decided_picture_stays_where_it_is_until_one_asks_again(pictures):
     cleaner = ImageCleaner(*pictures, page_size=3)
+    cleaner.keep_rest()
+    assert [cleaner.face(i)["mark"] for i in cleaner.pages[0]] == ["keep"] * 3
+    cleaner.show(1)
+    assert list(cleaner.pages[1]) == ["3.jpg", "4.jpg", "5.jpg"]
     cleaner.show(marked="undecided")
-    cleaner.panel.rest.click()
-    assert [c.mark for c in cleaner.panel.cards] == ["keep"] * 3
-    cleaner.panel.next.click()
-    assert [c.item for c in cleaner.panel.cards] == ["3.jpg", "4.jpg", "5.jpg"]
+    assert everything(cleaner) == [f"{k}.jpg" for k in range(3, 9)]
 
 
-def test_keep_the_rest_is_one_step(pictures):
+def test_the_rest_of_a_page_is_kept_or_accepted_in_one_step(pictures):
     cleaner = ImageCleaner(*pictures, page_size=4)
     cleaner.exclude("1.jpg")
     cleaner.keep_rest()
     assert cleaner.decisions()["decision"].to_dict() == {"1.jpg": "exclude", "0.jpg": "keep", "2.jpg": "keep", "3.jpg": "keep"}
     cleaner.undo()
     assert list(cleaner.decisions().index) == ["1.jpg"]
+    cleaner.accept_rest()
+    assert cleaner.decisions()["after"].to_dict() == {"1.jpg": "", "0.jpg": "romance", "2.jpg": "horror", "3.jpg": "horror"}
+    with pytest.raises(MovieTaggerError, match="no other answer"): cleaner.accept("5.jpg")
+
+
+def test_several_at_once_are_one_step(pictures):
+    cleaner = ImageCleaner(*pictures)
+    cleaner.relabel(["0.jpg", "1.jpg", "2.jpg"], "horror")
+    assert cleaner.decisions()["decision"].to_dict() == {"0.jpg": "keep", "1.jpg": "relabel", "2.jpg": "relabel"}
+    cleaner.undo()
+    assert cleaner.decisions().empty
 
 
 def test_undo_to_the_first_and_redo_to_the_last(pictures):
-    cleaner = ImageCleaner(*pictures)
+    cleaner, sent = open_cleaner(*pictures, page_size=2)
     for item in cleaner.items.index: cleaner.exclude(item)
     all_of_them = cleaner.decisions()
-    for _ in range(12): cleaner.panel.undo.click()
-    assert cleaner.decisions().empty and cleaner.panel.undo.disabled
-    for _ in range(12): cleaner.panel.redo.click()
+    for _ in range(12): cleaner.receive({"do": "undo"})
+    assert cleaner.decisions().empty and not sent[-1][0]["undo"]
+    assert sent[-1][0]["page"] == 0, "one sees what was undone"
+    for _ in range(12): cleaner.receive({"do": "redo"})
     pd.testing.assert_frame_equal(cleaner.decisions(), all_of_them)
+
+
+def test_what_is_undone_comes_back_into_sight(pictures, tmp_path):
+    ImageCleaner(*pictures, out=tmp_path / "d.jsonl").keep("0.jpg", "1.jpg")
+    again, sent = open_cleaner(*pictures, out=tmp_path / "d.jsonl", page_size=2)
+    assert "0.jpg" not in everything(again)
+    again.receive({"do": "undo"})
+    assert sent[-1][0]["focus"] == "0.jpg" and shown(sent) == {"0.jpg": "", "1.jpg": ""}
 
 
 def test_with_many_tags_tags_are_added_and_removed(pictures):
     items, _, _ = pictures
     labels = data.from_array([[1, 0, np.nan]] * 9, items.index, ["hat", "car", "blood"])
     cleaner = ImageCleaner(items, labels, np.tile([.02, .1, .9], (9, 1)))
-    assert cleaner.kind == "multi" and card(cleaner, "0.jpg").accept.description == "− hat"
-    card(cleaner, "0.jpg").accept.click()
-    card(cleaner, "0.jpg").choice.value = ("blood", True)
-    assert card(cleaner, "0.jpg").choice.value == "", "the menu is ready for the next tag"
+    assert cleaner.kind == "multi" and cleaner.face("0.jpg")["accept"] == "− hat"
+    cleaner.accept("0.jpg")
+    cleaner.relabel("0.jpg", "blood", True)
     cleaner.relabel("1.jpg", "blood", False)
-    assert cleaner.decisions()["after"].to_dict() == {"0.jpg": "blood", "1.jpg": "hat, -blood"}
+    cleaner.keep("2.jpg")
+    assert cleaner.decisions()["after"].to_dict() == {"0.jpg": "blood", "1.jpg": "hat, -blood", "2.jpg": "hat"}
+    assert cleaner.decisions()["decision"].tolist() == ["relabel", "keep", "keep"]
     _, now = cleaner.cleaned()
     np.testing.assert_array_equal(data.to_array(now)[:3], [[0, 0, 1], [1, 0, 0], [1, 0, np.nan]])
 
@@ -356,27 +475,24 @@ def test_two_cleaners_of_the_same_pictures_share_their_decisions(pictures):
     one = ImageCleaner(items, labels, p)
     one.exclude("0.jpg")
     two = ImageCleaner(items.copy(), labels.copy(), p)
-    card(two, "1.jpg").keep.click()
+    two.keep("1.jpg")
     assert list(one.decisions().index) == list(two.decisions().index) == ["0.jpg", "1.jpg"]
     assert ImageCleaner(items, labels, p, out=Decisions()).decisions().empty
     assert ImageCleaner(*one.cleaned()).decisions().empty, "other labels, other decisions"
 
 
-def test_a_click_means_what_the_person_saw(pictures):
-    one, two = ImageCleaner(*pictures), ImageCleaner(*pictures)
-    card(one, "0.jpg").exclude.click()
-    card(two, "0.jpg").exclude.click()  # there it still looked undecided
-    assert one.decisions()["decision"].to_dict() == {"0.jpg": "exclude"}
-
-
 def test_a_new_kernel_goes_on_where_the_old_one_was(pictures, tmp_path):
-    first = ImageCleaner(*pictures, out=tmp_path / "d.jsonl")
+    first = ImageCleaner(*pictures, out=tmp_path / "d.jsonl", page_size=2)
     first.exclude("0.jpg"), first.relabel("1.jpg", "horror"), first.keep("2.jpg"), first.undo()
-    again = ImageCleaner(*pictures, out=tmp_path / "d.jsonl")
+    first.show(mode="random audit", marked=None)
+    first.show(2)
+    again = ImageCleaner(*pictures, out=tmp_path / "d.jsonl", page_size=2)
     pd.testing.assert_frame_equal(again.decisions(), first.decisions())
-    assert [c.mark for c in again.panel.cards[:3]] == ["exclude", "relabel", ""]
+    assert again.view == first.view and again.page == 2
     again.redo()
     assert first.decisions()["decision"].to_dict() == {"0.jpg": "exclude", "1.jpg": "relabel", "2.jpg": "keep"}
+    other = ImageCleaner(*pictures, out=tmp_path / "d.jsonl", modes={"top losses": by_loss})
+    assert other.view["mode"] == "top losses", "what was shown last is not there any more"
 
 
 def test_nothing_on_disk_is_touched_and_the_csv_can_be_read(pictures, tmp_path):
@@ -388,6 +504,8 @@ def test_nothing_on_disk_is_touched_and_the_csv_can_be_read(pictures, tmp_path):
     items, labels = data.read(tmp_path / "cleaned.csv")
     pd.testing.assert_frame_equal(labels, cleaner.cleaned()[1])
     assert items["group"].tolist() == cleaner.cleaned()[0]["group"].tolist()
+    cleaner.exclude(*everything(ImageCleaner(*pictures, out=Decisions())))
+    with pytest.raises(MovieTaggerError, match="nothing to save"): cleaner.save(tmp_path / "cleaned.csv")
 
 
 def test_items_without_groups_can_be_saved(pictures, tmp_path):
@@ -400,144 +518,243 @@ def test_an_interpretation_is_cleaned_in_one_line(pictures):
     items, labels, p = pictures
     source = SimpleNamespace(items=items[["path"]], labels=labels, probabilities=pd.DataFrame(p, labels.index, CLASSES)[CLASSES[::-1]], kind="single")
     cleaner = ImageCleaner(source)
-    assert cleaner.pages[0][0] == "0.jpg" and card(cleaner, "0.jpg").accept.description == "→ romance"
+    assert cleaner.pages[0][0] == "0.jpg" and cleaner.face("0.jpg")["accept"] == "→ romance"
 
 
 def test_a_picture_without_label_gets_one(pictures):
     items, labels, p = pictures
     labels.iloc[4] = pd.NA
     cleaner = ImageCleaner(SimpleNamespace(items=items, labels=labels, probabilities=p, kind="single"))
-    assert cleaner.pages[0][-1] == "4.jpg" and card(cleaner, "4.jpg").choice.value == ""
-    card(cleaner, "4.jpg").choice.value = ("horror", True)
+    assert cleaner.pages[0][-1] == "4.jpg" and cleaner.face("4.jpg")["yes"] == []
+    cleaner.relabel("4.jpg", "horror")
     assert cleaner.decisions().iloc[0].tolist() == ["relabel", "", "horror", "no label"]
     assert data.kind(cleaner.cleaned()[1]) == "single"
 
 
 def test_without_probabilities_one_can_still_decide(pictures):
     items, labels, _ = pictures
-    cleaner = ImageCleaner(items, labels)
-    assert list(cleaner.pages[0]) == list(items.index) and "9 without probability" in cleaner.panel.status.value
-    card(cleaner, "3.jpg").exclude.click()
+    cleaner, sent = open_cleaner(items, labels)
+    assert list(cleaner.pages[0]) == list(items.index) and "9 without probability" in sent[-1][0]["status"]
+    cleaner.exclude("3.jpg")
     assert list(cleaner.decisions().index) == ["3.jpg"]
+    cleaner.receive({"do": "show", "view": {"mode": "wrong labels"}, "n": 7})
+    assert sent[-1][0] == {"kind": "error", "text": sent[-1][0]["text"], "n": 7} and "no probabilities" in sent[-1][0]["text"]
+    assert cleaner.view["mode"] == "top losses"
 
 
 def test_missing_probabilities_come_last_and_are_counted(pictures):
     items, labels, p = pictures
     p[[0, 5]] = np.nan
     cleaner = ImageCleaner(items, labels, p)
-    assert list(cleaner.pages[0][-2:]) == ["0.jpg", "5.jpg"] and "2 without probability" in cleaner.panel.status.value
+    assert list(cleaner.pages[0][-2:]) == ["0.jpg", "5.jpg"] and "2 without probability" in cleaner.summary()
 
 
 def test_a_picture_that_cannot_be_shown_says_why_and_can_be_decided_about(pictures, tmp_path):
     items, labels, p = pictures
     (tmp_path / "text.jpg").write_text("<html>not found</html>")
     items["path"] = [str(tmp_path / "gone.jpg"), str(tmp_path / "text.jpg"), None, str(tmp_path), *items["path"][4:]]
-    cleaner = ImageCleaner(items, labels, p)
-    for k, why in enumerate(["No such file", "a web page", "names no image", "a folder"]):
-        assert why in card(cleaner, f"{k}.jpg").picture.value and "✕ no picture" in card(cleaner, f"{k}.jpg").picture.value
-        card(cleaner, f"{k}.jpg").exclude.click()
+    cleaner, sent = open_cleaner(items, labels, p)
+    cleaner.receive({"do": "pictures", "items": [f"{k}.jpg" for k in range(5)]})
+    message, jpegs = sent[-1]
+    for error, why in zip(message["errors"], ["No such file", "a web page", "names no image", "a folder", ""]): assert why in error
+    assert [bool(jpeg) for jpeg in jpegs] == [False] * 4 + [True]
+    cleaner.exclude(*[f"{k}.jpg" for k in range(4)])
     assert len(cleaner.cleaned()[0]) == 5
 
 
-def test_names_are_text_and_never_html(pictures):
+def test_a_replaced_file_is_seen_anew(pictures):
+    items, _, _ = pictures
+    before = small(items["path"].iloc[0])
+    Image.new("RGB", (300, 100), "red").save(items["path"].iloc[0])
+    assert small(items["path"].iloc[0]) != before
+
+
+def test_nothing_asked_for_is_there_or_an_error_in_the_panel(pictures):
+    cleaner, sent = open_cleaner(*pictures)
+    for message in ({"do": "keep", "items": ["gone.jpg"]}, {"do": "relabel", "items": ["0.jpg"], "tag": "western"}, {"do": "train_again"}, {"do": "large", "item": "gone.jpg"}):
+        cleaner.receive(message | {"n": 3})
+        assert sent[-1][0]["kind"] == "error" and sent[-1][0]["n"] == 3
+    with pytest.raises(TypeError): cleaner.receive({"do": "keep", "items": 5})
+    assert sent[-1][0]["text"].startswith("TypeError") and cleaner.decisions().empty
+
+
+# --- training again
+
+def test_training_again_compares_and_the_queues_follow(pictures):
     items, labels, p = pictures
-    nasty = '"><script>alert(1)</script>'
-    items.index = labels.index = [nasty, *items.index[1:]]
-    labels.columns = [nasty, *CLASSES[1:]]
-    cleaner = ImageCleaner(items, labels, p)
-    cleaner.exclude(nasty)
-    page = "".join(w.value for c in cleaner.panel.cards for w in (c.picture, c.text)) + cleaner.panel.status.value
-    assert "<script" not in page and html.escape(nasty) in page
+    asked = []
+    def train(items, labels): asked.append(len(items)); return data.to_array(labels) * .7 + .1 if len(asked) > 1 else p
+    cleaner, sent = open_cleaner(items, labels, p, retrain=train)
+    cleaner.exclude("0.jpg")
+    cleaner.receive({"do": "train_again"})
+    assert asked == [9, 8] and sent[-1][0]["trains"] and "accuracy 0.750 → 1.000" in sent[-1][0]["estimate"]
+    assert "loss 0.22" in cleaner.face("1.jpg")["reason"]
+    cleaner.train_again()
+    assert asked == [9, 8, 8], "the labels as they came are learnt once"
 
 
-def test_pictures_have_text_alternatives_and_buttons_say_what_they_do(pictures):
-    cleaner = ImageCleaner(*pictures)
-    for c in cleaner.panel.cards:
-        assert f'alt="{c.item}"' in c.picture.value
-        for control in (c.keep, c.exclude, c.accept, c.choice):
-            if control.layout.display != "none": assert c.item in control.tooltip
-    assert not [b for b in (cleaner.panel.undo, cleaner.panel.redo, cleaner.panel.next, cleaner.panel.back, cleaner.panel.rest) if not b.tooltip]
+def test_a_training_may_return_a_number_and_must_not_return_nonsense(pictures):
+    assert ImageCleaner(*pictures, retrain=lambda items, labels: len(items)).train_again() == "9.000 → 9.000, as your function measures it"
+    with pytest.raises(MovieTaggerError, match="shape"): ImageCleaner(*pictures, retrain=lambda items, labels: np.zeros((2, 2))).train_again()
+    with pytest.raises(MovieTaggerError, match="nothing to train with"): ImageCleaner(*pictures).train_again()
 
 
-def test_an_error_in_a_button_is_a_sentence_in_the_panel(pictures, tmp_path, monkeypatch):
-    cleaner = ImageCleaner(*pictures, out=tmp_path / "d.jsonl")
-    with monkeypatch.context() as m:
-        m.setattr(curate.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        card(cleaner, "0.jpg").keep.click()
-        assert "No space left" in cleaner.panel.status.value and 'role="alert"' in cleaner.panel.status.value
-    card(cleaner, "1.jpg").exclude.click()
-    assert "1.jpg" in cleaner.decisions().index and "alert" not in cleaner.panel.status.value
+# --- over a ledger
+
+TAGS = ["hat", "car", "blood"]
 
 
-def broken(**changes):
-    def change(items, labels, p): return {**dict(source=items, labels=labels, probabilities=p), **{k: f(items, labels, p) for k, f in changes.items()}}
-    return change
+@pytest.fixture
+def book(pictures, tmp_path):
+    "A ledger with nine pictures and tags that a site has typed; there is a hat in all, and half of them were forgotten."
+    items, _, _ = pictures
+    with Ledger(tmp_path / "ledger.db") as book:
+        book.add(items, actor="import:site.sql")
+        typed = [(f"{k}.jpg", tag) for k in range(9) for tag in (["hat"] if k % 2 == 0 else []) + (["car"] if k < 5 else [])]
+        book.decide(pd.DataFrame(typed, columns=["item", "tag"]).assign(state=True), actor="import:site.sql")
+        yield book
 
 
-@pytest.mark.parametrize("change, sentence", [
-    (broken(source=lambda i, y, p: i.drop(columns="path")), "have no paths"),
-    (broken(source=lambda i, y, p: i.assign(path="")), "have no paths"),
-    (broken(source=lambda i, y, p: i[:0], labels=lambda i, y, p: y[:0]), "no pictures"),
-    (broken(labels=lambda i, y, p: y[[]]), "no labels"),
-    (broken(labels=lambda i, y, p: None), "two frames"),
-    (broken(labels=lambda i, y, p: y[::-1]), "same pictures in the same order"),
-    (broken(labels=lambda i, y, p: y[:5]), "same pictures in the same order"),
-    (broken(labels=lambda i, y, p: y.astype(int) + 1), "yes, no or unknown"),
-    (broken(labels=lambda i, y, p: y.astype(str)), "yes, no or unknown"),
-    (broken(source=lambda i, y, p: i.set_axis(["same"] * 9), labels=lambda i, y, p: y.set_axis(["same"] * 9)), "'same' is there more than once"),
-    (broken(probabilities=lambda i, y, p: p[:, :2]), "one column for each of the 3 labels"),
-    (broken(probabilities=lambda i, y, p: pd.DataFrame(p, y.index, ["a", "b", "c"])), "one column for each of the 3 labels"),
-    (broken(probabilities=lambda i, y, p: pd.DataFrame(p, y.index[::-1], CLASSES)), "same pictures in the same order"),
-    (broken(probabilities=lambda i, y, p: np.log(p)), "outside 0 to 1"),
-    (broken(split=lambda i, y, p: [True]), "one value for each of the 9"),
-    (broken(page_size=lambda i, y, p: 0), "room for a picture"),
-    (broken(source=lambda i, y, p: "posters"), "two frames"),
-    (broken(source=lambda i, y, p: SimpleNamespace(dls=None)), "interpret"),
-])
-def test_what_does_not_fit_is_said_in_a_sentence(pictures, change, sentence):
-    with pytest.raises(MovieTaggerError, match=sentence) as e: ImageCleaner(**change(*pictures))
-    assert "\n" not in str(e.value) and str(e.value).endswith(".")
+@pytest.fixture
+def believed(pictures):
+    "What a model believes: a hat everywhere, cars where they were typed."
+    return pd.DataFrame({"hat": .9, "car": [.9] * 5 + [.05] * 4, "blood": .01}, index=pictures[0].index)
 
 
-def test_wrong_items_and_labels_are_sentences(pictures):
-    cleaner = ImageCleaner(*pictures)
-    with pytest.raises(MovieTaggerError, match="no item 'x'"): cleaner.keep("0.jpg", "x")
-    with pytest.raises(MovieTaggerError, match="no label 'western'"): cleaner.relabel("0.jpg", "western")
-    assert cleaner.decisions().empty
-    cleaner.exclude(*cleaner.items.index)
-    with pytest.raises(MovieTaggerError, match="nothing to save"): cleaner.save("cleaned.csv")
+def test_every_decision_is_an_event_at_once(book, believed):
+    cleaner = ImageCleaner(book, probabilities=believed, actor="curator:anna")
+    assert (cleaner.kind, list(cleaner.tags), len(cleaner.items)) == ("multi", TAGS, 9)
+    steps = [lambda: cleaner.exclude("0.jpg"), lambda: cleaner.relabel("1.jpg", "hat"), lambda: cleaner.relabel("2.jpg", "car", False), lambda: cleaner.keep("4.jpg")]
+    for k, step in enumerate(steps, 1):
+        step()
+        assert book.events(actor="curator:anna")["batch"].nunique() == k
+    assert "0.jpg" not in book.items().index and book.items(hidden=True).shape[0] == 9
+    assert book.labels()["hat"]["1.jpg"] and not book.labels()["car"]["2.jpg"]
+    assert cleaner.decisions()["decision"].to_dict() == {"0.jpg": "exclude", "1.jpg": "relabel", "2.jpg": "relabel", "4.jpg": "keep"}
+    pd.testing.assert_frame_equal(cleaner.cleaned()[1], book.labels(tags=["hat", "car"]).assign(blood=pd.array([pd.NA] * 8, "boolean")), check_names=False)
+    book.verify()
 
 
-def test_a_mode_of_ones_own(pictures):
-    def odd(items, labels, probabilities, kind): return pd.DataFrame({"reason": "odd"}, items.index[1::2])
-    cleaner = ImageCleaner(*pictures, modes={"odd ones": odd})
-    assert list(cleaner.pages[0]) == ["1.jpg", "3.jpg", "5.jpg", "7.jpg"]
-    cleaner.exclude("1.jpg"), cleaner.exclude("2.jpg")
-    assert cleaner.decisions()["reason"].to_dict() == {"1.jpg": "odd", "2.jpg": ""}
+def test_undo_and_redo_go_through_the_ledger_also_for_a_new_kernel(book, believed):
+    labels = book.labels()
+    first = ImageCleaner(book, probabilities=believed, actor="curator:anna")
+    first.exclude("0.jpg", "1.jpg"), first.relabel("2.jpg", "blood"), first.undo()
+    again = ImageCleaner(book.path, probabilities=believed, actor="curator:anna")
+    pd.testing.assert_frame_equal(again.decisions(), first.decisions())
+    pd.testing.assert_frame_equal(again.labels, first.labels)
+    again.redo()
+    assert first.decisions()["decision"].to_dict() == {"0.jpg": "exclude", "1.jpg": "exclude", "2.jpg": "relabel"}
+    for _ in range(5): again.undo()
+    assert again.decisions().empty and len(book.items()) == 9 and not again.record.done
+    pd.testing.assert_frame_equal(book.labels(), labels)
+    book.verify()
 
 
-def test_numbers_serve_as_ids(pictures):
-    items, labels, p = (f.reset_index(drop=True) if isinstance(f, pd.DataFrame) else f for f in pictures)
-    cleaner = ImageCleaner(items, labels, p)
-    cleaner.exclude(0)
-    card(cleaner, 1).accept.click()
-    assert list(cleaner.decisions().index) == [0, 1] and list(cleaner.cleaned()[0].index) == list(range(1, 9))
+def test_a_decision_ends_what_could_be_done_again(book, believed):
+    cleaner = ImageCleaner(book, probabilities=believed, actor="curator:anna")
+    cleaner.exclude("0.jpg"), cleaner.undo(), cleaner.exclude("1.jpg")
+    assert cleaner.record.redo() == [] and list(cleaner.decisions().index) == ["1.jpg"]
+    cleaner.undo()
+    assert [d.item for d in cleaner.record.redo()] == ["1.jpg"] and cleaner.record.redo() == []
 
 
-def test_the_module_needs_no_widgets_until_a_cleaner_is_made():
-    code = ("import sys; sys.modules['ipywidgets'] = None\nimport pandas as pd\nfrom movie_tagger.core import MissingExtra\nfrom movie_tagger import curate\n"
-            "try: curate.ImageCleaner(pd.DataFrame())\nexcept MissingExtra as e: print(e)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "pip install 'movie_tagger[notebook]'" in done.stdout, done.stderr
+def test_a_decision_can_be_cleared_and_the_clearing_undone(book, believed):
+    cleaner = ImageCleaner(book, probabilities=believed, actor="curator:anna")
+    cleaner.relabel("1.jpg", "blood"), cleaner.relabel("1.jpg", "car", False), cleaner.exclude("1.jpg")
+    cleaner.reset("1.jpg")
+    assert cleaner.decisions().empty and len(book.items()) == 9 and "blood" not in book.labels(raw=True)
+    cleaner.undo()
+    assert cleaner.decisions()["decision"].to_dict() == {"1.jpg": "exclude"} and cleaner.record.state()["1.jpg"].tags == {"blood": True, "car": False}
+    cleaner.relabel("1.jpg", "hat")
+    assert len(book.items()) == 9, "a picture with a label is shown again"
+    book.verify()
 
 
-def test_the_output_is_a_widget_and_a_line_of_text(pictures):
-    bundle = ImageCleaner(*pictures)._repr_mimebundle_()
-    assert bundle["text/plain"] == "ImageCleaner: 9 pictures, 0 decided" and "application/vnd.jupyter.widget-view+json" in bundle
+def test_is_there_a_hat_in_these(book, believed):
+    cleaner, sent = open_cleaner(book, probabilities=believed, actor="curator:anna", modes={"missing tags": MODES["missing tags"]})
+    cleaner.receive({"do": "show", "view": {"label": "hat"}})
+    assert sent[-1][0]["question"].startswith("Is there a “hat”?") and set(shown(sent)) == {f"{k}.jpg" for k in (1, 3, 5, 7)}
+    cleaner.receive({"do": "keep", "items": ["5.jpg"]})
+    assert cleaner.face("5.jpg")["word"] == "✕ no hat" and cleaner.face("5.jpg")["keep"] == "✕ No hat"
+    cleaner.receive({"do": "accept_rest"})
+    assert book.labels()["hat"].to_dict() == {f"{k}.jpg": k != 5 for k in range(9)}
+    assert book.rejected().to_numpy().tolist() == [["5.jpg", "hat"]]
+    assert book.events(actor="curator:anna")["batch"].nunique() == 2
+    cleaner.receive({"do": "show", "view": {"label": "hat"}})
+    assert everything(cleaner) == []
 
 
-def test_the_record_is_plain_json(pictures, tmp_path):
-    cleaner = ImageCleaner(*pictures, out=tmp_path / "d.jsonl")
-    cleaner.relabel("0.jpg", "romance")
-    assert json.loads((tmp_path / "d.jsonl").read_text().splitlines()[1]) == [
-        {"item": "0.jpg", "decision": "relabel", "tags": {"horror": False, "romance": True, "superhero": False}, "reason": "loss 4.61"}]
+def test_what_a_person_has_decided_never_comes_back(book, believed):
+    book.set("1.jpg", "hat", False, "curator:bob"), book.set("3.jpg", "hat", False, "user:17")
+    cleaner = ImageCleaner(book, probabilities=believed, actor="curator:anna")
+    cleaner.show(mode="missing tags", label="hat", marked=None)
+    assert set(everything(cleaner)) == {"5.jpg", "7.jpg"}
+    cleaner.accept("5.jpg")
+    later = ImageCleaner(book, probabilities=believed, actor="curator:anna", name="another cleaning")
+    later.show(mode="missing tags", label="hat", marked=None)
+    assert everything(later) == ["7.jpg"] and not later.record.done
+
+
+def test_another_persons_word_is_not_overruled_in_silence(book, believed):
+    cleaner, sent = open_cleaner(book, probabilities=believed, actor="curator:anna")
+    book.set("1.jpg", "hat", False, "curator:bob")
+    cleaner.receive({"do": "relabel", "items": ["1.jpg"], "tag": "hat", "yes": True, "n": 1})
+    assert sent[-1][0]["kind"] == "error" and "curator:bob has said no to 'hat'" in sent[-1][0]["text"]
+    assert cleaner.decisions().empty and not book.labels()["hat"]["1.jpg"]
+
+
+def test_two_panels_of_one_person_share_a_cleaning_and_two_people_do_not(book, believed):
+    one, two, bob = (ImageCleaner(book, probabilities=believed, actor=f"curator:{who}") for who in ("anna", "anna", "bob"))
+    one.exclude("0.jpg"), two.exclude("1.jpg"), bob.exclude("2.jpg")
+    assert list(one.decisions().index) == list(two.decisions().index) == ["0.jpg", "1.jpg"] and list(bob.decisions().index) == ["2.jpg"]
+    assert [d.item for d in two.record.undo()] == ["1.jpg"]
+
+
+def test_rules_hold_for_what_is_shown_and_for_what_is_closed(book, believed):
+    book.set_rules('[merge]\nheadwear = ["hat"]\n', "curator:anna")
+    book.set("1.jpg", "hat", False, "curator:bob")
+    record = LedgerDecisions(book, "curator:anna")
+    assert list(record.labels) == ["car", "headwear"] and record.closed().to_numpy().tolist() == [["1.jpg", "headwear"]]
+    record.decide(Decision("2.jpg", "relabel", {"headwear": False}))
+    assert LedgerDecisions(book, "curator:anna").labels["headwear"]["2.jpg"] and not book.labels()["headwear"]["2.jpg"]
+
+
+def test_single_labels_in_a_ledger_stay_single(pictures, tmp_path):
+    items, labels, p = pictures
+    with Ledger(tmp_path / "single.db") as book:
+        book.add(items, actor="import:folders")
+        book.single(CLASSES, actor="import:folders")
+        book.decide(from_labels(labels, no=False), actor="import:folders")
+        cleaner = ImageCleaner(book, probabilities=pd.DataFrame(p, labels.index, CLASSES), actor="curator:anna")
+        assert cleaner.single
+        cleaner.accept("0.jpg"), cleaner.keep("3.jpg")
+        assert data.kind(book.labels()) == "single" and book.labels()["romance"]["0.jpg"]
+        again = ImageCleaner(book, probabilities=pd.DataFrame(p, labels.index, CLASSES), actor="curator:anna")
+        assert again.decisions()[["decision", "before", "after"]].to_numpy().tolist() == [["relabel", "horror", "romance"], ["keep", "horror", "horror"]]
+
+
+def test_who_decides_must_be_a_person_and_the_ledger_must_be_there(book, tmp_path):
+    with pytest.raises(MovieTaggerError, match="is no person"): ImageCleaner(book, actor="import:site.sql")
+    with pytest.raises(MovieTaggerError, match="is no actor"): ImageCleaner(book, actor="anna")
+    with pytest.raises(MovieTaggerError, match="ImageCleaner takes a ledger"): ImageCleaner(tmp_path / "gone.db")
+    assert ImageCleaner(book).record.actor.startswith("curator:")
+
+
+def test_an_empty_ledger_is_an_error_in_words(tmp_path):
+    with Ledger(tmp_path / "new.db") as book, pytest.raises(MovieTaggerError, match="no pictures, or no labels"): ImageCleaner(book, actor="curator:anna")
+
+
+# --- a card
+
+def test_a_card_says_in_words_what_is_decided_and_what_a_key_would_do():
+    tags, p = pd.Index(TAGS), np.array([.9, .1, .5])
+    def card(why, said=None, before=(np.nan, 1, np.nan)):
+        before = np.array(before)
+        return face("a.jpg", before, before, p, tags, False, said or Decision("a.jpg", ""), why)
+    asked = {"reason": "missing tag: hat 90 %", "tag": "hat", "suggestion": "hat"}
+    assert (card(asked)["accept"], card(asked)["keep"], card(asked)["says"], card(asked)["word"]) == ("+ hat", "✕ No hat", "hat 90 %", "· undecided")
+    assert card(asked, Decision("a.jpg", "keep", {"car": True}))["mark"] == "", "another question was answered"
+    assert card(asked, Decision("a.jpg", "exclude"))["word"] == "✕ excluded"
+    assert card({"tag": "car", "suggestion": "-car"})["accept"] == "− car"
+    assert card({"tag": "", "suggestion": "exclude"})["accept"] == "✕ Not this one"
+    assert card({"reason": "drawn by lot"})["keep"] == "✓ Keep"

@@ -93,7 +93,7 @@ def test_what_is_no_module_of_ours_is_left_alone():
     assert imported("from . import __version__\nimport numpy as np\nfrom pathlib import Path\nimport movie_tagger_other.head") == set()
 
 
-@pytest.mark.parametrize("module", ["images", "data", "download", "tags", "ledger", "engine", "features", "evaluate", "head", "bundle", "suspects", "serve", "cli"])
+@pytest.mark.parametrize("module", ["images", "data", "download", "tags", "ledger", "engine", "features", "evaluate", "head", "bundle", "suspects", "serve", "retrain", "cli"])
 def test_no_torch_is_loaded_by(module):
     code = f"import sys, movie_tagger.{module}; print(*({{'torch', 'fastai', 'timm', 'torchvision', 'openvino'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,6 +18,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from movie_tagger.decisions import Decisions
+from movie_tagger.ledger import Ledger
+
 CI = os.environ.get("CI") == "true"
 _, _, sync_api = (importlib.import_module(name) if CI else pytest.importorskip(name) for name in ("ipywidgets", "jupyterlab", "playwright.sync_api"))
 sync_api.expect.set_options(timeout=30_000)
@@ -50,18 +53,35 @@ for k in range(6):  # these labels surprise the model: it is sure of the next cl
 CELLS = """
 from drawn import items, labels, p
 from movie_tagger.curate import ImageCleaner
-ImageCleaner(items, labels, p, split=[k % 5 == 0 for k in range(30)], out="decisions.jsonl")
+cleaner = ImageCleaner(items, labels, p, split=[k % 5 == 0 for k in range(30)], out="decisions.jsonl")
+cleaner
 """, """
 table = ImageCleaner(items, labels, p, out="decisions.jsonl").decisions()
 print("DECISIONS", table.reset_index().to_json(orient="values"))
 """
+LEDGER_CELLS = """
+from drawn import items, labels, p
+import pandas as pd
+from movie_tagger.cells import from_labels
+from movie_tagger.curate import ImageCleaner
+from movie_tagger.ledger import Ledger
+with Ledger("ledger.db") as book:
+    book.add(items, actor="import:folders")
+    book.single(list(labels), actor="import:folders")
+    book.sync(items, from_labels(labels), actor="import:folders")
+ImageCleaner("ledger.db", probabilities=pd.DataFrame(p, labels.index, labels.columns), actor="curator:anna", page_size=12)
+""", """
+print("DECISIONS", Ledger("ledger.db").events(actor="curator:anna").fillna("").astype(str).to_json(orient="values"))
+"""
 
-
-def notebook(folder):
-    (folder / "drawn.py").write_text(DRAW)
+def notebook(folder, cells=CELLS, pictures=30):
+    (folder / "drawn.py").write_text(DRAW.replace("range(30)", f"range({pictures})"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS]
+    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in cells]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "clean.ipynb")
+
+
+def ledger_notebook(folder): notebook(folder, LEDGER_CELLS, 60)
 
 
 @contextmanager
@@ -150,14 +170,16 @@ def menu(page, *path):
     for name in path: page.locator(".lm-MenuBar-itemLabel, .lm-Menu-itemLabel").get_by_text(name, exact=True).click()
 
 
-def choose(page, name, option): page.locator(".mt-cleaner .widget-dropdown", has_text=name).locator("select").select_option(label=option)
+def choose(page, name, option): page.locator(".mt-bar label", has_text=name).locator("select").select_option(label=option)
+
+
+def marks_of(page): return page.locator(".mt-card").evaluate_all("all => all.map(c => [c.dataset.item, c.querySelector('.mt-mark').textContent])")
 
 
 def expect_decided(page, expected):
-    "The marks on the page, once they are there; pictures and texts arrive one after the other."
-    for _ in range(100):
-        items = page.locator(".mt-card img").evaluate_all("all => all.map(i => i.alt)")
-        found = {item: mark.strip() for item, mark in zip(items, page.locator(".mt-card .mt-mark").all_inner_texts()) if "undecided" not in mark}
+    "The marks on the page, once they are there."
+    for _ in range(200):
+        found = {item: mark for item, mark in marks_of(page) if mark != "· undecided"}
         if found == expected: return
         time.sleep(0.1)
     assert found == expected
@@ -165,7 +187,7 @@ def expect_decided(page, expected):
 
 def expect_cards(page, n, first):
     sync_api.expect(page.locator(".mt-card")).to_have_count(n)
-    sync_api.expect(page.locator(".mt-card img").first).to_have_attribute("alt", first)
+    sync_api.expect(page.locator(".mt-card").first).to_have_attribute("data-item", first)
 
 
 def read_decisions(page, prompt):
@@ -177,6 +199,16 @@ def read_decisions(page, prompt):
     return json.loads(cell.locator(".jp-OutputArea-output", has_text="DECISIONS").inner_text().removeprefix("DECISIONS"))
 
 
+def restart(page):
+    "Restarts the kernel, runs all cells, and waits for the new panel."
+    page.locator(".mt-cleaner").evaluate("panel => { panel.dataset.old = 'yes' }")
+    menu(page, "Kernel", "Restart Kernel and Run All Cells…")
+    page.get_by_role("button", name="Confirm Kernel Restart").or_(page.get_by_role("button", name="Restart", exact=True)).click()
+    sync_api.expect(page.locator(".mt-cleaner[data-old]")).to_have_count(0)
+    sync_api.expect(page.locator(".mt-cleaner")).to_have_count(1)
+    sync_api.expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).to_have_text("[2]:")
+
+
 @pytest.mark.parametrize("lab", [notebook], indirect=True)
 def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     page, folder, shots = lab
@@ -185,16 +217,18 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     card, seen = page.locator(".mt-card"), sync_api.expect
 
     for k in range(3):
-        card.nth(k).get_by_role("button", name="Exclude").click()
+        card.nth(k).get_by_role("button", name="Leave out").click()
         seen(card.nth(k).locator(".mt-mark")).to_contain_text("✕ excluded")
     card.nth(3).get_by_role("button", name="→ romance").click()
     seen(card.nth(3).locator(".mt-mark")).to_contain_text("→ relabelled")
-    card.nth(4).locator("select").select_option(label="horror")
+    card.nth(4).get_by_role("button", name="Change the label").click()
+    page.locator(".mt-dialog").get_by_role("option", name="horror").click()
     seen(card.nth(4).locator(".mt-mark")).to_contain_text("→ relabelled")
     made = {"00.jpg": "✕ excluded", "01.jpg": "✕ excluded", "02.jpg": "✕ excluded", "03.jpg": "→ relabelled", "04.jpg": "→ relabelled"}
     expect_decided(page, made)
     page.screenshot(path=shots / "decided.png")
 
+    choose(page, "Decided", "all")
     choose(page, "Class", "horror (10)")
     expect_cards(page, 10, "00.jpg")
     expect_decided(page, {item: made[item] for item in ("00.jpg", "03.jpg")})
@@ -218,12 +252,132 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     assert read_decisions(page, "[3]:") == expected
     page.locator(".mt-cleaner").screenshot(path=shots / "undone.png")
 
-    menu(page, "Kernel", "Restart Kernel and Run All Cells…")
-    page.get_by_role("button", name="Confirm Kernel Restart").or_(page.get_by_role("button", name="Restart", exact=True)).click()
-    seen(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).to_have_text("[2]:")
+    restart(page)
     expect_cards(page, 24, "00.jpg")
     expect_decided(page, {item: mark for item, mark in made.items() if item != "04.jpg"})
     assert len((folder / "decisions.jsonl").read_text().splitlines()) == 7
+
+
+CLOCK = """() => {
+  const focused = () => document.querySelector('.mt-card:focus'), times = window.mtTimes = [];
+  window.addEventListener('keydown', () => {
+    const start = performance.now(), before = focused()?.dataset.item;
+    const look = () => {
+      const card = focused(), image = card?.querySelector('img');
+      if (!before) return;
+      if (card && card.dataset.item !== before && image.getAttribute('src') && image.complete && image.naturalWidth) times.push(performance.now() - start);
+      else if (performance.now() - start < 30000) requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  }, true);
+}"""
+
+
+def press(page, *keys):
+    "Presses keys one after the other, each when the picture after the last one is on the screen; the times, in milliseconds."
+    for k, key in enumerate(keys, 1):
+        page.keyboard.press(key)
+        page.wait_for_function("n => window.mtTimes.length >= n", arg=k, polling=5)
+    return page.evaluate("window.mtTimes")
+
+
+@pytest.mark.parametrize("lab", [ledger_notebook], indirect=True)
+def test_thirty_decisions_by_keyboard_are_events_in_the_ledger_and_survive(lab):
+    page, folder, shots = lab
+    page.evaluate(CLOCK)  # before the panel, which keeps its keys from all listeners behind it
+    menu(page, "Run", "Run All Cells")
+    expect_cards(page, 12, "00.jpg")
+    seen, card, cells = sync_api.expect, page.locator(".mt-card"), page.locator(".jp-CodeCell")
+
+    card.first.focus()
+    times = press(page, "Enter", *("x", "k", "1", "3", "k") * 5, "x", "k", "1", "2")
+    print(f"30 decisions by keyboard: from the key to the next picture {sorted(times)[len(times) // 2]:.0f} ms in the median, {max(times):.0f} ms at most")
+    seen(page.locator(".mt-status")).to_contain_text("30 to go")
+    page.screenshot(path=shots / "keys.png")
+    for key in ("d", "d", "Shift+D", "b", "y"): page.keyboard.press(key)  # would delete, add or change cells
+    seen(cells).to_have_count(2)
+    with Ledger(folder / "ledger.db") as book: before = book.events(actor="curator:anna")
+    assert before["batch"].nunique() == 30 and not before["undone"].any() and before["batch"].str.startswith("cleaning: ").all()
+
+    choose(page, "Decided", "already")
+    seen(page.locator(".mt-place")).to_have_text("page 1 of 3")
+    choose(page, "Class", "horror (20)")
+    choose(page, "Class", "all")
+    choose(page, "Decided", "not yet")
+    seen(page.locator(".mt-place")).to_have_text("page 1 of 3")
+    restart(page)
+    seen(page.locator(".mt-status")).to_contain_text("30 to go")
+    with Ledger(folder / "ledger.db") as book: assert book.events(actor="curator:anna").equals(before)
+
+    cells.first.locator(".jp-InputArea-editor").click()
+    page.keyboard.press("Escape")
+    for key in "ku": page.keyboard.press(key)  # the focus is in the notebook: nothing for the panel
+    choose(page, "Decided", "all")
+    expect_cards(page, 12, "00.jpg")
+    card.first.focus()
+    for left in range(31, 61):
+        page.keyboard.press("u")
+        seen(page.locator(".mt-status")).to_contain_text(f"{left} to go")
+    seen(page.get_by_role("button", name="↶ Undo")).to_be_disabled()
+    with Ledger(folder / "ledger.db") as book:
+        assert book.events(actor="curator:anna").loc[before.index, "undone"].all() and len(book.items()) == 60
+        assert book.labels().equals(book.labels(version=before.index[0] - 1))
+
+
+@pytest.mark.parametrize("lab", [notebook], indirect=True)
+def test_what_can_be_clicked_can_be_pressed(lab):
+    page, folder, shots = lab
+    menu(page, "Run", "Run All Cells")
+    expect_cards(page, 24, "00.jpg")
+    card, seen, dialog, press = page.locator(".mt-card"), sync_api.expect, page.locator(".mt-dialog"), page.keyboard.press
+    def focused(item): seen(page.locator(".mt-card:focus")).to_have_attribute("data-item", item)
+
+    card.first.focus()
+    press("ArrowRight"), press("ArrowDown"), press("ArrowLeft")
+    columns = page.evaluate("[...document.querySelectorAll('.mt-card')].filter((c, _, all) => c.offsetTop === all[0].offsetTop).length")
+    focused(f"{columns:02}.jpg")
+    press("Home")
+    press("z")
+    seen(dialog.locator("img.mt-large")).to_have_attribute("alt", "00.jpg")
+    press("Enter")  # accepts, also in the large view, which goes on to the next picture
+    seen(dialog.locator("img.mt-large")).to_have_attribute("alt", "01.jpg")
+    page.screenshot(path=shots / "zoom.png")
+    press("Escape")
+    seen(dialog).to_be_hidden()
+    focused("01.jpg")
+    seen(card.first.locator(".mt-mark")).to_have_text("→ relabelled")
+
+    press("Space"), press("Shift+ArrowRight"), press("Shift+ArrowRight")
+    seen(page.locator(".mt-chosen")).to_have_count(3)
+    press("t")
+    page.keyboard.type("super")
+    press("Enter")
+    expect_decided(page, {"00.jpg": "→ relabelled", "01.jpg": "→ relabelled", "02.jpg": "✓ kept", "03.jpg": "→ relabelled"})
+    press("u")
+    expect_decided(page, {"00.jpg": "→ relabelled"})
+    press("Shift+U")
+    seen(card.nth(3).locator(".mt-mark")).to_have_text("→ relabelled")
+    press("Shift+?")
+    seen(dialog).to_contain_text("this help")
+    press("x")  # decides nothing while one reads
+    press("Escape")
+    press("a")
+    seen(page.locator(".mt-chosen")).to_have_count(24)
+    press("Escape")
+    seen(page.locator(".mt-chosen")).to_have_count(0)
+    press("Shift+K")
+    seen(page.locator(".mt-status")).to_contain_text("✓ 21 kept · ✕ 0 excluded · → 3 relabelled · 6 to go")
+    focused("24.jpg")
+    press("p")
+    expect_cards(page, 24, "00.jpg")
+    assert Decisions(folder / "decisions.jsonl").state()["23.jpg"].decision == "keep"
+
+    page.locator(".jp-CodeCell").nth(1).locator(".jp-InputArea-editor").click()
+    press("Control+A")
+    page.keyboard.type('cleaner.keep("29.jpg")')
+    press("Shift+Enter")
+    seen(page.locator(".mt-status")).to_contain_text("✓ 22 kept")  # what a program does is shown, and takes no focus from anybody
+    assert not page.evaluate("document.querySelector('.mt-cleaner').contains(document.activeElement)")
 
 
 def counts_in(cell): return dict(zip(cell.locator("tbody th").all_inner_texts(), map(int, cell.locator("tbody td").all_inner_texts())))
@@ -238,26 +392,25 @@ def test_the_poster_story_is_run_and_cleaned_with_the_mouse(lab):
     prompt = last.locator(".jp-InputPrompt").inner_text()
     menu(page, "Run", "Run All Cells")
     seen(last.locator(".jp-InputPrompt")).not_to_have_text(prompt)
-    seen(last.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=420_000)
+    seen(last.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=900_000)
     assert not page.locator('[data-mime-type="application/vnd.jupyter.stderr"]', has_text="Traceback").count()
     before, card = counts_in(played), page.locator(".mt-card")
 
     choose(page, "Decided", "not yet")
     expect_decided(page, {})
-    items = page.locator(".mt-card img").evaluate_all("all => all.map(i => i.alt)")[:5]
+    items = page.locator(".mt-card").evaluate_all("all => all.map(c => c.dataset.item)")[:5]
     for k in range(3):
-        card.nth(k).get_by_role("button", name="Exclude").click()
+        card.nth(k).get_by_role("button", name="Leave out").click()
         seen(card.nth(k).locator(".mt-mark")).to_contain_text("✕ excluded")
     for k in (3, 4):
-        now = card.nth(k).locator("select").input_value()
-        other = next(o for o in card.nth(k).locator("option").evaluate_all("all => all.map(o => o.value)") if o != now)
-        card.nth(k).locator("select").select_option(other)
+        card.nth(k).get_by_role("button", name="Change the label").click()
+        page.locator(".mt-dialog li", has_not_text="✓").first.click()
         seen(card.nth(k).locator(".mt-mark")).to_contain_text("→ relabelled")
     made = dict(zip(items, ["✕ excluded"] * 3 + ["→ relabelled"] * 2))
     expect_decided(page, made)
     page.screenshot(path=shots / "story.png")
 
-    label = page.locator(".mt-cleaner .widget-dropdown", has_text="Class").locator("option").nth(1).inner_text()
+    label = page.locator(".mt-bar label", has_text="Class").locator("option").nth(1).inner_text()
     choose(page, "Decided", "already")
     choose(page, "Class", label)
     choose(page, "Class", "all")
