@@ -20,7 +20,7 @@ from .core import MovieTaggerError, counted, sha256, write_json, write_text
 from .evaluate import evaluate
 from .gates import Verdict, compare, judge, kept_promises, promises
 from .ledger import Ledger
-from .opinions import by_silence, spoken
+from .head import by_silence, silence_as_no
 from .plan import Plan
 from .suspects import suspects
 from .sync import Refused, learnable, look_at, new_rows, read_tables, sync
@@ -86,15 +86,14 @@ def train(
     champion: dict | None = None,  # its manifest
 ) -> tuple[head.Model, pd.DataFrame | None]:
     "A challenger, and out-of-fold probabilities where its recipe has them."
-    y, how = data.to_array(labels), plan.train
-    learn = data.from_array(np.where(by_silence(y) & (y == 0), np.nan, y), labels.index, labels.columns)
-    if how.recipe == "finetune": return finetune.train(items, learn, how.encoder, crop_bars=how.crop_bars, min_count=how.min_count, seed=how.seed), None
-    items, learn, x, problems, left_out = head.prepare(items, learn, how.encoder, None, how.crop_bars, how.min_count)
+    how = plan.train
+    if how.recipe == "finetune": return finetune.train(items, labels, how.encoder, crop_bars=how.crop_bars, min_count=how.min_count, seed=how.seed), None
+    items, labels, x, problems, left_out = head.prepare(items, labels, how.encoder, None, how.crop_bars, how.min_count)
     folds = 5 if len(items) < 50_000 else 2
-    fitted, p = head.fit(x, learn, items["group"], folds, how.seed, _strengths(champion), kind="multi")
-    p = pd.DataFrame(p, learn.index, learn.columns)
-    cuts, encoder = head.choose_thresholds(learn, p.to_numpy(), "multi"), features.export(how.encoder).read_bytes()
-    measured = _measured(labels.loc[p.index, p.columns], p, items["group"], cuts)
+    fitted, p = head.fit(x, labels, items["group"], folds, how.seed, _strengths(champion), kind="multi")
+    p = pd.DataFrame(p, labels.index, labels.columns)
+    cuts, encoder = head.choose_thresholds(labels, p.to_numpy(), "multi"), features.export(how.encoder).read_bytes()
+    measured = _measured(labels, p, items["group"], cuts)
     settings = {"strength": fitted.strength, "seed": how.seed, "folds": folds, "min_count": how.min_count, "silence": "no"}
     return head.Model(head.compose(encoder, fitted), fitted.tags, "multi", {"size": features.input_size(how.encoder), "crop_bars": how.crop_bars}, cuts, measured,
                       sorted(items["sha256"]), how.encoder, features.licence(how.encoder), "head", settings, problems, left_out), p
@@ -102,7 +101,7 @@ def train(
 
 def _measured(labels, p, groups, cuts, most=20_000):
     "How good out-of-fold probabilities are, on some of them where there are many."
-    y = spoken(data.to_array(labels), by_silence(data.to_array(labels)))
+    y = silence_as_no(data.to_array(labels))
     return evaluate(y[:most], p.to_numpy()[:most], list(p), "multi", groups[:most], cuts)
 
 
@@ -148,7 +147,7 @@ def trial(
     one, two = bundle.check(champion) if champion else None, bundle.check(challenger)
     test = data.split(items["group"]) & ~items["sha256"].isin({*two["data"]["sha256"], *(one["data"]["sha256"] if one else ())}).to_numpy()
     tags = [t for t in (one or two)["tags"] if t in two["tags"] and t in labels]
-    y = spoken(data.to_array(labels.loc[test, tags]), by_silence(data.to_array(labels[tags])))
+    y = silence_as_no(data.to_array(labels.loc[test, tags]), by_silence(data.to_array(labels[tags])))
     items = items[test]
     if not test.any(): return [_unjudged(challenger, champion)], pd.DataFrame()
     q = answers(challenger, items)[tags].to_numpy()

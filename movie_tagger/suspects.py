@@ -15,7 +15,8 @@ from scipy.special import expit
 from . import data, features, head, images
 from .core import MovieTaggerError, progress
 from .evaluate import average_precision, group_bootstrap
-from .opinions import by_silence, components_of, left_out, neighbours, reconsidered, spoken
+from .head import by_silence, silence_as_no
+from .opinions import components_of, left_out, neighbours, reconsidered
 
 # %% ../nbs/30_suspects.ipynb #5e9485f8
 def doubt(
@@ -181,7 +182,7 @@ def _judge(items, labels, p, embeddings, kind, how):
         if np.isnan(p).any(): raise MovieTaggerError("All pictures belong to one group, so no model can be asked that has not seen it: give more groups.")
     near, alike = (None, None) if embeddings is None else neighbours(components_of(embeddings))
     refused = np.nonzero(silent & (y == 0))  # a no that somebody said, where otherwise there is silence
-    y = spoken(y, silent)
+    y = silence_as_no(y, silent)
     return y, reconsidered(y, p, embeddings, near, groups, kind), silent, refused, p, alike
 
 

@@ -27,7 +27,7 @@ LEARN = {
     "bundle": {"core", "images", "engine", "evaluate"},
 }
 CURATE = {
-    "opinions": {"core", "data"}, "suspects": {"core", "images", "data", "features", "evaluate", "head", "opinions"},
+    "opinions": {"core", "data", "head"}, "suspects": {"core", "images", "data", "features", "evaluate", "head", "opinions"},
     "decisions": {"core", "data", "tags", "cells", "events", "ledger"}, "queues": {"core", "images", "data", "suspects"},
     "estimates": {"core", "data", "evaluate"}, "panel": {"core", "images"}, "cards": {"decisions", "queues"},
     "cleaning": {"core", "data", "events", "ledger", "decisions", "queues", "estimates", "panel", "cards"},
