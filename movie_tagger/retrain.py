@@ -58,7 +58,7 @@ def _plain(x): return asdict(x) if isinstance(x, Verdict) else x.tolist()
 # %% ../nbs/42_retrain.ipynb #b514aabf
 def _marks(plan, now):
     "The marks of the run that was interrupted, if its plan was the same, or of a new one."
-    folder, digest = plan.models / ".run", sha256(repr(plan).encode())
+    folder, digest = plan.models / ".run", sha256(json.dumps(asdict(plan), sort_keys=True, default=str).encode())
     try: begun = json.loads((folder / "begun.json").read_text(encoding="utf-8"))
     except (OSError, ValueError): begun = {}
     if begun.get("plan") != digest or abs(now - datetime.fromisoformat(begun["time"])) > PATIENCE:

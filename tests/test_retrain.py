@@ -229,6 +229,13 @@ def killed_at(folder, boundary, when=SECOND):
     return subprocess.run([sys.executable, "-c", KILLER, str(folder / "retrain.toml"), when.isoformat(), str(boundary)], capture_output=True, text=True, timeout=300)
 
 
+def test_a_run_goes_on_however_paths_are_shown(plan, monkeypatch):
+    "fastcore, once imported, shows a Path in another way: the plan is still the same."
+    begun = retrain._marks(plan, SECOND)
+    monkeypatch.setattr(Path, "__repr__", lambda self: f"another {self}")
+    assert retrain._marks(plan, SECOND + timedelta(hours=1)) == begun
+
+
 def test_a_run_that_is_killed_at_every_boundary_ends_like_one_that_is_not(plan, folder, tmp_path):
     next_month(folder)
     other = read_plan(Path(shutil.copytree(folder, tmp_path / "undisturbed", symlinks=True)) / "retrain.toml")
