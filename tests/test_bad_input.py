@@ -272,9 +272,8 @@ def test_a_damaged_bundle(copied, name, harm):
 
 
 def test_a_bundle_of_a_newer_version(copied):
-    from movie_tagger import bundle, core
-    manifest = json.loads((copied / "manifest.json").read_text()) | {"format": bundle.FORMAT + 1}
-    core.write_json(copied / "manifest.json", manifest | {"checksum": bundle._checksum(manifest)})
+    from movie_tagger import bundle
+    bundle.amend(copied, format=bundle.FORMAT + 1)
     assert refused(movie_tagger("tag", "copy", "posters/horror/000.jpg"), "newer", "pip install -U movie_tagger")
 
 

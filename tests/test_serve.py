@@ -27,7 +27,7 @@ import uvicorn  # noqa: E402
 
 from movie_tagger import bundle as bundles  # noqa: E402
 from movie_tagger.client import Client  # noqa: E402
-from movie_tagger.core import MovieTaggerError, write_json  # noqa: E402
+from movie_tagger.core import MovieTaggerError  # noqa: E402
 from movie_tagger.keys import add_key, read_keys, revoke_key  # noqa: E402
 from movie_tagger.ledger import Ledger  # noqa: E402
 from movie_tagger.listen import Guarded  # noqa: E402
@@ -160,8 +160,7 @@ def test_vocabulary_model_and_health_tell_what_is_running(site, models):
 
 def with_promises(source, path, sensitive, promises):
     shutil.copytree(source, path)
-    manifest = json.loads((path / "manifest.json").read_text()) | {"sensitive": sensitive, "promises": promises}
-    write_json(path / "manifest.json", manifest | {"checksum": bundles._checksum(manifest)})
+    bundles.amend(path, sensitive=sensitive, promises=promises)
     return path
 
 
