@@ -45,6 +45,7 @@ CREATE TABLE look (sha256 TEXT PRIMARY KEY, phash INTEGER NOT NULL) WITHOUT ROWI
 # %% ../nbs/12_events.ipynb #2b9aaa8d
 APPLICATION = 0x4D546C67  # "MTlg", in the place where SQLite lets a program put its mark
 MIGRATIONS = [lambda db: run_script(db, _RECORD), lambda db: (run_script(db, _STATE), rebuild(db))]
+_HEAD = "SELECT m.application_id, v.user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id m, pragma_user_version v"  # one statement: another program may be making the file
 
 
 def run_script(db, sql):
@@ -56,9 +57,9 @@ def pragma(db, name): return db.execute(f"PRAGMA {name}").fetchone()[0]
 
 def schema(db, path) -> int:
     "The number of the file's schema, 0 for an empty file."
-    if pragma(db, "application_id") != APPLICATION and db.execute("SELECT 1 FROM sqlite_master").fetchone():
-        raise MovieTaggerError(f"{path} is not a ledger: choose another file.")
-    if (found := pragma(db, "user_version")) <= len(MIGRATIONS): return found
+    mark, found, tables = db.execute(_HEAD).fetchone()
+    if mark != APPLICATION and tables: raise MovieTaggerError(f"{path} is not a ledger: choose another file.")
+    if found <= len(MIGRATIONS): return found
     raise MovieTaggerError(f"{path} was written by a newer movie_tagger (schema {found}, this one knows {len(MIGRATIONS)}): pip install -U movie_tagger.")
 
 

@@ -95,11 +95,22 @@ def test_every_acknowledged_event_is_there(workers, killed):
     db.close()
 
 
+MAKER = """
+import sys
+from movie_tagger.ledger import Ledger
+print("ready", flush=True)
+for name in sys.stdin:
+    with Ledger(name.strip()) as ledger: print(ledger.set_rules("min_count = 1\\n", "curator:" + sys.argv[1]), flush=True)
+"""
+
+
 def test_several_programs_make_the_same_new_ledger(tmp_path):
-    code = "import sys; from movie_tagger.ledger import Ledger; sys.stdin.readline(); l = Ledger(sys.argv[1]); print(l.set_rules('min_count = 1\\n', 'curator:' + sys.argv[2])); l.close()"
-    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "new.db"), str(k)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for k in range(6)]
-    for worker in started: worker.stdin.write("go\n"), worker.stdin.flush()
-    answers = [int(worker.communicate(timeout=120)[0]) for worker in started]
-    assert sorted(answers) == [0] * 5 + [1] and all(worker.returncode == 0 for worker in started)
-    with Ledger(tmp_path / "new.db") as ledger: ledger.verify()
-    assert Path(tmp_path / "new.db").is_file()
+    started = [subprocess.Popen([sys.executable, "-c", MAKER, str(k)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for k in range(6)]
+    try:
+        for worker in started: assert worker.stdout.readline() == "ready\n"
+        for path in [tmp_path / f"{k}.db" for k in range(30)]:
+            for worker in started: worker.stdin.write(f"{path}\n"), worker.stdin.flush()
+            assert sorted(worker.stdout.readline() for worker in started) == ["0\n"] * 5 + ["1\n"]
+            with Ledger(path) as ledger: ledger.verify()
+    finally:
+        for worker in started: worker.stdin.close(), worker.wait(60), worker.stdout.close()
