@@ -45,7 +45,8 @@ CREATE TABLE look (sha256 TEXT PRIMARY KEY, phash INTEGER NOT NULL) WITHOUT ROWI
 # %% ../nbs/12_events.ipynb #2b9aaa8d
 APPLICATION = 0x4D546C67  # "MTlg", in the place where SQLite lets a program put its mark
 MIGRATIONS = [lambda db: run_script(db, _RECORD), lambda db: (run_script(db, _STATE), rebuild(db))]
-_HEAD = "SELECT m.application_id, v.user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id m, pragma_user_version v"  # one statement: another program may be making the file
+# one statement, because another program may be making the file
+_HEAD = "SELECT m.application_id, v.user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id m, pragma_user_version v"
 
 
 def run_script(db, sql):
