@@ -11,8 +11,7 @@ from contextlib import contextmanager
 import pandas as pd
 
 from .core import MissingExtra, MovieTaggerError, require
-from .dump import listed, to_frame
-from .rows import ARROW, dates, kind_of, pa
+from .rows import ARROW, dates, kind_of, listed, pa, to_frame
 
 # %% ../nbs/11_database.ipynb #28a73311
 MANY = 20_000  # rows fetched at a time
@@ -92,9 +91,16 @@ def _table(connection, table, kinds, updated, since):
         for rows in result.partitions(MANY):
             parts.append(pa.table({name: _array(values, kind) for (name, kind), values in zip(kinds.items(), zip(*rows))}))
     except sa.exc.DBAPIError as e:
+        _abandon(result)
         connection.invalidate()
         raise MovieTaggerError(_why(f"{connection.engine.url.render_as_string()}, table {table}, after {sum(map(len, parts)):,} rows", e.orig)) from None
     return to_frame(pa.concat_tables(parts))
+
+
+def _abandon(result):
+    "Keeps pymysql from reading on where the connection is broken: it would complain on standard error when it is cleared away."
+    answer = getattr(result.cursor, "_result", None)
+    if answer is not None: answer.unbuffered_active, answer.connection = False, None
 
 
 def _array(values, kind):

@@ -154,7 +154,9 @@ _TABLE, _JOURNAL, _PARTS = "downloads.csv", ".unfinished.csv", ".unfinished"
 
 def _read_table(path):
     "The rows of a table or journal; a last line that was cut off is none."
-    data = path.read_bytes() if path.exists() else b""
+    try: data = path.read_bytes()
+    except FileNotFoundError: data = b""
+    except OSError as e: raise MovieTaggerError(f"Cannot read {path}: {e.strerror}.") from None
     whole = data[:data.rfind(b"\n") + 1] or ",".join(COLUMNS).encode()
     numbers = {c: [""] for c, kind in COLUMNS.items() if kind != "str"}
     try: return pd.read_csv(io.BytesIO(whole), dtype=COLUMNS, na_values=numbers, keep_default_na=False)[list(COLUMNS)]
@@ -164,7 +166,9 @@ def _read_table(path):
 @contextmanager
 def _journal(path):
     "Yields a function that adds an outcome to a journal; it is in the hands of the system before the function returns."
-    with open(path, "a+b") as f:
+    try: file = open(path, "a+b")
+    except OSError as e: raise _cannot_write(path.parent, e) from None
+    with file as f:
         try: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError: raise MovieTaggerError(f"Another download is writing to {path.parent}: wait until it is done, or choose another folder.") from None
         f.seek(0)
@@ -243,7 +247,7 @@ def _check(wanted, dest):
         if label and not re.fullmatch(r'(?!\.)[^/\\:*?"<>|\x00-\x1f]{1,60}(?<![. ])', label):
             raise MovieTaggerError(f"The label {label[:60]!r} cannot be the name of a folder: change it in the list.")
     try: dest.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise MovieTaggerError(f"Cannot make the folder {dest}: {e.strerror}.") from None
+    except (OSError, ValueError) as e: raise MovieTaggerError(f"Cannot make the folder {dest}: {getattr(e, 'strerror', e)}.") from None
 
 
 def _run(todo, dest, options, write):
@@ -254,7 +258,10 @@ def _run(todo, dest, options, write):
             write(outcome)
             counts[outcome["status"]] += 1
             if not bar.disable: bar.set_postfix(counts, refresh=False)
-    except OSError as e: raise MovieTaggerError(f"Cannot write to {dest}: {e.strerror or e}. Make room and start again; what is there stays.") from e
+    except OSError as e: raise _cannot_write(dest, e) from e
+
+
+def _cannot_write(dest, error): return MovieTaggerError(f"Cannot write to {dest}: {error.strerror or error}. Put that right and start again; what is there stays.")
 
 # %% ../nbs/10_download.ipynb #22b40858
 def by_status(

@@ -115,6 +115,7 @@ class Answer:
     head: dict = field(default_factory=dict)  # headers, names in lower case
     body: bytes = b""
     tries: int = 0
+    packed: bool = True  # undo the encoding that the server declares?
     seconds: float = 0  # all tries together, without the waits between them
 
 
@@ -184,8 +185,10 @@ _STATUS = {404: "gone", 410: "gone", 401: "refused", 402: "refused", 403: "refus
 _WORDS = {pycurl.E_COULDNT_RESOLVE_HOST: "its host is not known", pycurl.E_COULDNT_CONNECT: "its host cannot be reached",
           pycurl.E_TOO_MANY_REDIRECTS: "it redirects without end", pycurl.E_PEER_FAILED_VERIFICATION: "its certificate cannot be trusted",
           pycurl.E_PARTIAL_FILE: "the connection broke before the end", pycurl.E_GOT_NOTHING: "the connection broke before the end",
-          pycurl.E_RECV_ERROR: "the connection broke before the end", pycurl.E_UNSUPPORTED_PROTOCOL: "it leads to something else than http or https"}
-_FINAL = {pycurl.E_TOO_MANY_REDIRECTS, pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_URL_MALFORMAT, pycurl.E_BAD_CONTENT_ENCODING}
+          pycurl.E_RECV_ERROR: "the connection broke before the end", pycurl.E_SEND_ERROR: "the connection broke before the end",
+          pycurl.E_UNSUPPORTED_PROTOCOL: "what answers does not speak HTTP",
+          pycurl.E_BAD_CONTENT_ENCODING: "it is not packed as it says", getattr(pycurl, "E_TOO_LARGE", 100): "its headers are too large"}
+_FINAL = {pycurl.E_TOO_MANY_REDIRECTS, pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL}
 
 def retry_after(head: dict) -> float | None:
     "Seconds that the server asks us to wait."
@@ -198,8 +201,8 @@ def _judged(a, error, message, size, refused, options):  # -> status, note, may 
     if size > options.max_bytes: return "too large", f"it has more than the {options.max_bytes:,} bytes allowed", False
     if error and refused: return "refused", f"{refused} is a private address; --allow-private allows it", False
     if error == pycurl.E_OPERATION_TIMEDOUT: return "timed out", f"no whole answer within {options.timeout:g} s, or nothing for {options.stall} s", True
-    if error == pycurl.E_UNSUPPORTED_PROTOCOL: return "refused", _WORDS[error], False
-    if error: return "failed", _WORDS.get(error, message or f"libcurl's error {error}"), error not in _FINAL
+    if error == pycurl.E_UNSUPPORTED_PROTOCOL and a.http: return "refused", "it leads to something else than http or https", False
+    if error: return "failed", _WORDS.get(error, message or f"libcurl gives up with error {error}"), error not in _FINAL
     if a.http not in (200, 203): return _STATUS.get(a.http, "failed"), f"HTTP {a.http}", a.http in _AGAIN
     if not options.ignore_robots and (why := unwanted(a.head)): return "refused", f"{why}; --ignore-robots takes it anyway", False
     return "", "", False
@@ -229,7 +232,7 @@ class _Line:
         settings = {
             pycurl.PROTOCOLS: web, pycurl.REDIR_PROTOCOLS: web, pycurl.FOLLOWLOCATION: True, pycurl.MAXREDIRS: 8, pycurl.PROXY: "", pycurl.NOSIGNAL: True,
             pycurl.TIMEOUT_MS: int(options.timeout * 1000), pycurl.CONNECTTIMEOUT_MS: int(min(options.timeout, options.stall) * 1000),
-            pycurl.LOW_SPEED_LIMIT: 1000, pycurl.LOW_SPEED_TIME: options.stall, pycurl.ENCODING: "", pycurl.BUFFERSIZE: 65536,
+            pycurl.LOW_SPEED_LIMIT: 1000, pycurl.LOW_SPEED_TIME: options.stall, pycurl.ENCODING: "", pycurl.BUFFERSIZE: 65536, pycurl.COOKIEFILE: "",
             pycurl.USERAGENT: options.user_agent, pycurl.HTTPHEADER: ["Accept: image/*,*/*;q=0.5"],
             pycurl.OPENSOCKETFUNCTION: self._open, pycurl.HEADERFUNCTION: self._header, pycurl.WRITEFUNCTION: self._write, **_trust(options)}
         for name, value in settings.items(): self.curl.setopt(name, value)
@@ -239,6 +242,8 @@ class _Line:
         self.to, self.head, self.parts, self.size, self.refused = answer, [], [], 0, ""
         answer.tries += 1
         self.curl.setopt(pycurl.URL, answer.address)
+        self.curl.setopt(pycurl.HTTP_CONTENT_DECODING, answer.packed)
+        self.curl.setopt(pycurl.COOKIELIST, "ALL")  # forgets what the last address has set
 
     def _open(self, purpose, address):
         if allowed(address.addr[0], self.options.allow_private): return socket.socket(*address[:3]).detach()
@@ -265,6 +270,7 @@ class _Line:
         a.seconds += self.curl.getinfo(pycurl.TOTAL_TIME)
         a.status, a.note, again = _judged(a, error, message, self.size, self.refused, self.options)
         if a.status: a.body = b""
+        if error == pycurl.E_BAD_CONTENT_ENCODING: a.packed = False
         self.to, self.parts = None, []
         return a, again
 

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['pa', 'pc', 'csv', 'SPACE', 'ARROW', 'UNDECLARED', 'exact_row', 'exact_rows', 'again', 'unreadable', 'unescape',
-           'kind_of', 'guess_kind', 'BadValue', 'exact_column', 'dates', 'decode', 'structure', 'plain_rows',
-           'fast_columns']
+           'kind_of', 'guess_kind', 'to_frame', 'listed', 'BadValue', 'exact_column', 'dates', 'decode', 'structure',
+           'plain_rows', 'fast_columns']
 
 # %% ../nbs/11_rows.ipynb #3e1f3954
 import re
 
-import numpy as np
+import numpy as np, pandas as pd
 
 from .core import later
 
@@ -20,9 +20,12 @@ pa, pc, csv = later("pyarrow", "tags"), later("pyarrow.compute", "tags"), later(
 _COMMENT = rb"/\*(?!M?!(?!999999)\d).*?\*/|--(?=\s)[^\n]*+(?:\n|\Z)|\#[^\n]*+(?:\n|\Z)"
 SPACE = rb"(?:\s++|" + _COMMENT + rb")*+"
 _SINGLE = rb"'([^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+)'"
-_VALUE = re.compile(rb"(?s)" + SPACE + rb"(?:(?:_\w+\s*+|[nN])?(?:" + _SINGLE + rb"|" + _SINGLE.replace(b"'", b'"') + rb")"
+_MORE = rb"((?:" + SPACE + re.sub(rb"\((?!\?)", b"(?:", _SINGLE) + rb")*+)"
+_INSIDE = re.sub(rb"\((?!\?)", b"(?:", rb"(?:[^'\"()]++|" + _SINGLE + rb"|" + _SINGLE.replace(b"'", b'"') + rb")*+")
+for _ in range(4): _INSIDE = rb"(?:" + _INSIDE + rb"|\(" + _INSIDE + rb"\))*+"
+_VALUE = re.compile(rb"(?s)" + SPACE + rb"(?:(?:_\w+\s*+|[nN])?(?:" + _SINGLE + _MORE + rb"|" + _SINGLE.replace(b"'", b'"') + rb")"
                     rb"|(?:_\w+\s++)?(?:0[xX]([0-9a-fA-F]*+)|[xX]'([0-9a-fA-F]*+)')|[bB]'([01]*+)'|0b([01]++)"
-                    rb"|(?i:(NULL)|(TRUE|FALSE))|([-+]?[\d.]++(?:[eE][-+]?\d++)?))" + SPACE + rb"([,)])")
+                    rb"|(?i:(NULL)|(TRUE|FALSE))(?![\w(])|([-+]?[\d.]++(?:[eE][-+]?\d++)?)|([A-Za-z]\w*+(?:\(" + _INSIDE + rb"\))?))" + SPACE + rb"([,)])")
 _COMMA = re.compile(rb"(?s)" + SPACE + b"," + SPACE + rb"(?=\()")
 _SEMICOLON = re.compile(rb"(?s)" + SPACE + rb";\s*")
 _ESCAPES = {b"0": b"\0", b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"Z": b"\x1a", b"%": b"\\%", b"_": b"\\_"}
@@ -31,7 +34,7 @@ _ESCAPES = {b"0": b"\0", b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"Z
 def exact_row(
     block: bytes,  # a piece of an INSERT statement
     at: int = 0,   # where its opening parenthesis is
-) -> tuple[list, int] | None:  # a pair a value (bytes or None; "text", "number", "hex" or "null"), and where the row ends
+) -> tuple[list, int] | None:  # a pair a value (bytes or None; "text", "number", "hex", "null" or "expression"), and where the row ends
     "The values of one row; None where no whole row can be read."
     if block[at:at + 1] != b"(": return None
     values, at = [], at + 1
@@ -73,11 +76,12 @@ def unreadable(block, at):
     return block[at:]
 
 
-def _value(single, double, hexadecimal, hexadecimal_2, bits, bits_2, null, truth, number):
-    if single is not None: return unescape(single, b"''"), "text"
+def _value(single, more, double, hexadecimal, hexadecimal_2, bits, bits_2, null, truth, number, expression):
+    if single is not None: return b"".join(unescape(part, b"''") for part in [single, *re.findall(_SINGLE, more)]), "text"
     if double is not None: return unescape(double, b'""'), "text"
     if null: return None, "null"
     if number: return number, "number"
+    if expression: return expression, "expression"
     if truth: return b"01"[len(truth) == 4:][:1], "number"
     if hexadecimal is None: hexadecimal = hexadecimal_2
     if hexadecimal is not None: return bytes.fromhex("0" * (len(hexadecimal) % 2) + hexadecimal.decode()), "hex"
@@ -120,6 +124,22 @@ def guess_kind(
     return "bytes" if "hex" in hows else "text"
 
 
+def to_frame(
+    table: "pa.Table",
+) -> pd.DataFrame:
+    "An arrow table as plain pandas: whole numbers nullable, dates as datetimes, texts as texts."
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get, split_blocks=True, self_destruct=True)
+
+
+def listed(
+    names,
+    most: int = 20,
+) -> str:
+    "Names for a sentence, the first of them where there are many."
+    names = list(names)
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "") or "none"
+
+
 class BadValue(ValueError):
     "A value that its column cannot hold; `row` is its number in the block, from 0."
     def __init__(self, row, why):
@@ -136,6 +156,7 @@ def exact_column(
     convert = {"int": _int, "uint": _int, "float": _float, "date": _date, "bytes": lambda v, _: v, "text": lambda v, _: decode(v, encoding)}[kind]
     done = []
     for i, (v, how) in enumerate(values):
+        if how == "expression": raise BadValue(i, f"{v[:40].decode('utf-8', 'replace')} is not a value: load the dump into a database, and read that")
         try: done.append(None if v is None else convert(v, how))
         except UnicodeDecodeError: raise BadValue(i, f"{v[:40].decode('ascii', 'backslashreplace')!r} is not {encoding} text") from None
         except ValueError: raise BadValue(i, f"{v[:40].decode('utf-8', 'replace')!r} is no {_SPOKEN[kind]}") from None
@@ -171,11 +192,15 @@ _WINDOWS = {i: bytes([i]).decode("cp1252", "replace").replace("\ufffd", chr(i)) 
 UNDECLARED = "utf-8 or latin1"  # for want of a declaration
 
 
-def decode(text, encoding):
-    "Bytes as text; MySQL's latin1 is Windows' code page with its holes filled."
-    if encoding == UNDECLARED:
-        try: return text.decode()
-        except UnicodeDecodeError: encoding = "latin1"
+def decode(
+    text: bytes,
+    encoding: str,  # or two: "utf-8 or latin1"
+) -> str:
+    "Bytes as text, in the first of the encodings that fits; MySQL's latin1 is Windows' code page with its holes filled."
+    first, _, other = encoding.partition(" or ")
+    if other:
+        try: return text.decode(first)
+        except UnicodeDecodeError: encoding = other
     return text.decode("latin-1").translate(_WINDOWS) if encoding == "latin1" else text.decode(encoding)
 
 # %% ../nbs/11_rows.ipynb #cc962e5b
@@ -272,10 +297,10 @@ def fast_columns(rows, kinds, want, encoding="utf-8"):
     except pa.ArrowInvalid:
         if "date" not in {kinds[i] for i in want}: raise
         table = _parse(rows, names, {k: pa.string() if t == ARROW["date"] else t for k, t in types.items()})
-    return [_settle(table.column(str(i + 1)), kinds[i], encoding) for i in want]
+    return [_settle(table.column(str(i + 1)), kinds[i], encoding, rows) for i in want]
 
 
-def _types(kind, encoding): return ARROW["bytes"] if kind == "text" and encoding not in ("utf-8", UNDECLARED) else ARROW[kind]
+def _types(kind, encoding): return ARROW["bytes"] if kind == "text" and not encoding.startswith("utf-8") else ARROW[kind]
 
 
 def _parse(rows, names, types):
@@ -285,11 +310,17 @@ def _parse(rows, names, types):
                                            quoted_strings_can_be_null=False))
 
 
-def _settle(column, kind, encoding):
+_KEYWORDS = [cased for word in ("TRUE", "FALSE", "DEFAULT", "NULL", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_USER")
+             for cased in (word, word.lower(), word.capitalize()) if cased not in ("NULL", "null")]
+
+
+def _settle(column, kind, encoding, rows):
     column = column.combine_chunks()
     if kind == "date" and column.type == pa.string(): return dates(column)
     if kind not in ("text", "bytes"): return column
     if pc.any(pc.starts_with(column, "0x")).as_py(): raise pa.ArrowInvalid("perhaps written in hexadecimal")
+    words = column.filter(pc.is_in(column, pa.array(_KEYWORDS, column.type))).unique().cast(pa.string()).to_pylist()
+    if any(f",{word},".encode() in bytes(rows) for word in words): raise pa.ArrowInvalid("perhaps a keyword")
     if column.type == ARROW[kind]: return column
     words = column.dictionary_encode()
     return pa.array([decode(w, encoding) for w in words.dictionary.to_pylist()], pa.string()).take(words.indices)

@@ -53,7 +53,7 @@ def database(
 @contextmanager
 def _server(folder, password, options):
     "Yields the port of a running server, which is killed on the way out: nobody will miss its data."
-    common = ["--no-defaults", f"--datadir={folder / 'data'}", "--innodb-log-file-size=4M", *(["--user=root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
+    common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--tmpdir={folder}", "--innodb-log-file-size=4M", *(["--user=root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
     (folder / "data").mkdir()
     (folder / "init.sql").write_text(f"CREATE DATABASE site;\nCREATE USER site IDENTIFIED BY '{password}';\nGRANT ALL ON *.* TO site WITH GRANT OPTION;\n")
     made = subprocess.run([_find("mariadb-install-db"), *common, "--skip-test-db"], capture_output=True, text=True, errors="replace")

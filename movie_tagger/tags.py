@@ -16,8 +16,8 @@ import numpy as np, pandas as pd
 
 from .core import MovieTaggerError, atomic
 from .database import read_database
-from .dump import listed, read_dump
-from .rows import csv, pa, pc
+from .dump import read_dump
+from .rows import csv, listed, pa, pc
 
 _all_ = ["read_dump", "read_database"]
 

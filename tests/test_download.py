@@ -1,12 +1,18 @@
 "Lists of addresses in all their disorder, and a web that fails in all its ways: every address accounted for, nothing half written, nothing fetched twice."
+import base64
+import contextlib
 import json
 import os
 import random
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
 import urllib.request
+import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -156,6 +162,58 @@ def test_every_way_to_fail_at_once(tmp_path):
     pd.testing.assert_frame_equal(table, download_images(urls, tmp_path, allow_private=True))
 
 
+def answer(status="200 OK", *headers, body=None, version="1.1", length=True):
+    "An answer as it goes over the wire."
+    body = picture(1) if body is None else body
+    return "\r\n".join([f"HTTP/{version} {status}", "Connection: close", *headers, *([f"Content-Length: {len(body)}"] if length else []), "", ""]).encode() + body
+
+
+CHUNKS = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(picture(1)) + picture(1)
+ODD = {  # path -> what comes back, status, part of the note
+    "br": (answer("200 OK", "Content-Encoding: br"), "ok", ""), "gzip": (answer("200 OK", "Content-Encoding: gzip"), "ok", ""),
+    "encoding": (answer("200 OK", "Content-Encoding: image/jpeg"), "ok", ""), "raw deflate": (answer("200 OK", "Content-Encoding: deflate", body=zlib.compress(picture(1))[2:-4]), "ok", ""),
+    "chunked cut": (CHUNKS[:-300], "failed", "broke before the end"), "chunked without end": (CHUNKS + b"\r\n", "failed", "broke before the end"),
+    "chunked badly": (CHUNKS.replace(b"\r\n\r\n", b"\r\n\r\nzz", 1), "failed", "broke before the end"),
+    **{code: (answer(f"{code} Odd", body=b""), "failed", f"HTTP {code}") for code in ("204", "206", "300", "302", "304", "999")},
+    "relative": (answer("302 Found", "Location: picture?x=1#y", body=b""), "ok", ""), "absolute": (answer("302 Found", "Location: /café picture", body=b""), "ok", ""),
+    "data": (answer("302 Found", "Location: data:image/png;base64,AAAA", body=b""), "refused", "something else than http or https"),
+    "bad host": (answer("302 Found", "Location: http://exa mple/x", body=b""), "failed", "redirect"),
+    "bad port": (answer("302 Found", "Location: http://127.0.0.1:99999/x", body=b""), "failed", "redirect"),
+    "cookie": (answer("302 Found", "Set-Cookie: seen=yes; path=/", "Location: /with cookie", body=b""), "ok", ""), "with cookie": (answer("403 No"), "refused", "HTTP 403"),
+    "1.0": (answer(version="1.0", length=False), "ok", ""), "0.9": (picture(1), "failed", "does not speak HTTP"), "garbage": (bytes(300), "failed", "does not speak HTTP"),
+    "many headers": (answer("200 OK", *["X-Y: z"] * 100_000), "failed", "headers"), "a long header": (answer("200 OK", "X: " + "y" * 2_000_000), "failed", "headers are too large"),
+    "hints": (b"HTTP/1.1 103 Early Hints\r\nX-Robots-Tag: noai\r\n\r\n" + answer(), "ok", ""), "upgrade": (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", "failed", "broke"),
+    "folded": (answer("200 OK", "X-Robots-Tag: all,\r\n noai"), "refused", "noai"), "two lengths": (answer("200 OK", "Content-Length: 5"), "failed", "Content-Length"),
+    "heic": (answer(body=b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)), "not an image", "HEIC"),
+    "svg": (answer(body=b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "not an image", "SVG"),
+    "../../etc/passwd": (answer(), "ok", ""), "NUL": (answer(), "ok", ""), "x" * 300: (answer(), "ok", ""), "\0\n": (answer(), "ok", ""), "a.JPG": (answer(), "ok", ""),
+    "A.jpg": (answer(), "ok", ""),
+}
+NOT_THERE = {"http://127.0.0.1:0/": "cannot be reached", "http://127.0.0.1:65536/": "Port number", "http://[::1": "no address",
+             "http://münchen。invalid/x": "not known", "http://user:pass@/": "no address"}
+
+
+class OddServer(socketserver.StreamRequestHandler):
+    def handle(self):
+        path = urllib.parse.unquote(self.rfile.readline().split()[1].decode()[1:])
+        headers = list(iter(lambda: self.rfile.readline().strip(), b""))
+        if path == "with cookie" and b"Cookie: seen=yes" in headers: path = ""
+        with contextlib.suppress(ConnectionError): self.wfile.write(ODD.get(path, (answer(),))[0])
+
+
+def test_answers_that_nobody_expects(tmp_path):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OddServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        urls = {f"http://127.0.0.1:{server.server_address[1]}/{urllib.parse.quote(path, safe='')}": ends[1:] for path, ends in ODD.items()}
+        table = download_images([*urls, *NOT_THERE], tmp_path, **QUICK | dict(retries=1)).set_index("url")
+        server.shutdown()
+    for url, (status, note) in (urls | {url: (None, note) for url, note in NOT_THERE.items()}).items():
+        row = table.loc[url]
+        assert (row["status"] if row["status"] != "duplicate" else "ok") in ([status] if status else ["failed", "refused"]) and note in row["note"], (url, row.to_dict())
+    names = table["file"][table["file"].ne("")]
+    assert names.str.lower().is_unique and names.str.fullmatch(r"127[\w.-]{0,120}\.jpg").all() and sorted(["downloads.csv", *names]) == files(tmp_path)
+
+
 def test_what_may_go_better_the_next_time_is_recovered(tmp_path):
     kinds = ["reset", "500", "503", "429", "long", "408"]
     with serve() as web:
@@ -253,7 +311,6 @@ def test_what_owners_do_not_want_can_be_taken_on_request(web, tmp_path):
 
 
 def test_data_addresses(tmp_path):
-    import base64
     urls = ["data:image/jpeg;base64," + base64.b64encode(picture(n)).decode() for n in (1, 2)] + ["data:image/png;base64,!!!", "data:text/html,<h1>x</h1>"]
     table = download_images(urls, tmp_path)
     assert table["status"].tolist() == ["ok", "ok", "not an image", "refused"] and table["url"].tolist() == urls
@@ -394,6 +451,25 @@ def test_a_full_disk_stops_in_one_sentence_and_loses_nothing(web, tmp_path):
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MovieTaggerError, match="Cannot make the folder"): download_images(["https://example.org/a.jpg"], tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("blocked", [".unfinished.csv", "downloads.csv", "horror"])
+def test_a_folder_that_cannot_be_written_to(blocked, tmp_path):
+    "Something else stands where the journal, the table or a label's folder belongs."
+    (tmp_path / blocked).mkdir() if "csv" in blocked else (tmp_path / blocked).write_text("")
+    frame = pd.DataFrame({"url": ["data:image/jpeg;base64," + base64.b64encode(picture(1)).decode()], "label": "horror"})
+    with pytest.raises(MovieTaggerError, match=f"Cannot (read|write to) {tmp_path}.*: (Is|Not) a directory") as e: download_images(frame, tmp_path)
+    assert "\n" not in str(e.value)
+
+
+def test_interrupted_a_download_keeps_what_is_there(web, tmp_path):
+    with start([f"{web.http}/ok/{n}.jpg" for n in range(30)] + [f"{web.http}/silent/1.jpg"], tmp_path / "out") as process:
+        while journal(tmp_path / "out") < 31: assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+    assert process.returncode != 0
+    asked = hits(web)["asked"]
+    table = download_images([f"{web.http}/ok/{n}.jpg" for n in range(30)], tmp_path / "out", **QUICK)
+    assert set(table["status"]) == {"ok"} and {k: v for k, v in hits(web)["asked"].items() if k != "/hits"} == {k: v for k, v in asked.items() if k != "/hits"}
 
 
 def test_options_that_make_no_sense(tmp_path):

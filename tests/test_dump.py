@@ -219,7 +219,8 @@ OTHERS = {
                "INSERT  IGNORE INTO `shots` VALUES (3,\"NULL\",'2010-01-01');\n",
     "blank lines, comments and tabs": CREATE + "INSERT INTO `shots` VALUES /* three; rows */\n\n\t(1,'it\\'s; (a)','2008-06-01 12:00:00')\n\n,\n"
                                       " -- it's one\n(2,NULL,NULL) , # two (\n\n(3,\n\t'NULL', '2010-01-01')\n\n;\n",
-    "triggers": CREATE + "DELIMITER ;;\n/*!50003 CREATE TRIGGER t BEFORE INSERT ON shots FOR EACH ROW BEGIN INSERT INTO shots VALUES (9,'no',NULL); END */;;\nDELIMITER ;\n"
+    "triggers": CREATE + "DELIMITER ;;\n"
+                "/*!50003 CREATE TRIGGER t BEFORE INSERT ON shots FOR EACH ROW BEGIN INSERT INTO shots VALUES (9,'no',NULL); INSERT INTO shots VALUES (8,'no',NULL); END */;;\nDELIMITER ;\n"
                "INSERT INTO `shots` VALUES (1,'it\\'s; (a)','2008-06-01 12:00:00'),(2,NULL,'0000-00-00 00:00:00'),(3,'NULL','2010-01-01');\n",
     "an unwanted table first": "CREATE TABLE `logs` (`a` text);\nINSERT INTO `logs` VALUES ('; INSERT INTO `shots` VALUES (7,\\'x\\',NULL);\\\\'),(\"it's;\");\n" + CREATE
                + "INSERT INTO `shots` VALUES (1,'it\\'s; (a)','2008-06-01 12:00:00'),(2,NULL,NULL),(3,_utf8'NULL','2010-01-01');\n",
@@ -239,8 +240,8 @@ def test_dumps_of_other_tools(tool, tmp_path):
 @pytest.mark.parametrize("block", [7, 64, 1000])
 @pytest.mark.parametrize("tool", OTHERS)
 def test_where_the_blocks_end_does_not_matter(tool, block, tmp_path, monkeypatch):
-    monkeypatch.setattr("movie_tagger.dump.BLOCK", block)
-    monkeypatch.setattr("movie_tagger.dump.AHEAD", 400)  # a statement's first words must fit
+    monkeypatch.setattr("movie_tagger.stream.BLOCK", block)
+    monkeypatch.setattr("movie_tagger.stream.AHEAD", 400)  # a statement's first words must fit
     (tmp_path / "dump.sql").write_text(OTHERS[tool])
     assert plain(read_dump(tmp_path / "dump.sql", ["shots"])["shots"][["id", "name", "at"]]) == plain(SHOTS)
 
@@ -306,7 +307,7 @@ BROKEN = {
     "cut between rows": (DUMP[:DUMP.rindex(",(3")], "ends after row 2 of table shots, in the middle of a statement: it was cut off"),
     "cut in a value": (DUMP[:DUMP.rindex(",NULL),(3") + 3], "ends in the middle of row 2 of table shots"),
     "cut in the next statement": (DUMP + "INSERT INTO `sh", "ends in the middle of a statement: it was cut off"),
-    "a value that is none": (DUMP.replace("(2,NULL", "(2,NOW()"), "row 2 of table shots: cannot read the value .NOW"),
+    "a value that is none": (DUMP.replace("(2,NULL", "(2,NOW()"), r"row 2 of table shots, column name: NOW\(\) is not a value"),
     "a number that is none": (DUMP.replace("(2,NULL", "('two',NULL"), "row 2 of table shots, column id: 'two' is no whole number"),
     "a date that is none": (DUMP.replace("2010-01-01", "soon"), "row 3 of table shots, column at: 'soon' is no date"),
     "too few values": (DUMP.replace("(2,NULL,NULL)", "(2,NULL)"), r"row 2 of table shots: it has 2 values for 3 columns \(id, name, at\)"),
@@ -369,7 +370,7 @@ def test_a_line_of_hundreds_of_megabytes():
     assert "no tables" in said[0] and mb < 300
     text = "import sys\ntry:\n  sys.stdout.buffer.write(b\"INSERT INTO shots (id) VALUES ('\")\n" \
            "  for _ in range(30): sys.stdout.buffer.write(b'x' * 1_000_000)\nexcept BrokenPipeError: sys.stdout = None"
-    mb, said = peak("import movie_tagger.dump; movie_tagger.dump.LONGEST = 8 << 20\ntry: read_dump('-')\nexcept MovieTaggerError as e: print(e)", text)
+    mb, said = peak("import movie_tagger.stream; movie_tagger.stream.LONGEST = 8 << 20\ntry: read_dump('-')\nexcept MovieTaggerError as e: print(e)", text)
     assert "more than 8 MB" in said[0] and mb < 250
 
 
@@ -444,3 +445,27 @@ def test_encrypted_connections(tmp_path):
         assert read_database(f"{url}?ssl_ca={tmp_path / 'ca.pem'}", []) == {}
         assert read_database(url, [], connect_args={"ssl": ssl.create_default_context(cafile=tmp_path / "ca.pem")}) == {}
         with pytest.raises(MovieTaggerError, match="(?i)certificate"): read_database(url, [], connect_args={"ssl": ssl.create_default_context()})
+
+
+def test_a_broken_connection_says_one_sentence(tmp_path):
+    "Nothing else comes to standard error, also when the driver's objects are cleared away."
+    need_database()
+    program = """
+import os, signal, sys
+from movie_tagger import database
+from movie_tagger.core import MovieTaggerError
+convert, number = database._array, int(sys.argv[2])
+def killed(values, kind):
+    os.kill(number, signal.SIGKILL)
+    return convert(values, kind)
+database._array = killed
+try: database.read_database(sys.argv[1], ["shots"])
+except MovieTaggerError as e: print(e, file=sys.stderr)
+"""
+    import sqlalchemy
+    with site.database() as url:
+        with sqlalchemy.create_engine(url).begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE shots AS SELECT seq AS id, REPEAT('x', 200) AS name FROM seq_1_to_300000")
+            pid = open(connection.exec_driver_sql("SELECT @@pid_file").scalar()).read().strip()
+        done = subprocess.run([sys.executable, "-c", program, url, pid], capture_output=True, text=True)
+    assert re.fullmatch(r"Cannot read the database .*, table shots, after [\d,]+ rows: Lost connection .*; try again\.\n", done.stderr), done.stderr

@@ -13,9 +13,11 @@ GROUND = {
 }
 COLLECT = {
     "fetch": {"core"}, "download": {"core", "images", "fetch"},
-    "rows": {"core"}, "dump": {"core", "rows"}, "database": {"core", "rows", "dump"}, "tags": {"core", "data", "rows", "dump", "database"},
-    "cells": {"core", "tags"}, "events": {"core", "cells"}, "leaks": {"core", "images", "data"},
-    "ledger": {"core", "images", "data", "tags", "cells", "events", "leaks"}, "exchange": {"core", "data", "cells", "events", "ledger"},
+    "rows": {"core"}, "stream": {"core", "rows"}, "exports": {"core", "rows", "stream"}, "dump": {"core", "rows", "stream", "exports"}, "database": {"core", "rows"},
+    "tags": {"core", "data", "rows", "dump", "database"},
+    "cells": {"core", "tags"}, "events": {"core", "cells"}, "steps": {"core", "cells", "events"}, "files": {"core"}, "leaks": {"core", "images", "data"},
+    "ledger": {"core", "images", "data", "tags", "cells", "events", "steps", "files", "leaks"},
+    "exchange": {"core", "data", "cells", "events", "files", "ledger"}, "review": {"core", "data", "ledger"},
 }
 LEARN = {
     "engine": {"core"},
@@ -23,14 +25,14 @@ LEARN = {
     "evaluate": {"core"},
     "head": {"core", "data", "features", "evaluate"},
     "finetune": {"core", "images", "data", "features", "evaluate", "head"},
-    "interpret": {"core", "images", "data", "evaluate"},
+    "interpret": {"core", "images", "data", "evaluate"}, "report": {"core", "images", "evaluate", "interpret"},
     "bundle": {"core", "images", "engine", "evaluate"},
 }
 CURATE = {
     "opinions": {"core", "data", "head"}, "suspects": {"core", "images", "data", "features", "evaluate", "head", "opinions"},
     "decisions": {"core", "data", "tags", "cells", "events", "ledger"}, "queues": {"core", "images", "data", "suspects"},
     "estimates": {"core", "data", "evaluate"}, "panel": {"core", "images"}, "cards": {"decisions", "queues"},
-    "cleaning": {"core", "data", "events", "ledger", "decisions", "queues", "estimates", "panel", "cards"},
+    "cleaning": {"core", "data", "events", "ledger", "review", "decisions", "queues", "estimates", "panel", "cards"},
     "curate": {"core", "panel", "cleaning"},
 }
 SHIP = {
