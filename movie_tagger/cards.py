@@ -66,6 +66,7 @@ def face(
     decision: Decision,  # in force, or one that decides nothing
     why: dict,           # the picture's row in the queue: reason, tag, and suggestion where the queue asks about a tag
     tint: bool = False,  # is the card shaded, to tell its cluster from the next?
+    blind: bool = False,  # say nothing that could lead the person: no label, no model
 ) -> dict:
     "What a card shows, ready for the browser."
     asked, tag = suggested(why.get("suggestion") or "", tags), why.get("tag")
@@ -74,6 +75,8 @@ def face(
     if "suggestion" in why and not single and tag in tags and not np.isnan(p).all(): says = f"{tag} {100 * p[tags.get_loc(tag)]:.0f} %"
     mark, word = _decided(decision, None if single else asked, tag)
     keep, accept = _buttons(asked, answer, single)
+    if blind: return {"item": item, "mark": mark, "word": word, "label": "", "says": "", "reason": "", "keep": keep, "accept": f"✓ {tag}",
+                      "accepts": "relabel", "yes": [], "tint": False}
     label = dict.fromkeys([words(tags, before) or "none", words_after(tags, before, decision) or "none"])
     return {"item": item, "mark": mark, "word": word, "label": " → ".join(label), "says": says, "reason": why.get("reason", ""), "keep": keep,
             "accept": accept, "accepts": "relabel" if answer and answer[0] else "exclude", "yes": np.flatnonzero(now == 1).tolist(), "tint": tint}

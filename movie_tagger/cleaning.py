@@ -21,7 +21,8 @@ from .estimates import Estimate, compare, error_rate, yields
 from .events import is_ledger
 from .ledger import Ledger
 from .panel import Places, is_path, small
-from .queues import MODES, by_lot, chosen, open_questions, paged
+from .queues import MODES, asking, by_loss, by_lot, chosen, open_questions, paged
+from .review import Progress, answers_of, drawn, progress_of
 
 # %% ../nbs/31_cleaning.ipynb #d14be1ce
 def _checked(items, labels, probabilities, split):
@@ -74,6 +75,17 @@ def _from_ledger(ledger, probabilities, actor, name):
     return record, probabilities
 
 
+def _review(ledger, tag, draw):
+    "The ledger of a review, and its lot; an error where there can be none."
+    if not (isinstance(ledger, Ledger) or isinstance(ledger, (str, Path)) and is_ledger(ledger)): raise MovieTaggerError("A review is kept in a ledger: pass one.")
+    ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger, create=False)
+    tags = list(ledger.labels())
+    if tag is None: raise MovieTaggerError(f"A review asks about one tag: pass tag=, one of {', '.join(tags)}.")
+    if tag not in tags: raise MovieTaggerError(f"There is no label {tag!r}; there are {', '.join(tags)}.")
+    if any(tag in tags for tags in ledger.sets()): raise MovieTaggerError(f"{tag!r} is one of several classes, of which each picture has one: a review is for tags.")
+    return ledger, drawn(ledger, tag, draw)
+
+
 def _parts(split, items):
     "The part of each item as text, from names or from True for valid."
     if split is None: return None
@@ -94,9 +106,16 @@ class Cleaning:
         actor: str | None = None,  # who decides, for a ledger: curator:NAME, by default the name of this account
         name: str = "cleaning",    # of the cleaning, for a ledger: the same name goes on with it
         retrain=None,        # function(items, labels) -> a number, or out-of-fold probabilities (n × t)
+        mode: str | None = None,   # what to show first; "review" shows nothing else, and neither labels nor the model's opinion
+        tag: str | None = None,    # for a review: the tag that a promise is wanted for
+        draw: str = "",            # for a review: a name for a new drawing, as for `drawn`
+        recall: float = .95,       # for a review: what is to be promised
     ):
         if page_size < 1: raise MovieTaggerError(f"A page must have room for a picture: page_size is {page_size}.")
-        kind = None
+        kind, self.asked = None, tag if mode == "review" else None
+        if mode == "review":
+            source, lot = _review(source, tag, draw)
+            probabilities, split, modes, name = None, None, {"review": asking(lot, tag)}, f"review of {tag}"
         if isinstance(source, Ledger) or isinstance(source, (str, Path)) and is_ledger(source):
             out, probabilities = _from_ledger(source, probabilities, actor, name)
             source, labels, kind = out.items, out.labels, "single" if out.single else None
@@ -109,8 +128,9 @@ class Cleaning:
         self._silent = int(np.isnan(self.probabilities).all(1).sum())
         self._queues, self._lot, self._first, self.message, self.measured, self.views = {}, None, None, "", "", 0
         self.reader, self.places = ThreadPoolExecutor(cpu_count()), Places(self.record.name)
-        self.view = {"mode": next(iter(modes)), "label": None, "reason": None, "part": None, "marked": "undecided"}
-        try: self.show(**self.view | self.places.view)
+        if self.asked: self._lot, self._known, self._recall = lot, answers_of(self.record.ledger, tag), recall
+        self.view = {"mode": mode or next(iter(modes)), "label": None, "reason": None, "part": None, "marked": "undecided"}
+        try: self.show(0 if self.asked else None, **self.view | self.places.view | ({"mode": mode} if mode else {}))
         except MovieTaggerError: self.show(**self.view)  # what was shown last is not there any more
 
     @property
@@ -171,10 +191,16 @@ class Cleaning:
         "How many of each two dozen decisions put something right, in the order they were made."
         return yields(self.record.state())
 
-    def estimate(self) -> Estimate | None:
-        "How many labels are wrong, as far as the decisions tell."
+    def estimate(self) -> Estimate | Progress | None:
+        "How many labels are wrong, as far as the decisions tell; of a review, how far it is."
+        if self.asked: return self._reviewed()
         if self._lot is None: self._lot = dict.fromkeys(map(str, by_lot(self.items).index))
         return error_rate(self._lot, self.record.state(), self._ranks)
+
+    def far(self) -> tuple[int, int]:
+        "How much is done, of how much."
+        if self.asked: return (p := self._reviewed()).films, p.films + p.missing
+        return sum(i in self._row for i in self.record.state()), len(self._row)
 
     def train_again(self) -> str:
         "Train with the labels as they came and as they are now, and compare; the queues follow the new model."
@@ -201,6 +227,7 @@ class Cleaning:
     def choices(self) -> dict[str, list]:
         "What each part of the view can be, as pairs of a text and a value; an empty value is all."
         queue, every = self._queues[self.view["mode"]], ("all", "")
+        if self.asked: return {"marked": [every, ("not yet", "undecided"), ("already", "decided")]}
         counts = queue["tag"].value_counts().to_dict() if "suggestion" in queue else dict(zip(self.tags, (self.cells == 1).sum(0).tolist()))
         found = {"mode": [(m, m) for m in self.modes], "label": [every, *((f"{t} ({counts[t]})", t) for t in self.tags if counts.get(t))]}
         if len(about := queue["about"].value_counts()) > 1: found["reason"] = [every, *((f"{a} ({n})", a) for a, n in about.items())]
@@ -209,19 +236,27 @@ class Cleaning:
 
     def question(self) -> str:
         "The one question that all pictures of the view ask, if they do."
+        if self.asked: return f"Is there “{self.asked}” to be seen? Click each picture that has it, then say no to the rest."
         if "suggestion" not in self.queue or self.view["label"] is None or self.single or self.queue.empty: return ""
         if not self.queue["suggestion"].eq(self.view["label"]).all(): return ""
         return f"Is there a “{self.view['label']}”? Click each picture that has none, then accept the rest."
+
+    def order(self) -> str:
+        "What the pictures are ordered by, where that is not plain."
+        return "the most surprising tag first" if self.modes[self.view["mode"]] is by_loss and not self.single else ""
 
     def face(self, item) -> dict:
         "What the card of an item shows."
         row = self.row(item)
         decision = self.record.state().get(str(item), Decision(str(item), ""))
         now = relabelled(self.cells[row], self.tags, decision)
-        return face(str(item), self.cells[row], now, self.probabilities[row], self.tags, self.single, decision, self._why(item), str(item) in self._tinted)
+        return face(str(item), self.cells[row], now, self.probabilities[row], self.tags, self.single, decision, self._why(item), str(item) in self._tinted, blind=bool(self.asked))
 
     def summary(self) -> str:
         "What was decided so far, and last."
+        if self.asked:
+            said = [d.tags.get(self.asked) for d in self.record.state().values()]
+            return " · ".join(filter(None, [f"✓ {said.count(True)} yes", f"✕ {said.count(False)} no", self.message]))
         made = [d.decision for i, d in self.record.state().items() if i in self._row]
         counts = [f"{mark[0]} {made.count(name)}{mark[1:]}" for name, mark in MARKS.items() if name]
         notes = [f"{len(self._row) - len(made)} to go", f"{self._silent} without probability" * (self._silent > 0), self.message]
@@ -279,10 +314,17 @@ class Cleaning:
         changed = is_changed(self.cells[self.row(item)], self.tags, tags)
         return Decision(str(item), "relabel" if changed else "keep", tags, self._why(item).get("reason", ""))
 
+    def _reviewed(self):
+        state = self.record.state()
+        lot = self._lot[[not (d := state.get(item)) or d.decision != "exclude" for item in self._lot]]
+        answers = self._known | {item: d.tags[self.asked] for item, d in state.items() if self.asked in d.tags}
+        return progress_of(self.asked, lot, answers, self.items["group"], recall=self._recall)
+
     def _earlier(self, item): return d.tags if (d := self.record.state().get(str(item))) else {}
 
     def _kept(self, item):
         before, why = self.cells[self.row(item)], self._why(item)
+        if self.asked: return self._said(item, self._earlier(item) | {self.asked: False})
         if self.single: return self._said(item, {t: bool(b) for t, b in zip(self.tags, before)} if (before == 1).any() else {})
         return self._said(item, self._earlier(item) | ({why["tag"]: bool(before[self.tags.get_loc(why["tag"])] == 1)} if why.get("tag") in self.tags else {}))
 
@@ -311,7 +353,10 @@ class Cleaning:
         self.changed(page=moved, focus=item)
 
     def _say(self, what, step):
-        if step: self.message = f"{what}: {MARKS[step[0].decision]} " + (step[0].item if len(step) == 1 else f"{len(step)} pictures")
+        if not step: return
+        said = step[0].tags.get(self.asked) if self.asked else None
+        word = MARKS[step[0].decision] if said is None else "✓ yes" if said else "✕ no"
+        self.message = f"{what}: {word} " + (step[0].item if len(step) == 1 else f"{len(step)} pictures")
 
     def _trained(self, items, labels):
         "What the training returns: a number, or probabilities of all items, NaN for those that are left out."

@@ -45,12 +45,12 @@ class ImageCleaner(Cleaning):
         "Tells the browser what is now so; with `page` also the menus, and the page after this one."
         if not self.panel.shown: return
         self.record.sync()
-        estimate, state = self.estimate(), self.record.state()
+        estimate, (decided, total) = self.estimate(), self.far()
         pages = {k: [self.face(item) for item in self.pages[k]] for k in range(self.page, min(self.page + 1 + page, len(self.pages)))}
         self.panel.send({
             "kind": "page", "n": self._n, "g": self.views, "page": self.page, "pages": len(self.pages), "faces": pages, "focus": focus, "view": self.view,
-            "single": self.single, "question": self.question(), "status": self.summary(), "undo": bool(self.record.done), "redo": bool(self.record.undone),
-            "decided": sum(i in self._row for i in state), "total": len(self._row), "trains": self.retrain is not None,
+            "single": self.single, "question": self.question(), "order": self.order(), "status": self.summary(), "undo": bool(self.record.done), "redo": bool(self.record.undone),
+            "decided": decided, "total": total, "trains": self.retrain is not None, "review": self.asked,
             "estimate": " — ".join(filter(None, [str(estimate) if estimate else "", self.measured])), **({"menus": self.choices(), "tags": list(self.tags)} if page else {})})
 
     def busy(self, text): self.panel.send({"kind": "busy", "text": text})

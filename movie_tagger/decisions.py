@@ -193,7 +193,7 @@ class LedgerDecisions:
     ):
         if rank(actor) < PERSON: raise MovieTaggerError(f"{actor} is no person: decisions are signed by somebody such as curator:anna.")
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger, create=False)
-        self.actor, self.cleaning, self._panel, self._why, self._made = actor, f"{name}: ", secrets.token_hex(3), {}, {}
+        self.actor, self.cleaning, self._panel, self._why, self._made, self._looked = actor, f"{name}: ", secrets.token_hex(3), {}, {}, {}
         self.seen, self._rows, self._steps, self._undos, self._now = 0, [], {}, {}, None
         self.sync()
         self._begin(tags)
@@ -216,18 +216,26 @@ class LedgerDecisions:
         self.undone = sorted((step for step in self._steps if self._undos.get(step, 0) > newest), key=self._undos.get)
 
     def decide(self, *decisions: Decision):
-        "Add a step, the words about tags first; another person's word since the beginning is an error."
+        "Add a step, the words about tags first; another person's word against it since the beginning is an error, once."
         self.sync()
         old, step, nothing = self.state(), f"{self.cleaning}{self._panel} {len(self._steps) + 1}", Decision("", "")
         kept = [(d, old.get(d.item, nothing)) for d in decisions if d.decision in ("keep", "relabel")]
         cells = [(d.item, t, v) for d, o in kept for t, v in d.tags.items() if o.tags.get(t) is not v and (v or t not in self.single)]
-        if cells: self.ledger.decide(pd.DataFrame(cells, columns=["item", "tag", "state"]), self.actor, step, seen=self.opened)
+        if cells: self._tell(pd.DataFrame(cells, columns=["item", "tag", "state"]), step)
         whole = [("restore", [d for d, o in kept if o.decision == "exclude" or not (d.tags or o.decision)]),
                  ("exclude", [d for d in decisions if d.decision == "exclude" and old.get(d.item, nothing).decision != "exclude"])]
         back = {d.item for d in decisions if not d.decision}
         self._say(step, whole, [row[0] for row in self._rows if row[3] in back and not row[7]])
         self._why |= {d.item: d.reason for d in decisions}
         self.sync()
+
+    def _tell(self, cells, step):
+        "Says this of tags; who is told of another person's word and says it again has looked."
+        now = self.ledger.version
+        try: self.ledger.decide(cells, self.actor, step, seen=min(self._looked.get(item, self.opened) for item in cells["item"]))
+        except MovieTaggerError:
+            self._looked |= dict.fromkeys(cells["item"], now)
+            raise
 
     def undo(self) -> list[Decision]:
         "Take the last step back; what was in it."

@@ -7,15 +7,15 @@ __all__ = ['import_data', 'import_site', 'inside', 'read', 'export_csv', 'export
 
 # %% ../nbs/13_exchange.ipynb #a474dcd0
 import os, shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
 from . import data
 from .cells import from_labels
-from .core import MovieTaggerError, atomic, progress, sha256
+from .core import MovieTaggerError, atomic, progress
 from .events import is_ledger
+from .files import digests
 from .ledger import Ledger
 
 # %% ../nbs/13_exchange.ipynb #af60dc53
@@ -51,7 +51,7 @@ def import_site(
     group: str = "movie_id",  # the column that says which film a still is from
     batch: str | None = None,
     complete: bool = True,    # False where `tags` holds only what is new
-    trust: bool = False,      # take it that a picture that was read at an earlier import is still the same?
+    trust: bool = False,      # read only pictures whose files are new or have changed, and leave a changed one out instead of refusing all?
     hide_gone: bool = False,  # hide stills that `shots` no longer has, and show them again when it has them again?
 ) -> tuple[int, pd.Series]:   # how many events that took; how many tags were left out, by reason
     "Takes over what a site's users have typed."
@@ -64,7 +64,7 @@ def import_site(
     good = ~lost["empty"] & ~lost["the still is gone or has no picture"]
     typed = said[good].drop_duplicates()
     report = pd.Series({why: int(rows.sum()) for why, rows in lost.items()} | {"typed twice": int(good.sum()) - len(typed), "taken over": len(typed)}, name="tags")
-    known = ledger.items(hidden=True)["sha256"] if trust else {}
+    known = ledger.items(hidden=True)["sha256"] if trust else None
     took = ledger.sync(_identified(items, known), typed, actor, batch, complete)
     return took + (_hide_gone(ledger, names, actor, batch) if hide_gone else 0), report
 
@@ -77,31 +77,26 @@ def inside(
 
 
 def _identified(items, known):
-    "Items with the SHA-256 of their pictures, as it is known or as it is read now, and why some have none."
-    def digest(path):
-        try: return sha256(Path(path)), None
-        except OSError as e: return "", f"{path} cannot be read: {e.strerror}."
-    seen = {i: (known[i], None) for i, path in zip(items.index, items["path"]) if known.get(i) and os.path.exists(path)}
-    new = items["path"].drop(list(seen))
-    with ThreadPoolExecutor(os.cpu_count()) as pool: seen |= zip(new.index, progress(pool.map(digest, new), "reading", len(new)))
-    return items.assign(sha256=[seen[i][0] for i in items.index], error=[seen[i][1] for i in items.index])
+    "Items with the SHA-256 of their pictures, and why some have none; one that has changed since it was known keeps the old one, and says so."
+    out = []
+    for i, path, (digest, why) in zip(items.index, items["path"], digests(items["path"], trust=known is not None)):
+        old = known is not None and known.get(i)
+        if why: out.append(("", f"{path} cannot be read: {why}."))
+        elif old and old != digest: out.append((old, f"{path} has changed since it was added."))
+        else: out.append((digest, None))
+    return items.assign(sha256=[digest for digest, _ in out], error=[why for _, why in out])
 
 
 def _hide_gone(ledger, names, actor, batch):
     "Hides what a source no longer has, and shows what it hid and has again. How many events that took."
     every, shown = ledger.items(hidden=True), ledger.items().index
-    gone = [i for i in every.index[every["source"].eq(actor)].difference(names).intersection(shown) if not _hid(ledger, i, actor)]
-    back = [i for i in every.index.difference(shown).intersection(names) if _hid(ledger, i, actor)]
-    if gone: ledger.exclude(gone, actor, "gone from the site", batch)
-    if back: ledger.restore(back, actor, "on the site again", batch)
+    said = ledger.events(actor=actor, tag="")
+    hidden = said[~said["undone"]].drop_duplicates("item", keep="last").query("kind == 'exclude'")["item"]
+    gone = every.index[every["source"].eq(actor)].difference(names).intersection(shown).difference(hidden)
+    back = every.index.difference(shown).intersection(names).intersection(hidden)
+    if len(gone): ledger.exclude(gone, actor, "gone from the site", batch)
+    if len(back): ledger.restore(back, actor, "on the site again", batch)
     return len(gone) + len(back)
-
-
-def _hid(ledger, item, actor):
-    "Has the actor hidden an item, and not shown it since?"
-    events = ledger.events(item=item, actor=actor)
-    words = events.loc[events["kind"].isin(["exclude", "restore"]) & ~events["undone"], "kind"]
-    return len(words) > 0 and words.iloc[-1] == "exclude"
 
 # %% ../nbs/13_exchange.ipynb #5d8aa35d
 def read(
@@ -119,7 +114,7 @@ def read(
     with Ledger(source, create=False) as ledger:
         items, labels = _told(ledger, version)
         if labels.empty: raise MovieTaggerError(f"Nobody has said anything yet about the items in {source}: import tags, or decide about some.")
-        wrong = ledger.check()
+        wrong = ledger.check(trust=True).to_dict()
     return items.assign(error=[wrong.get(i, e) for i, e in items["error"].items()]), labels
 
 

@@ -38,6 +38,7 @@ def small(
         return (_jpeg if side == CARD else _jpeg.__wrapped__)(str(path), changed, side), ""
     except images.BadPicture as e: return b"", str(e)
     except OSError as e: return b"", f"Cannot open {path}: {e.strerror}."
+    except Exception as e: return b"", f"Cannot show {path}: {e}."  # one picture must not take the page with it
 
 # %% ../nbs/31_panel.ipynb #4c055f4c
 @lru_cache(maxsize=1)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODES', 'ALL', 'surprise', 'by_loss', 'by_likeness', 'as_queue', 'by_doubt', 'by_absence', 'by_suspicion', 'by_lot',
-           'answered', 'open_questions', 'chosen', 'paged']
+           'asking', 'answered', 'open_questions', 'chosen', 'paged']
 
 # %% ../nbs/31_queues.ipynb #b0c26f1f
 import hashlib, os
@@ -31,7 +31,7 @@ def by_loss(
     probabilities: np.ndarray,  # (n, t), a row of NaN where there are none
     kind: str,                  # "single" or "multi"
 ) -> pd.DataFrame:              # `reason` of each item, and with many tags the one it is about
-    "All pictures, those first whose labels surprise the model most; those without a loss come last."
+    "All pictures, those first of which a label surprises the model most; those without a loss come last."
     loss, column = surprise(data.to_array(labels), probabilities, kind)
     order = np.argsort(-loss, kind="stable")  # puts NaN last
     about = [f"loss {x:.2f}" + f" for {labels.columns[c]}" * (kind == "multi") for x, c in zip(loss, column)]
@@ -103,6 +103,11 @@ def by_lot(items, labels=None, probabilities=None, kind=None) -> pd.DataFrame:  
     "All pictures in an order drawn by lot."
     order = np.argsort([hashlib.sha256(f"audit {item}".encode()).digest() for item in items.index])
     return pd.DataFrame({"reason": "drawn by lot"}, items.index[order])
+
+
+def asking(lot, tag):  # lot: items in an order that was drawn
+    "A mode that asks about one tag, the same of every picture of a lot."
+    return lambda items, *_: pd.DataFrame({"reason": "drawn by lot", "tag": tag, "suggestion": tag}, lot[lot.isin(items.index)])
 
 
 MODES = {"top losses": by_loss, "wrong labels": by_doubt, "missing tags": by_absence, "near duplicates": by_likeness,

@@ -1,5 +1,7 @@
 "Into the ledger and out of it: a site's dump, class folders and tables, again and again; and what the command line reads."
+import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 
 from movie_tagger import data, exchange, tags
 from movie_tagger.core import MovieTaggerError, sha256
+from movie_tagger.files import digests
 from movie_tagger.ledger import Ledger
 from movie_tagger.sample import make_sample
 
@@ -160,3 +163,81 @@ def test_a_picture_that_vanished_is_told_at_reading_and_stops_a_folder(sample, l
     assert items["error"].dropna().index.tolist() == [name] and "is not there" in items.loc[name, "error"]
     with pytest.raises(MovieTaggerError, match="is not there: restore it"): exchange.export_folder(ledger, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_source_hides_and_shows_only_what_it_hid_itself(sample, ledger):
+    shots, typed = read_site(sample)
+    def month(kept): return exchange.import_site(ledger, kept, typed, sample.images, "import:site.sql", trust=True, hide_gone=True)[0]
+    month(shots)
+    names = shots["shot_image_id"].tolist()
+    gone, by_anna, by_both, put_back = names[:4]
+    ledger.exclude([by_anna, by_both], "curator:anna")
+    assert month(shots.iloc[4:]) == 2  # the other two are hidden already
+    ledger.restore(put_back, "curator:anna")
+    assert month(shots.iloc[4:]) == 0 and put_back in ledger.items().index
+    assert month(shots) == 1 and set(ledger.items(hidden=True).index) - set(ledger.items().index) == {by_anna, by_both}
+
+
+def test_a_source_that_comes_by_itself_leaves_a_changed_picture_out(sample, ledger, tmp_path):
+    shots, typed = read_site(sample)
+    folder = shutil.copytree(sample.images, tmp_path / "images")
+    exchange.import_site(ledger, shots, typed, folder, "import:site.sql")
+    name, other = shots["shot_image_id"].iloc[:2]
+    old = (folder / name).read_bytes()
+    shutil.copy(folder / other, folder / name)
+    with pytest.raises(MovieTaggerError, match=f"The picture of {name} has changed"): exchange.import_site(ledger, shots, typed, folder, "import:site.sql")
+    assert [exchange.import_site(ledger, shots, typed, folder, "import:site.sql", trust=True)[0] for _ in range(2)] == [1, 0]
+    assert ledger.items()["error"].dropna().to_dict() == {name: f"{folder / name} has changed since it was added."}
+    (folder / name).write_bytes(old)
+    assert exchange.import_site(ledger, shots, typed, folder, "import:site.sql", trust=True)[0] == 1 and ledger.items()["error"].isna().all()
+
+
+# --- files that are not read again
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOVIE_TAGGER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "files" / "digests.sqlite"
+
+
+def pretend(memory):
+    "Makes all that is remembered wrong, so that one sees whether a file was read."
+    with sqlite3.connect(memory) as db: return db.execute("UPDATE file SET sha256 = 'remembered'").rowcount
+
+
+def test_a_file_is_read_again_only_if_something_about_it_has_changed(tmp_path, memory):
+    files = [tmp_path / f"{k}.jpg" for k in range(4)]
+    for k, file in enumerate(files): file.write_bytes(b"picture %d" % k)
+    real = [(sha256(file), None) for file in files]
+    assert digests(files, settled=0) == real and pretend(memory) == 4
+    assert digests(files) == [("remembered", None)] * 4 and digests(files, trust=False) == real
+    times = files[0].stat()
+    files[0].write_bytes(b"pictura 0")
+    os.utime(files[0], ns=(times.st_atime_ns, times.st_mtime_ns))
+    files[1].unlink()
+    shutil.copy2(files[3], tmp_path / "new"), os.replace(tmp_path / "new", files[2])
+    assert digests(files) == [(sha256(b"pictura 0"), None), ("", "No such file or directory"), (sha256(b"picture 3"), None), ("remembered", None)]
+
+
+def test_a_file_that_was_written_just_now_is_not_relied_on(tmp_path, memory):
+    (tmp_path / "a").write_bytes(b"one")
+    assert digests([tmp_path / "a"], settled=3600) == [(sha256(b"one"), None)] and pretend(memory) == 0 if memory.exists() else True
+
+
+@pytest.mark.parametrize("harm", [lambda m: m.write_bytes(b"no database" * 100), lambda m: (m.unlink(), m.mkdir()), lambda m: shutil.rmtree(m.parent)])
+def test_without_a_memory_everything_is_read(tmp_path, memory, harm):
+    (tmp_path / "a").write_bytes(b"one")
+    digests([tmp_path / "a"], settled=0)
+    harm(memory)
+    assert digests([tmp_path / "a", tmp_path / "b\0"]) == [(sha256(b"one"), None), ("", "embedded null byte")]
+
+
+def test_reading_a_ledger_believes_what_is_remembered_and_a_check_reads_all(sample, ledger, tmp_path, memory):
+    folder = shutil.copytree(sample.posters, tmp_path / "posters")
+    exchange.import_data(ledger, folder, "import:posters")
+    paths = ledger.items()["path"]
+    digests(paths, settled=0)
+    assert pretend(memory) == 60 and exchange.read(ledger.path)[0]["error"].str.contains("has changed").all() and ledger.check().empty
+    memory.unlink()
+    Path(paths.iloc[0]).write_bytes(b"another picture")
+    assert exchange.read(ledger.path)[0]["error"].notna().tolist() == [True] + [False] * 59

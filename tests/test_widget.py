@@ -81,6 +81,23 @@ def notebook(folder, cells=CELLS, pictures=30):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "clean.ipynb")
 
 
+REVIEW_CELLS = """
+from drawn import items, labels
+import pandas as pd
+from movie_tagger.curate import ImageCleaner
+from movie_tagger.ledger import Ledger
+with Ledger("ledger.db") as book:
+    book.add(items.assign(group=items.index), actor="import:site.sql")
+    book.decide(pd.DataFrame({"item": items.index[::3], "tag": "blood", "state": True}), actor="import:site.sql")
+ImageCleaner("ledger.db", mode="review", tag="blood", actor="curator:anna", page_size=4)
+""", """
+print("DECISIONS", Ledger("ledger.db").events(actor="curator:anna")[["item", "tag", "state"]].astype(str).to_json(orient="values"))
+"""
+
+
+def review_notebook(folder): notebook(folder, REVIEW_CELLS, 60)
+
+
 def ledger_notebook(folder): notebook(folder, LEDGER_CELLS, 60)
 
 
@@ -217,11 +234,11 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     card, seen = page.locator(".mt-card"), sync_api.expect
 
     for k in range(3):
-        card.nth(k).get_by_role("button", name="Leave out").click()
+        card.nth(k).get_by_role("button", name="Exclude").click()
         seen(card.nth(k).locator(".mt-mark")).to_contain_text("✕ excluded")
     card.nth(3).get_by_role("button", name="→ romance").click()
     seen(card.nth(3).locator(".mt-mark")).to_contain_text("→ relabelled")
-    card.nth(4).get_by_role("button", name="Change the label").click()
+    card.nth(4).get_by_role("button", name="Label …").click()
     page.locator(".mt-dialog").get_by_role("option", name="horror").click()
     seen(card.nth(4).locator(".mt-mark")).to_contain_text("→ relabelled")
     made = {"00.jpg": "✕ excluded", "01.jpg": "✕ excluded", "02.jpg": "✕ excluded", "03.jpg": "→ relabelled", "04.jpg": "→ relabelled"}
@@ -380,6 +397,42 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     assert not page.evaluate("document.querySelector('.mt-cleaner').contains(document.activeElement)")
 
 
+@pytest.mark.parametrize("lab", [review_notebook], indirect=True)
+def test_a_review_is_answered_by_key_and_shows_no_label(lab):
+    page, folder, shots = lab
+    menu(page, "Run", "Run All Cells")
+    card, seen, press = page.locator(".mt-card"), sync_api.expect, page.keyboard.press
+    seen(card).to_have_count(4)
+    items = [item for item, _ in marks_of(page)]
+    assert set(card.locator(".mt-label, .mt-says").all_inner_texts()) <= {"", "\xa0", " "}
+    card.first.focus()
+    press("t")  # would show which tags there are
+    seen(page.locator(".mt-dialog")).to_be_hidden()
+    press("y"), press("n"), press("Shift+N")
+    seen(page.locator(".mt-place")).to_contain_text("page 2 of")
+    seen(page.locator(".mt-estimate")).to_contain_text("“blood”, drawn by lot: 4 reviewed, 1 yes in 1 film; 59 films with a yes are needed")
+    press("PageUp")
+    expect_decided(page, {items[0]: "✓ blood"} | dict.fromkeys(items[1:], "✕ no blood"))
+    card.nth(2).locator(".mt-picture").click()
+    seen(card.nth(2).locator(".mt-mark")).to_have_text("✓ blood")
+    page.screenshot(path=shots / "review.png")
+    said = {item: state for item, _, state in read_decisions(page, "[3]:")}
+    assert said == dict(zip(items, ["True", "False", "True", "False"]))
+
+    page.get_by_role("button", name="Next ›").click()
+    second = [item for item, _ in marks_of(page)]
+    with Ledger(folder / "ledger.db") as book: book.set(second[1], "blood", True, "curator:bob")
+    card.first.focus()
+    press("Shift+N")  # the panel is on the third page when it hears that nothing of this was kept
+    seen(page.locator(".mt-alert")).to_contain_text(f"curator:bob has said yes to 'blood' of {second[1]} since you looked: look again")
+    seen(page.locator(".mt-place")).to_contain_text("page 2 of")
+    expect_decided(page, {})
+    press("Shift+N")
+    seen(page.locator(".mt-place")).to_contain_text("page 3 of")
+    seen(page.locator(".mt-alert")).to_have_text("")
+    with Ledger(folder / "ledger.db") as book: assert book.labels().loc[second, "blood"].eq(False).all()
+
+
 def counts_in(cell): return dict(zip(cell.locator("tbody th").all_inner_texts(), map(int, cell.locator("tbody td").all_inner_texts())))
 
 
@@ -400,10 +453,10 @@ def test_the_poster_story_is_run_and_cleaned_with_the_mouse(lab):
     expect_decided(page, {})
     items = page.locator(".mt-card").evaluate_all("all => all.map(c => c.dataset.item)")[:5]
     for k in range(3):
-        card.nth(k).get_by_role("button", name="Leave out").click()
+        card.nth(k).get_by_role("button", name="Exclude").click()
         seen(card.nth(k).locator(".mt-mark")).to_contain_text("✕ excluded")
     for k in (3, 4):
-        card.nth(k).get_by_role("button", name="Change the label").click()
+        card.nth(k).get_by_role("button", name="Label …").click()
         page.locator(".mt-dialog li", has_not_text="✓").first.click()
         seen(card.nth(k).locator(".mt-mark")).to_contain_text("→ relabelled")
     made = dict(zip(items, ["✕ excluded"] * 3 + ["→ relabelled"] * 2))

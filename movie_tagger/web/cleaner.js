@@ -10,6 +10,12 @@ const HELP = [
   ["n or Page Down", "next page"], ["p or Page Up", "previous page"], ["u", "undo"], ["Shift U or r", "redo"],
   ["z", "large view, and back"], ["Esc", "close, unselect, leave"], ["?", "this help"],
 ];
+const REVIEW_HELP = [
+  ["y or Enter", "yes, it is there"], ["n or k", "no, it is not there"], ["Shift N or Shift K", "no to all that are left on this page"],
+  ["x", "exclude: nobody could tell, or there is no picture"], ["c", "clear the answer"], ["← → ↑ ↓ Home End", "another picture"],
+  ["Space, a", "select, select all: the next key is for all of them"], ["Page Down Page Up", "next and previous page"],
+  ["u", "undo"], ["Shift U or r", "redo"], ["z", "large view, and back"], ["Esc", "close, unselect, leave"], ["?", "this help"],
+];
 const MENUS = { mode: "Show", label: "Tag", reason: "Reason", part: "Split", marked: "Decided" };
 const KEPT = 800; // pictures that the browser keeps
 
@@ -37,7 +43,7 @@ class Card {
     this.lines = Object.fromEntries(["label", "says", "reason", "item", "mark"].map((name) => [name, make("div", { class: `mt-${name}` })]));
     this.keep = button("mt-for-keep", () => panel.toggle("keep"));
     this.exclude = button("mt-for-exclude", () => panel.toggle("exclude"));
-    this.accept = button("mt-for-relabel", () => panel.accept());
+    this.accept = button("mt-for-relabel", () => (panel.review ? panel.toggle("relabel") : panel.accept()));
     this.change = button("", () => panel.search());
     this.buttons = [this.select, this.zoom, this.keep, this.exclude, this.accept, this.change];
     this.node = make("div", { class: "mt-card", role: "gridcell", tabindex: -1, onfocus: () => panel.focused(index) }, this.picture,
@@ -46,7 +52,7 @@ class Card {
     this.row = make("div", { role: "row", class: "mt-line" }, this.node);
   }
 
-  draw(face, chosen, focus, picture, single) {
+  draw(face, chosen, focus, picture, single, review) {
     const { item, mark } = face;
     this.node.dataset.item = item;
     this.node.className = `mt-card mt-is-${mark || "open"}${face.tint ? " mt-tint" : ""}${chosen ? " mt-chosen" : ""}`;
@@ -55,7 +61,7 @@ class Card {
     for (const b of this.buttons) b.tabIndex = focus ? 0 : -1;
     const texts = { label: face.label, says: face.says && `model: ${face.says}`, reason: face.reason, item, mark: face.word || MARKS[mark] };
     for (const [name, line] of Object.entries(this.lines)) { put(line, texts[name] || " "); line.title = texts[name] || ""; }
-    this.node.setAttribute("aria-label", `${item}. ${face.label}. ${texts.says ? `${texts.says}. ` : ""}${face.reason ? `${face.reason}. ` : ""}${texts.mark}`);
+    this.node.setAttribute("aria-label", [item, face.label, texts.says, face.reason, texts.mark, picture?.error && "no picture"].filter(Boolean).join(". "));
     this.image.alt = item;
     if (this.image.dataset.url !== (picture?.url ?? "")) {
       this.image.dataset.url = picture?.url ?? "";
@@ -71,11 +77,13 @@ class Card {
     put(this.accept, face.accept);
     put(this.change, single ? "Label …" : "Tag …");
     this.accept.hidden = !face.accept;
-    const tips = [[this.select, chosen ? "Unselect" : "Select"], [this.zoom, "Large view of"], [this.keep, `${face.keep}:`], [this.exclude, "Leave out"],
-      [this.accept, `${face.accept}, as the model says:`], [this.change, "Change the label of"]];
+    this.change.hidden = Boolean(review);
+    const tips = [[this.select, chosen ? "Unselect" : "Select"], [this.zoom, "Large view of"], [this.keep, `${face.keep}:`], [this.exclude, mark === "exclude" ? "Excluded:" : "Exclude"],
+      [this.accept, review ? `${face.accept}:` : `${face.accept}, as the model says:`], [this.change, single ? "Label … of" : "Tag … of"]];
     for (const [node, tip] of tips) { node.title = `${tip} ${item}`; node.setAttribute("aria-label", node.title); }
     this.keep.setAttribute("aria-pressed", String(mark === "keep"));
     this.exclude.setAttribute("aria-pressed", String(mark === "exclude"));
+    this.accept.setAttribute("aria-pressed", String(Boolean(review) && mark === "relabel"));
   }
 }
 
@@ -99,6 +107,8 @@ class Panel {
     window.removeEventListener("keydown", this.press, true);
     for (const known of [this.pictures, this.large]) for (const { url } of known.values()) if (url) URL.revokeObjectURL(url);
   }
+
+  get words() { return this.review ? { ...MARKS, keep: `✕ no ${this.review}`, relabel: `✓ ${this.review}` } : MARKS; }
 
   get asks() { return Boolean(this.question.textContent); } // one question for all pictures
 
@@ -143,7 +153,7 @@ class Panel {
   face(index) {
     const face = this.faces.get(this.page)?.[index];
     const late = face && this.pending.findLast((p) => p.items.has(face.item));
-    return late ? { ...face, mark: late.mark, word: MARKS[late.mark] } : face;
+    return late ? { ...face, mark: late.mark, word: this.words[late.mark] } : face;
   }
 
   here() { return (this.faces.get(this.page) ?? []).map((_, index) => this.face(index)); }
@@ -153,8 +163,8 @@ class Panel {
     while (this.cards.length < faces.length) this.cards.push(new Card(this, this.cards.length));
     if (this.grid.children.length !== faces.length) this.grid.replaceChildren(...this.cards.slice(0, faces.length).map((card) => card.row));
     this.at = Math.max(0, Math.min(this.at, faces.length - 1));
-    faces.forEach((face, k) => this.cards[k].draw(face, this.chosen.has(face.item), k === this.at, this.pictures.get(face.item), this.single));
-    put(this.place, this.pages && (faces.length || this.page) ? `page ${this.page + 1} of ${this.pages}` : "no pictures here: choose something else above");
+    faces.forEach((face, k) => this.cards[k].draw(face, this.chosen.has(face.item), k === this.at, this.pictures.get(face.item), this.single, this.review));
+    put(this.place, this.pages && (faces.length || this.page) ? `page ${this.page + 1} of ${this.pages}${this.order && ` · ${this.order}`}` : "no pictures here: choose something else above");
     this.back.disabled = this.page === 0;
     this.next.disabled = this.page + 1 >= this.pages;
     this.keepRest.disabled = this.acceptRest.disabled = !faces.some((face) => !face.mark);
@@ -174,9 +184,15 @@ class Panel {
   took(message, buffers) {
     if (message.kind === "pictures" || message.kind === "large") return this.tookPictures(message, buffers);
     if (message.kind === "busy") return put(this.status, message.text);
+    const failed = message.kind === "error" && this.pending.find((p) => p.n === message.n && p.g === this.g);
     if (message.n != null) this.pending = this.pending.filter((p) => p.n > message.n);
-    put(this.alert, message.kind === "error" ? `⚠ ${message.text}` : "");
-    if (message.kind === "error") return this.paint();
+    if (message.kind === "error") {
+      put(this.alert, `⚠ ${message.text}`);
+      if (failed && failed.page !== this.page) this.go(failed.page); else this.paint();
+      this.alarm = this.n; // what was pressed before this was read does not take it away
+      return;
+    }
+    if (message.n > (this.alarm ?? -1)) put(this.alert, "");
     if (message.g !== this.g) { this.faces.clear(); this.chosen.clear(); this.pending = []; this.g = message.g; this.page = message.page; this.at = 0; }
     for (const [page, faces] of Object.entries(message.faces)) this.faces.set(Number(page), faces);
     this.summary(message);
@@ -189,7 +205,12 @@ class Panel {
   }
 
   summary(message) {
-    Object.assign(this, { pages: message.pages, view: message.view, tags: message.tags ?? this.tags, single: message.single });
+    Object.assign(this, { pages: message.pages, view: message.view, tags: message.tags ?? this.tags, single: message.single, review: message.review, order: message.order });
+    put(this.keepRest, this.review ? "✕ No to the rest" : "✓ Keep the rest");
+    this.keepRest.title = this.review ? "Say no to all that are left on this page (Shift N)" : "Keep all undecided pictures of this page as they are (Shift K)";
+    this.acceptRest.hidden = Boolean(this.review);
+    this.back.title = `The page before (${this.review ? "Page Up" : "p"})`;
+    this.next.title = `The next page (${this.review ? "Page Down" : "n"})`;
     if (message.menus) this.drawMenus(message.menus);
     this.undo.disabled = !message.undo;
     this.redo.disabled = !message.redo;
@@ -197,6 +218,7 @@ class Panel {
     put(this.question, message.question);
     put(this.status, message.status);
     put(this.estimate, message.estimate);
+    this.bar.setAttribute("aria-label", this.review ? "films with a yes, of those that are needed" : "decided");
     Object.assign(this.bar, { max: message.total, value: message.decided });
   }
 
@@ -239,7 +261,7 @@ class Panel {
     if (event.ctrlKey || event.metaKey) return this.select(index);
     if (event.shiftKey) return this.select(index, true);
     this.focusOn(index);
-    if (this.asks && event.detail === 1) this.toggle("keep"); // a click says no
+    if (this.asks && event.detail === 1) this.toggle(this.review ? "relabel" : "keep"); // a click says what is rare
   }
 
   targets() {
@@ -253,7 +275,7 @@ class Panel {
     const stays = this.asks && !this.chosen.size && more.byHand;
     delete more.byHand;
     this.tell(what, { items, ...more });
-    this.pending.push({ n: this.n, items: new Set(items), mark });
+    this.pending.push({ n: this.n, g: this.g, page: this.page, items: new Set(items), mark });
     this.chosen.clear();
     if (mark && !stays) this.advance(items); else this.focusOn(this.at);
   }
@@ -269,7 +291,7 @@ class Panel {
   toggle(mark) { // the buttons and clicks: a second one takes it back
     const face = this.face(this.at);
     if (face?.mark === mark) this.decide("reset", [face], "");
-    else if (face) this.decide(mark, this.chosen.has(face.item) ? this.targets() : [face], mark, { byHand: true });
+    else if (face) this.decide(mark === "relabel" ? "accept" : mark, this.chosen.has(face.item) ? this.targets() : [face], mark, { byHand: true });
   }
 
   accept() {
@@ -282,7 +304,7 @@ class Panel {
     const faces = this.here().filter((face) => !face.mark);
     if (!faces.length) return;
     this.tell(what);
-    this.pending.push({ n: this.n, items: new Set(faces.map((face) => face.item)), mark: what === "accept_rest" ? "relabel" : "keep" });
+    this.pending.push({ n: this.n, g: this.g, page: this.page, items: new Set(faces.map((face) => face.item)), mark: what === "accept_rest" ? "relabel" : "keep" });
     this.advance(faces.map((face) => face.item));
   }
 
@@ -352,6 +374,10 @@ class Panel {
       u: () => this.tell("undo"), U: () => this.tell("redo"), r: () => this.tell("redo"), z: () => this.zoom(), "?": () => this.help(),
       Escape: () => (this.dialog.open ? this.dialog.close() : (this.chosen.clear(), this.paint())),
     };
+    if (this.review) {
+      Object.assign(acts, { y: acts.Enter, n: acts.k, N: acts.K });
+      for (const blind of ["m", "A", "t", "/", "p"]) delete acts[blind];
+    }
     if (/^[1-9]$/.test(key) && this.single) return () => this.relabel(this.tags[Number(key) - 1], true);
     return acts[key];
   }
@@ -369,7 +395,7 @@ class Panel {
 
   help() {
     const classes = this.single ? this.tags.slice(0, 9).map((tag, k) => [String(k + 1), tag]) : [];
-    const rows = [...HELP.filter(([keys]) => this.single || keys !== "1 … 9"), ...classes].map(([keys, what]) => make("tr", {}, make("th", { scope: "row" }, keys), make("td", {}, what)));
+    const rows = [...(this.review ? REVIEW_HELP : HELP).filter(([keys]) => this.single || keys !== "1 … 9"), ...classes].map(([keys, what]) => make("tr", {}, make("th", { scope: "row" }, keys), make("td", {}, what)));
     this.open("help", "Keys", make("h3", {}, "Keys"), make("table", {}, make("tbody", {}, ...rows)), make("button", { type: "button", onclick: () => this.dialog.close() }, "Close"));
   }
 
