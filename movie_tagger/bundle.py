@@ -18,7 +18,7 @@ import numpy as np, pandas as pd
 from scipy.special import expit, softmax
 
 from . import __version__, engine, images
-from .core import MovieTaggerError, atomic, progress, sha256, write_json, write_text
+from .core import MovieTaggerError, atomic, counted, progress, sha256, write_json, write_text
 from .evaluate import Evaluation, evaluate
 
 # %% ../nbs/26_bundle.ipynb #fa081370
@@ -69,13 +69,24 @@ def _card(name, m):
     how = "out-of-fold, " + ("everything chosen without the fold" if m["settings"].get("nested") else "strength and thresholds chosen on the same folds")
     lines = [f"# {name}", "", f"Made {m['created'][:10]} with movie_tagger {m['movie_tagger']}, recipe `{m['recipe']}`, encoder `{m['encoder']}` "
              f"({m['licences']['encoder']}), from {m['data']['pictures']} pictures (data version `{m['data']['version']}`).", "",
-             f"It gives {'one of these labels' if m['kind'] == 'single' else 'any of these tags'}: {', '.join(m['tags'])}.", "", "## How good", ""]
+             f"It gives {'one of these labels' if m['kind'] == 'single' else 'any of these tags'}: {', '.join(m['tags'])}.", "", *_on_silence(m), "## How good", ""]
     if m["evaluation"] is None: return "\n".join([*lines, "Not measured: there were too few groups to hold some out.", ""])
     lines += [f"On {m['evaluation']['n']} pictures, {how}; intervals are 95 %.", "", "| metric | value | interval | baseline |", "|---|---|---|---|"]
-    for metric, v in m["evaluation"]["metrics"].items():
+    known = {metric: v for metric, v in m["evaluation"]["metrics"].items() if v["value"] is not None}
+    if not known: return "\n".join([*lines[:-4], "Not measured: no tag has both a known yes and a known no.", ""])
+    for metric, v in known.items():
         value, low, high, base = ("–" if v[k] is None else f"{v[k]:.3f}" for k in ("value", "low", "high", "baseline"))
         lines.append(f"| {metric} | {value} | {low} – {high} | {base} ({m['evaluation']['baselines'].get(metric, '')}) |")
     return "\n".join([*lines, ""])
+
+
+def _on_silence(m):
+    "What silence meant, in a sentence."
+    silent = m["settings"].get("silence")
+    if not silent: return []
+    which = "any of these tags" if len(silent) == len(m["tags"]) else ", ".join(silent)
+    where = "in training, for the thresholds and in the numbers below" if m["settings"]["silence judged"] else "in training and for the thresholds, not in the numbers below"
+    return [f"Hardly anybody said no to {which}: there silence counted as no {where}.", ""]
 
 # %% ../nbs/26_bundle.ipynb #d7f503d6
 def check(
@@ -206,7 +217,8 @@ def evaluate_on(
     strange = ~labels[[t for t in labels if t in bundle.tags]].any(axis=1).to_numpy() if bundle.kind == "single" else np.zeros(len(items), bool)
     use = ~old & ~strange & items["error"].isna().to_numpy()
     if not use.any():
-        raise MovieTaggerError(f"Nothing to measure: of {len(items)} pictures the model was trained on {old.sum()}, and knows no label of {(strange & ~old).sum()}.")
+        reasons = {"the model was trained on": old, "the model knows no label of": strange & ~old, "there is something wrong with": ~old & ~strange}
+        raise MovieTaggerError(f"Nothing to measure: of {counted(len(items), 'picture')} {', '.join(f'{why} {rows.sum():,}' for why, rows in reasons.items() if rows.any())}.")
     probabilities = bundle.predict(items.loc[use, "path"])
     unreadable = int(probabilities.isna().all(axis=1).sum())
     if unreadable == len(probabilities): raise MovieTaggerError(f"None of the {unreadable} pictures can be read; the first: {probabilities.attrs['errors'][0]}")

@@ -39,7 +39,8 @@ def train(
     bundle.vacant(out)
     items, labels = read_data(source, images, absent, version)
     todo = features.to_compute(items, encoder, crop_bars, weights)
-    say(f"{counted(len(items), 'picture')}, {labels.shape[1]} {'classes' if data.kind(labels) == 'single' else 'tags'}; {todo} to embed, the others are in the cache.")
+    what = f"{labels.shape[1]} class{'es' * (labels.shape[1] > 1)}" if data.kind(labels) == "single" else counted(labels.shape[1], "tag")
+    say(f"{counted(len(items), 'picture')}, {what}; {todo} to embed, the others are in the cache.", *data.oddities(items, labels))
     if recipe == "finetune": from movie_tagger.finetune import train as fit
     else: fit = head.train
     model = fit(items, labels, encoder, weights, crop_bars, folds, min_count, seed)
@@ -85,9 +86,10 @@ def evaluate(
     say(*(f"Left out: {counted(n, 'picture')} ({reason})." for reason, n in judged.left_out.items() if n))
     _report_metrics(judged.evaluation.kind, judged.evaluation, json)
     if report:
-        from movie_tagger import interpret
-        seen = interpret.interpret(judged.items, judged.labels, judged.probabilities, model.kind, model.manifest["thresholds"])
-        interpret.report(seen, judged.evaluation, report)
+        from movie_tagger.interpret import interpret
+        from movie_tagger.report import report as write_report
+        seen = interpret(judged.items, judged.labels, judged.probabilities, model.kind, model.manifest["thresholds"])
+        write_report(seen, judged.evaluation, report)
 
 # %% ../nbs/50_cli_learn.ipynb #6fb9c774
 @app.command()
@@ -118,9 +120,8 @@ def suspects(
 
 
 def _decided(path):
-    import pandas as pd
-    try: table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as e: raise MovieTaggerError(f"Cannot read {path} as a CSV table: {' '.join(str(e).split()).rstrip('.')}.") from None
+    from movie_tagger.data import read_table
+    table = read_table(path)
     if not {"item", "tag"} <= set(table): raise MovieTaggerError(f"{path} needs the columns item and tag; it has {', '.join(map(repr, table))}.")
     return table
 
@@ -134,6 +135,7 @@ def tag(
 ):
     "Tag pictures with a bundle."
     from movie_tagger import bundle as bundles
+    if out and scores and out.resolve() == scores.resolve(): raise MovieTaggerError(f"Both tags and scores would go to {out}: name two files.")
     model, pictures = bundles.load(bundle), _pictures(paths)
     bad, first = 0, None
     with _table(out, ["image", "tags", "error"]) as tags_row, _table(scores, ["image", *model.tags]) as scores_row:
@@ -164,12 +166,10 @@ def _pictures(paths):
 
 
 def _column(path):
-    import csv
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as f: rows = list(csv.DictReader(f))
-    except (OSError, ValueError, csv.Error) as e: raise MovieTaggerError(f"Cannot read {path}: {e}.") from None
-    if not rows or "image" not in rows[0]: raise MovieTaggerError(f"{path} needs a column `image` and at least one row.")
-    return [path.parent / (row["image"] or "") for row in rows]
+    from movie_tagger.data import read_table
+    table = read_table(path)
+    if table.empty or "image" not in table: raise MovieTaggerError(f"{path} needs a column `image` and at least one row.")
+    return [path.parent / name for name in table["image"]]
 
 
 @contextmanager

@@ -64,7 +64,10 @@ def shape(
     model: bytes,
 ) -> tuple[tuple[int, int], int]:  # (height, width) of the pictures it takes, and numbers a row it gives
     "What goes into a model and what comes out."
-    graph = onnx.load_model_from_string(model).graph
+    return _shape(onnx.load_model_from_string(model).graph)
+
+
+def _shape(graph):
     images, rows = (x.type.tensor_type.shape.dim for x in (graph.input[0], graph.output[0]))
     return (images[1].dim_value, images[2].dim_value), rows[1].dim_value
 
@@ -122,7 +125,7 @@ def _speed(engine, images, seconds):
 # %% ../nbs/20_engine.ipynb #f6ef96f9
 def _key(model, precision):
     graph = onnx.load_model_from_string(model).graph
-    kind = [[n.op_type for n in graph.node], shape(model), sum(len(i.raw_data) for i in graph.initializer) // 1_000_000]
+    kind = [[n.op_type for n in graph.node], _shape(graph), sum(len(i.raw_data) for i in graph.initializer) // 1_000_000]
     versions = [onnxruntime.__version__, *installed(), os.cpu_count(), _processor()]
     return hashlib.sha256(json.dumps([kind, versions, precision]).encode()).hexdigest()[:16]
 

@@ -11,7 +11,7 @@ import difflib, json, sqlite3, urllib.error, urllib.request, warnings, zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -158,9 +158,12 @@ def _published(name, create):
                                f"with --weights, or use {', '.join(encoders)}, whose weights are installed with movie_tagger[train].") from e
 
 # %% ../nbs/21_features.ipynb #4dfe1ba9
-def licence(name: str) -> str:
+def licence(
+    name: str,  # of an encoder
+    weights: str | Path | None = None,  # as for `find`
+) -> str:
     "The licence of an encoder's weights, or a reminder to look it up."
-    try: return find(name).licence
+    try: return find(name, weights).licence
     except MovieTaggerError: return "see the weights' page"
 
 # %% ../nbs/21_features.ipynb #2315d632
@@ -175,7 +178,7 @@ def export(
     if _is_whole(path, about): return path
     if isinstance(encoder, str): encoder = find(name, weights)
     with atomic(path) as t: t.write_bytes(to_onnx(encoder.module(), encoder.size))
-    write_json(about, {"name": name, "size": encoder.size, "licence": encoder.licence, "sha256": sha256(path)})
+    write_json(about, {"name": name, "size": encoder.size, "licence": encoder.licence, "sha256": _checksum(path)})
     return path
 
 
@@ -187,8 +190,18 @@ def _mark(weights):
 
 
 def _is_whole(path, about):
-    try: return json.loads(about.read_text())["sha256"] == sha256(path)
+    try: return json.loads(about.read_text())["sha256"] == _checksum(path)
     except (OSError, ValueError, KeyError): return False
+
+
+def _checksum(path):
+    "SHA-256 of a file, computed again only where the file has changed."
+    now = path.stat()
+    return _computed(path, now.st_ino, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(64)
+def _computed(path, *_): return sha256(path)
 
 
 def input_size(
@@ -222,7 +235,7 @@ def to_onnx(
     return program.model_proto.SerializeToString()
 
 # %% ../nbs/21_features.ipynb #091d33fc
-def _cache(model, variant): return cache_dir("embeddings") / f"{model.stem}-{sha256(model)[:12]}{variant}.sqlite"
+def _cache(model, variant): return cache_dir("embeddings") / f"{model.stem}-{_checksum(model)[:12]}{variant}.sqlite"
 
 
 def _ask(path, question):

@@ -220,6 +220,10 @@ def probabilities(
     return p.numpy()
 
 
+def _held(groups, seed): return data.split(groups, seed=f"validation {seed}")  # other groups than those that a caller may have set apart
+
+
+
 def train(
     items: pd.DataFrame,
     labels: pd.DataFrame,
@@ -241,13 +245,13 @@ def train(
     fit = partial(_fitted, about=about, epochs=epochs, rate=rate, batch_size=batch_size)
     y = data.to_array(labels)
     aims = data.from_array(head.silence_as_no(y), labels.index, labels.columns)
-    held = data.split(items["group"], seed=seed)
+    held = _held(items["group"], seed)
     learn = fit(items, aims, x, held)
     p = np.full(labels.shape, np.nan, np.float32)
     p[held] = probabilities(learn, items[held])
     thresholds = head.choose_thresholds(labels, p, kind)
     def held_out(inside, outside):
-        held = data.split(items["group"][inside], seed=seed)
+        held = _held(items["group"][inside], seed)
         part = fit(items[inside], aims[inside], x[inside], held)
         cut = None if kind == "single" else head.choose_thresholds(labels[inside][held], probabilities(part, items[inside][held]), kind)
         return probabilities(part, items[outside]), cut
@@ -256,6 +260,7 @@ def train(
     if cut is not None and np.ndim(cut) == 2: cut = cut[rows]
     measured = evaluate(y[rows], p[rows], list(labels), kind, items["group"][rows], cut)
     settings = {"seed": seed, "folds": folds or 0, "nested": folds is not None, "epochs": epochs, "rate": rate, "min_count": min_count}
+    settings |= head.about_silence(labels)
     return to_model(learn, thresholds, measured, sorted(items["sha256"]), settings, problems, left_out)
 
 # %% ../nbs/24_finetune.ipynb #60311a41

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRENGTHS', 'Head', 'probabilities', 'targets', 'by_silence', 'silence_as_no', 'fit', 'compose', 'Model', 'prepare',
-           'train', 'choose_thresholds', 'cross_validate']
+           'train', 'choose_thresholds', 'cross_validate', 'about_silence']
 
 # %% ../nbs/23_head.ipynb #9f106417
 import os
@@ -209,6 +209,7 @@ class Model:
     settings: dict = field(default_factory=dict)
     problems: pd.DataFrame | None = None  # pictures that were left out, and why
     left_out: pd.Series | None = None     # tags that were left out, and how many yes they have
+    out_of_fold: pd.DataFrame | None = None  # probabilities of the pictures trained on, from heads that had not seen them
 
 
 def prepare(
@@ -239,23 +240,27 @@ def train(
     min_count: int = 2,       # leave out tags with fewer yes
     seed: int = 0,
     weak_no: float = 0.5,     # as for `targets`
+    inner: int = 5,           # folds for choosing the strength and the thresholds
+    strengths=STRENGTHS,      # as for `fit`
+    kind: str | None = None,  # likewise
+    silence: bool = False,    # is silence a no in the metrics too, for the tags that are learnt from it?
 ) -> Model:
     "A model for these labels: an encoder as it is, and a head on top."
     items, labels, x, problems, left_out = prepare(items, labels, encoder, weights, crop_bars, min_count)
-    groups, path = items["group"], features.export(encoder, weights)
-    head, p = fit(x, labels, groups, seed=seed, weak_no=weak_no)
+    groups, fitted = items["group"], partial(fit, folds=inner, seed=seed, strengths=strengths, weak_no=weak_no)
+    head, p = fitted(x, labels, groups, kind=kind)
     thresholds = choose_thresholds(labels, p, head.kind)
     def held_out(inside, outside):
         "Probabilities of the `outside` rows and thresholds, both from the `inside` rows alone."
-        part, q = fit(x[inside], labels[inside], groups[inside], seed=seed, weak_no=weak_no, kind=head.kind)
+        part, q = fitted(x[inside], labels[inside], groups[inside], kind=head.kind)
         return part.probabilities(x[outside]), choose_thresholds(labels[inside], q, head.kind)
     judged = (p, thresholds) if folds is None else cross_validate(held_out, groups, folds, seed)
+    settings = {"strength": head.strength, "seed": seed, "folds": folds or inner, "nested": folds is not None, "weak_no": weak_no, "min_count": min_count}
     return Model(
-        compose(path.read_bytes(), head), head.tags, head.kind,
+        compose(features.export(encoder, weights).read_bytes(), head), head.tags, head.kind,
         {"size": features.input_size(encoder, weights), "crop_bars": crop_bars},
-        thresholds, _judge(labels, groups, head, *judged), sorted(items["sha256"]), encoder, features.find(encoder, weights).licence, "head",
-        {"strength": head.strength, "seed": seed, "folds": folds or 5, "nested": folds is not None, "weak_no": weak_no, "min_count": min_count},
-        problems, left_out)
+        thresholds, _judge(labels, groups, head, *judged, silence), sorted(items["sha256"]), encoder, features.licence(encoder, weights), "head",
+        settings | about_silence(labels, silence), problems, left_out, pd.DataFrame(p, labels.index, labels.columns))
 
 
 def choose_thresholds(labels, p, kind):
@@ -282,6 +287,18 @@ def cross_validate(
     return p, None if thresholds is None else cut
 
 
-def _judge(labels, groups, head, p, thresholds):
+def _judge(labels, groups, head, p, thresholds, silence, most=20_000):
+    "How good it is; where there are very many pictures, on some of their groups, by lot."
     if np.isnan(p).all(): return None
-    return evaluate(data.to_array(labels), p, head.tags, head.kind, groups, thresholds)
+    y, some = data.to_array(labels), data.split(groups, most / len(p), "judged")
+    if np.ndim(thresholds) == 2: thresholds = thresholds[some]
+    return evaluate((silence_as_no(y) if silence else y)[some], p[some], head.tags, head.kind, groups[some], thresholds)
+
+
+def about_silence(
+    labels: pd.DataFrame,  # that a model was trained on
+    judged: bool = False,  # did it count in the metrics too?
+) -> dict:                 # for the model's settings
+    "For which tags silence counted as no."
+    return {"silence": labels.columns[by_silence(data.to_array(labels))].tolist(), "silence judged": judged}
+

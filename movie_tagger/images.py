@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'MAX_PIXELS', 'EXTENSIONS', 'BadPicture', 'opened', 'load', 'open_image', 'contact_sheet', 'thumbnail',
-           'letterbox', 'decode', 'phash', 'hamming', 'near_duplicates', 'duplicate_groups', 'find_images']
+           'thumbnail_or_cross', 'letterbox', 'decode', 'phash', 'hamming', 'near_duplicates', 'duplicate_groups',
+           'find_images']
 
 # %% ../nbs/01_images.ipynb #dea795e4
 import io, math, os, re, stat, threading, warnings
@@ -179,7 +180,7 @@ def contact_sheet(
     cell: int = 128,  # pixels a side
 ) -> Image.Image:
     "A grid of small copies of `images`."
-    small, gap, font = [_thumbnail_or_cross(source, cell) for source in images], 6, ImageFont.load_default(max(10, cell // 10))
+    small, gap, font = [thumbnail_or_cross(source, cell) for source in images], 6, ImageFont.load_default(max(10, cell // 10))
     titles = [" ".join(str(t).split()) for t in titles] if titles is not None else []
     columns = max(1, min(columns, len(small)))
     tall = max((im.height for im in small), default=0)
@@ -201,11 +202,15 @@ def thumbnail(
     return ImageOps.contain(load(source, MAX_PIXELS, (side, side)), (side, side))
 
 
-def _thumbnail_or_cross(source, cell):
-    try: return thumbnail(source, cell)
-    except BadPicture: crossed = Image.new("RGB", (cell, cell), "#eee")
+def thumbnail_or_cross(
+    source,     # what `open_image` takes
+    side: int,  # pixels, of the longer side
+) -> Image.Image:  # RGB
+    "A small copy of a picture; a crossed square where there is none."
+    try: return thumbnail(source, side)
+    except BadPicture: crossed = Image.new("RGB", (side, side), "#eee")
     pen = ImageDraw.Draw(crossed)
-    for ends in ((0, 0, cell, cell), (0, cell, cell, 0)): pen.line(ends, "#bbb", 2)
+    for ends in ((0, 0, side, side), (0, side, side, 0)): pen.line(ends, "#bbb", 2)
     return crossed
 
 

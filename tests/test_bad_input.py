@@ -80,7 +80,7 @@ def test_all_pictures_the_same(work, posters):
 @pytest.mark.parametrize("header, rows, options, says", [
     ("image,genre", ["posters/horror/000.jpg,horror"], [], ["`label` or `tags`", "'genre'"]),
     ("path,label", ["posters/horror/000.jpg,horror"], [], ["a column `image`", "'path'"]),
-    ("image;label", ["posters/horror/000.jpg;horror"], [], ["a column `image`"]),
+    ("image,Image,label", ["posters/horror/000.jpg,posters/horror/001.jpg,horror"], [], ["several columns 'image'"]),
     ("image,label,tags", ["posters/horror/000.jpg,horror,dark"], [], ["one of `label` or `tags`"]),
     ("image,tags", ["posters/horror/000.jpg,dark"], [], ["--absent no", "--absent unknown"]),
     ("image,tags", ["posters/horror/000.jpg,dark"], ["--absent", "maybe"], ["--absent no", "--absent unknown"]),
@@ -91,6 +91,9 @@ def test_all_pictures_the_same(work, posters):
     ("image,label", ["posters/horror/000.jpg,x", "posters/horror/001.jpg"], [], ["row 3", "label is empty"]),
     ("image,label", ["posters/horror/000.jpg,x", "posters/horror/001.jpg,x,y"], [], ["Cannot read table.csv"]),
     ("image,tags", ["posters/horror/000.jpg,red, dark", "posters/horror/001.jpg,red, dark"], ["--absent", "no"], ["more cells than", "quotes"]),
+    ("image,tags", ["posters/horror/000.jpg,red; dark", "posters/horror/001.jpg,red; wet"], ["--absent", "no"], ["separate tags with ';', as in 'red; dark'", "commas"]),
+    ("image,tags", ["posters/horror/000.jpg,red|dark", "posters/horror/001.jpg,red|wet"], ["--absent", "no"], ["separate tags with '|'"]),
+    ("image,label", ["https://example.com/1.jpg,x", "https://example.com/2.jpg,y"], [], ["is an address and no file", "movie-tagger download"]),
     ("image,tags", ["posters/horror/000.jpg,", "posters/horror/001.jpg,"], ["--absent", "no"], ["has no tag in any row"]),
     ("image,tags", ['posters/horror/000.jpg,"red, wet"', "posters/horror/001.jpg,dark"], ["--absent", "no"], ["No tag is used 2 times"]),
     ("image,label", [], [], ["has no rows"]),
@@ -103,10 +106,40 @@ def test_a_table_that_cannot_be_used(work, header, rows, options, says):
     assert files(work) == sorted([*before, "table.csv"])
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfei\0m\0a\0g\0e\0", b"\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), b'image,label\n"a,b\n'])
+@pytest.mark.parametrize("content", [
+    b"", b"\n\n", b"\xff\xfei\0m\0a\0g\0e\0", b"\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), b'image,label\n"a,b\n',
+    "image,label\na.jpg,café\n".encode("cp1252")])
 def test_a_file_that_is_no_table(work, content):
     (work / "table.csv").write_bytes(content)
     assert refused(train("table.csv"), "table.csv")
+
+
+def test_slips_are_said_and_the_work_goes_on(work):
+    rows = [f"posters/{genre}/{i:03}.jpg,{genre if i else genre.title()}" for genre in ("horror", "romance") for i in range(6)]
+    rows += [f"posters/{genre}/000.jpg,{genre.title()}" for genre in ("horror", "romance")] + ["posters/horror/003.jpg,romance"]
+    done = train(table(work / "table.csv", [f"still {i},{row}" for i, row in enumerate(rows)], "id,image,label"))
+    assert (done.code, done.err) == (0, "")
+    assert "taken for different classes: Horror and horror, Romance and romance." in done.out
+    assert "labels that contradict each other: 1 picture, such as still 3 and still 14." in done.out
+
+
+def test_class_folders_without_pictures_and_without_end(work):
+    shutil.copytree(work / "posters", work / "data")
+    (work / "data" / "western").mkdir()
+    (work / "data" / "western" / "IMG_1.HEIC").write_bytes(b"x")
+    with pytest.warns(UserWarning, match="data/western has no pictures, so there is no class 'western'."): assert train("data").code == 0
+    (work / "data" / "again").symlink_to(".")
+    assert refused(train("data"), "data/again is a link to the data set itself")
+
+
+@pytest.mark.parametrize("comma, encoding", [(";", "utf-8"), ("\t", "utf-16"), (",", "utf-8-sig")])
+def test_tables_out_of_spreadsheets(work, comma, encoding):
+    rows = [comma.join((f"posters/{genre}/{i:03}.jpg", f'"{genre}, café"', "")) for genre in ("horror", "romance") for i in range(6)]
+    (work / "table.csv").write_bytes("\r\n".join([comma.join(("Image", " TAGS", "Note")), *rows]).encode(encoding))
+    done = train("table.csv", "--absent", "no")
+    assert (done.code, done.err) == (0, "") and json.loads((work / "model" / "manifest.json").read_text())["tags"] == ["café", "horror", "romance"]
+    done = movie_tagger("tag", "model", "table.csv", "--out", "tags.csv")
+    assert (done.code, done.err) == (0, "") and len(pd.read_csv(work / "tags.csv")) == 12
 
 
 def test_a_wrong_images_folder(work):
@@ -298,15 +331,20 @@ def test_pictures_that_are_not_there(work, bundle):
 
 
 @pytest.mark.parametrize("content, says", [
-    ("path\nposters/horror/000.jpg\n", "a column `image`"), ("image\n" + "x" * 200_000, "field larger"), ("image\n", "at least one row"), ("", "a column `image`"), (None, "list.csv")])
+    ("path\nposters/horror/000.jpg\n", "a column `image`"),
+    ('image\n"x', "inside string"), ("image\nposters/horror/000.jpg\na.jpg,too many\n", "line 3, saw 2"), ("image\n", "at least one row"), ("", "list.csv"), (None, "list.csv")])
 def test_a_list_of_pictures_that_cannot_be_used(work, bundle, content, says):
     if content is not None: (work / "list.csv").write_text(content)
     assert refused(movie_tagger("tag", bundle, "list.csv", "--out", "tags.csv"), says)
     assert "tags.csv" not in files(work)
 
 
+def test_one_file_for_two_tables(work, bundle):
+    assert refused(movie_tagger("tag", bundle, "posters", "--out", "t.csv", "--scores", work / "t.csv"), "tags and scores would go to t.csv")
+
+
 def test_a_list_with_holes_is_tagged_as_far_as_it_goes(work, bundle):
-    (work / "list.csv").write_text("note,image\na,posters/horror/000.jpg\nb\nc,\nd,posters/horror/001.jpg,too many\n")
+    (work / "list.csv").write_text("note,image\na,posters/horror/000.jpg\nb\nc,\nd,posters/horror/001.jpg\n")
     assert movie_tagger("tag", bundle, "list.csv", "--out", "tags.csv").code == 0
     assert list(pd.read_csv(work / "tags.csv", keep_default_na=False)["error"].ne("")) == [False, True, True, False]
 

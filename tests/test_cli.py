@@ -83,7 +83,7 @@ def test_evaluate_leaves_out_what_the_model_was_trained_on(bundle, posters, new_
     assert done.code == 0 and "Left out: 2 pictures (trained on)." in done.out
     assert json.loads((tmp_path / "m.json").read_text())["n"] == 12
     done = movie_tagger("evaluate", bundle, posters)
-    assert done.code == 1 and "trained on 60" in done.err
+    assert (done.code, done.err) == (1, "movie-tagger: Nothing to measure: of 60 pictures the model was trained on 60.\n")
 
 
 def test_two_trainings_give_the_same_answers(posters, new_posters, tmp_path):
@@ -112,6 +112,9 @@ def test_many_labels_round_trip(posters, new_posters, tmp_path, absent):
     assert (done.code, done.err) == (0, "")
     manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
     assert manifest["kind"] == "multi" and manifest["tags"] == ["bright", "city", "red"] and len(manifest["thresholds"]) == 3
+    card = (tmp_path / "m" / "card.md").read_text()
+    silence = "Hardly anybody said no to any of these tags: there silence counted as no in training and for the thresholds, not in the numbers below."
+    assert (silence in card) == ("no tag has both a known yes and a known no" in card) == ("F1" not in card) == (absent == "unknown")
     scores = tmp_path / "scores.csv"
     assert movie_tagger("tag", tmp_path / "m", new_posters, "--scores", scores, "--out", tmp_path / "t.csv").code == 0
     scores = pd.read_csv(scores, index_col="image")

@@ -122,8 +122,8 @@ def best_f1(y, p):
 @given(seed=st.integers(0, 2**31), levels=st.sampled_from([None, 4]), dtype=st.sampled_from(["float32", "float64"]))
 def test_no_threshold_beats_the_tuned_one(seed, levels, dtype):
     y, p, _ = drawn(seed, 40, unknown=.4, levels=levels, dtype=dtype)
-    got = ev.precision_recall_f1(y, p, ev.tune_thresholds(y, p))[2]
-    np.testing.assert_allclose(got, [best_f1(*pair) for pair in zip(y.T, p.T, strict=True)])
+    rows = ev.evaluate(y, p, TAGS, "multi", thresholds=ev.tune_thresholds(y, p), samples=0).per_tag
+    np.testing.assert_allclose([row["f1"] for row in rows], [best_f1(*pair) for pair in zip(y.T, p.T, strict=True)])
 
 
 def test_thresholds_lie_midway_and_have_their_corners():
@@ -140,8 +140,8 @@ def test_rates_and_f1_are_those_of_sklearn():
     y, p, _ = drawn(11)
     cuts = ev.tune_thresholds(y, p)
     precision, recall, f1, _ = sk.precision_recall_fscore_support(y, p >= cuts)
-    for got, want in zip(ev.precision_recall_f1(y, p, cuts), (precision, recall, f1), strict=True): np.testing.assert_allclose(got, want)
     e = ev.evaluate(y, p, TAGS, "multi", thresholds=cuts, samples=0)
+    for name, want in {"precision": precision, "recall": recall, "f1": f1}.items(): np.testing.assert_allclose([row[name] for row in e.per_tag], want)
     for kind in ("macro", "weighted", "micro"):
         m = e.metrics[f"F1 {kind}"]
         assert m["value"] == pytest.approx(sk.f1_score(y, p >= cuts, average=kind))
@@ -164,9 +164,8 @@ def test_single_label_metrics_are_those_of_sklearn():
     assert e.metrics["balanced accuracy"]["baseline"] == pytest.approx(1 / 3)
     assert all(m["low"] < m["value"] < m["high"] for m in e.metrics.values())
     assert "(always horror)" in str(e).splitlines()[0] and math.isnan(e.per_tag[0]["threshold"])
-    weight = ev.group_bootstrap(np.arange(200), 5)
-    np.testing.assert_allclose(ev.accuracy(np.eye(3)[label], p, weight),
-                               [sk.accuracy_score(label, p.argmax(1), sample_weight=w) for w in weight], rtol=1e-6)
+    drawn_again = [sk.accuracy_score(label, p.argmax(1), sample_weight=w) for w in ev.group_bootstrap(np.arange(200), 500)]
+    np.testing.assert_allclose([e.metrics["accuracy"][end] for end in ("low", "high")], np.quantile(drawn_again, [.025, .975]), rtol=1e-6)
 
 
 def test_one_yes_settles_a_picture():
@@ -259,6 +258,22 @@ def test_nothing_to_measure_is_no_crash(kind, y):
     assert str(e) and e._repr_markdown_() and len(e.table()) == 2 and set(e.unmeasured) == {"a", "b"}
 
 
+def test_where_nobody_ever_said_no_precision_and_f1_are_not_measured():
+    y, p, _ = drawn(18)
+    y[:, 2] = np.where(y[:, 2] == 1, 1, np.nan)
+    cuts, rest = ev.tune_thresholds(y, p), [k for k in range(len(TAGS)) if k != 2]
+    whole = ev.evaluate(y, p, TAGS, "multi", thresholds=cuts, samples=20)
+    without = ev.evaluate(y[:, rest], p[:, rest], [TAGS[k] for k in rest], "multi", thresholds=cuts[rest], samples=20)
+    row = whole.per_tag[2]
+    assert all(math.isnan(row[name]) for name in ("average precision", "precision", "f1", "f1 baseline")) and row["recall"] == 1
+    for name, m in without.metrics.items():
+        assert (whole.metrics[name]["value"], whole.metrics[name]["baseline"]) == pytest.approx((m["value"], m["baseline"])), name
+    typed = np.where(y == 1, 1, np.nan)
+    lost = ev.evaluate(typed, p, TAGS, "multi", thresholds=cuts, samples=20)
+    assert all(math.isnan(number) for m in lost.metrics.values() for number in m.values())
+    assert "not measured: no tag has both a known yes and a known no" in str(lost) and "yes to everything" in str(lost)
+
+
 def test_no_f1_without_thresholds():
     y, p, _ = drawn(17)
     e = ev.evaluate(y, p, TAGS, "multi", samples=10)
@@ -293,7 +308,7 @@ def test_bad_input_is_one_sentence(change, says):
 
 def test_bad_weights_are_refused():
     with pytest.raises(MovieTaggerError, match="one a picture"): ev.average_precision(Y, P, [1, 2, 3])
-    with pytest.raises(MovieTaggerError, match="one a picture"): ev.accuracy(Y, P, np.ones((2, 2, 2)))
+    with pytest.raises(MovieTaggerError, match="one a picture"): ev.average_precision(Y, P, np.ones((2, 2, 2)))
 
 
 # --- size

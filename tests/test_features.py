@@ -61,6 +61,14 @@ def test_a_second_training_computes_nothing(bundle, posters, tmp_path, monkeypat
     assert done.code == 0 and "; 0 to embed" in done.out
 
 
+def test_a_training_reads_the_encoder_s_checksum_once(bundle, posters, tmp_path, monkeypatch):
+    read, compute = [], features.sha256
+    features._computed.cache_clear()
+    monkeypatch.setattr(features, "sha256", lambda path: read.append(path) or compute(path))
+    assert movie_tagger("train", posters, "--out", tmp_path / "m").code == 0
+    assert [path.suffix for path in read] == [".onnx"]
+
+
 def test_one_content_under_many_names_is_computed_once(own_cache, pictures, tmp_path, monkeypatch):
     names = [shutil.copy(pictures[0], tmp_path / f"{i}.jpg") for i in range(5)]
     asked, stream = [], engine.stream

@@ -93,6 +93,13 @@ def test_no_room_for_a_single_picture_is_one_sentence(drawn, room):
         finetune.train(*drawn, encoder="lite0@64", epochs=1, batch_size=2)
 
 
+def test_pictures_that_are_left_when_a_fifth_is_set_apart_can_be_trained_on(drawn):
+    items, labels = drawn
+    rest = ~data.split(items["group"])
+    model = finetune.train(items[rest], labels[rest], encoder="lite0@64", epochs=1)
+    assert 0 < model.evaluation.n < rest.sum() and len(model.trained_on) == rest.sum()
+
+
 def test_a_class_that_the_split_leaves_empty_is_named(drawn):
     items, labels = drawn
     with pytest.raises(MovieTaggerError, match="leaves no picture of 'romance' to train on"):

@@ -17,6 +17,7 @@ from movie_tagger import data
 from movie_tagger import interpret as it
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.evaluate import evaluate
+from movie_tagger.report import report
 
 plain_fastai = pytest.mark.skipif(find_spec("fastai") is None, reason="fastai is not installed")
 TAGS = ["car", "rain", "phone", "kiss"]
@@ -117,7 +118,7 @@ def test_many_labels_by_hand():
     table = seen.per_tag()
     assert table[["yes", "no", "unknown", "found", "missed", "wrongly"]].to_numpy().tolist() == [
         [2, 1, 0, 0, 2, 0], [2, 1, 0, 2, 0, 1], [1, 1, 1, 1, 0, 1], [0, 2, 1, 0, 0, 1]]
-    by_hand = -np.log([.2, .2, .9]).mean(), -np.log([.1, .9, .3, .4]).mean(), np.nan, -np.log([.9, .9, .9]).mean()
+    by_hand = -np.log([.2, .1, np.nan, .9])
     np.testing.assert_allclose(seen.losses(), by_hand, rtol=1e-5)
     top = seen.top_losses(1)
     assert top.index[0] == "p001"
@@ -227,6 +228,18 @@ def test_many_tags_are_drawn_legibly():
     ax = seen.plot_confusion_matrix()
     shown = [t.get_text() for t in ax.get_xticklabels()]
     assert len(shown) == 25 and set(shown) <= set(tags)
+    counts = seen.confusion_matrix()
+    mistakes = counts.sum() + counts.sum(axis=1) - 2 * np.diag(counts)
+    assert mistakes[shown].min() >= mistakes.drop(shown).max() and list(seen.confusion_matrix(25)) == shown
+
+
+def test_an_interpretation_measures_itself_over_its_groups():
+    y, p = drawn_multi(unknown=.1)
+    items, labels = frames(y)
+    films = np.arange(len(y)) // 5
+    measured = it.interpret(items.assign(group=films), labels, p).evaluation(50)
+    assert measured.metrics == evaluate(y, p, TAGS, "multi", films, .5, 50).metrics and measured.groups == 30
+    assert it.interpret(items, labels, p).evaluation(0).groups == len(y)
 
 
 # --- the report
@@ -260,7 +273,7 @@ def test_report_is_whole_and_harmless(tmp_path):
     items, labels = frames(y, evil, [*map(str, paths[:-1]), str(tmp_path / "gone.jpg")])
     items.index = labels.index = pd.Index(['"><img src=x onerror=alert(1)>', *items.index[1:]], name="item")
     seen = it.interpret(items, labels, np.random.default_rng(0).dirichlet(np.ones(3), 12))
-    it.report(seen, None, tmp_path / "report.html", title="<i>Mistakes</i> & more")
+    report(seen, None, tmp_path / "report.html", title="<i>Mistakes</i> & more")
     page = read_report(tmp_path / "report.html")
     names = [tag for tag, _ in page.tags]
     assert "script" not in names and "i" not in names and "link" not in names
@@ -280,7 +293,7 @@ def test_report_shows_the_evaluation_it_is_given(tmp_path):
     y, p = drawn_multi()
     items, labels = frames(y)
     measured = evaluate(y, p, TAGS, "multi", thresholds=.5, samples=50)
-    it.report(it.interpret(items, labels, p), measured, tmp_path / "report.html", pictures=3)
+    report(it.interpret(items, labels, p), measured, tmp_path / "report.html", pictures=3)
     page = read_report(tmp_path / "report.html")
     for name, m in measured.metrics.items():
         assert name in page.text and f"{m['value']:.3f}" in page.text and f"{m['low']:.3f} – {m['high']:.3f}" in page.text
@@ -289,7 +302,7 @@ def test_report_shows_the_evaluation_it_is_given(tmp_path):
 
 
 def test_report_of_a_flawless_model(tmp_path):
-    it.report(it.interpret(*frames(np.eye(3), list("abc")), np.eye(3)), None, tmp_path / "r.html")
+    report(it.interpret(*frames(np.eye(3), list("abc")), np.eye(3)), None, tmp_path / "r.html")
     assert "Nothing is confused" in read_report(tmp_path / "r.html").text
 
 
@@ -300,7 +313,7 @@ def test_contrast_of_numbers_on_their_colours():
     ink = {"white": luminance([1, 1, 1]), "black": 0.}
     for right in (True, False):
         for share in np.linspace(0, 1, 101):
-            colour, name = it._shade(share, right)
+            colour, name = it.shade(share, right)
             light, dark = sorted([luminance(colour), ink[name]], reverse=True)
             assert (light + .05) / (dark + .05) >= 4.5, (right, share)
 
