@@ -17,7 +17,8 @@ CONNECTIONS = 64
 def serve(folder, count, latency=.02):
     "Serves pictures from memory; every 20th request fails in a way that may go better the next time, where the path begins with /failing."
     files, n = {f"/{p.name}".encode(): p.read_bytes() for p in sorted(Path(folder).glob("*.jpg"))[:count]}, 0
-    ok = {name: b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(b) + b for name, b in files.items()}
+    ok = {name: b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(b) + b
+          for name, b in files.items()}
 
     class Connection(asyncio.Protocol):
         def connection_made(self, transport): self.transport, self.buffer = transport, b""
@@ -30,7 +31,8 @@ def serve(folder, count, latency=.02):
                 path, n = head.split(b" ", 2)[1], n + 1
                 failing = path.startswith(b"/failing")
                 answer = ok.get(path.removeprefix(b"/failing"), b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-                if failing and n % 20 == 0: answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n" if n % 40 else answer[:len(answer) // 2]
+                if failing and n % 20 == 0:
+                    answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n" if n % 40 else answer[:len(answer) // 2]
                 asyncio.get_running_loop().call_later(latency, self.reply, answer, failing and n % 40 == 0)
 
         def reply(self, answer, hang_up):
@@ -47,7 +49,8 @@ def serve(folder, count, latency=.02):
 
 def ours():
     from movie_tagger.download import download_images
-    return lambda urls, dest: download_images(urls, dest, allow_private=True, per_host=CONNECTIONS, connections=CONNECTIONS)
+    return lambda urls, dest: download_images(urls, dest, allow_private=True, per_host=CONNECTIONS,
+                                              connections=CONNECTIONS)
 
 
 def fastai():
@@ -101,16 +104,21 @@ def img2dataset():
     from img2dataset import download
     def run(urls, dest):
         Path(dest, "urls.txt").write_text("\n".join(urls))
-        download(f"{dest}/urls.txt", output_folder=f"{dest}/out", processes_count=os.cpu_count(), thread_count=CONNECTIONS, resize_mode="no", skip_reencode=True,
-                 output_format="files", number_sample_per_shard=-(-len(urls) // os.cpu_count()), disallowed_header_directives=[])
+        download(f"{dest}/urls.txt", output_folder=f"{dest}/out", processes_count=os.cpu_count(),
+                 thread_count=CONNECTIONS, resize_mode="no", skip_reencode=True,
+                 output_format="files", number_sample_per_shard=-(-len(urls) // os.cpu_count()),
+                 disallowed_header_directives=[])
     return run
 
 
 CONTESTANTS = {"ours": ours, "ours, 5 % failing": ours, "fastai": fastai, "fastai, then verify_images": fastai_verified,
-               "img2dataset": img2dataset, "bare aiohttp loop, decoding": aiohttp, "no web: unpacking files, one core": unpack}
+               "img2dataset": img2dataset, "bare aiohttp loop, decoding": aiohttp,
+               "no web: unpacking files, one core": unpack}
 
 
-def used(): return sum(r.ru_utime + r.ru_stime for r in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+def used():
+    return sum(r.ru_utime + r.ru_stime
+               for r in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 
 def one(name):
@@ -118,12 +126,14 @@ def one(name):
     urls, dest, work = *json.load(sys.stdin), CONTESTANTS[name]()
     cpu, clock = used(), time.perf_counter()
     work(urls, dest)
-    print("\nRESULT", json.dumps([used() - cpu, time.perf_counter() - clock, sum(p.suffix in (".jpg", ".jpeg") for p in Path(dest).rglob("*"))]))
+    print("\nRESULT", json.dumps([used() - cpu, time.perf_counter() - clock,
+                                  sum(p.suffix in (".jpg", ".jpeg") for p in Path(dest).rglob("*"))]))
 
 
 def measure(name, python, urls):
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as dest:
-        done = subprocess.run([python, "-W", "ignore", __file__, "--one", name], input=json.dumps([urls, dest]), capture_output=True, text=True)
+        done = subprocess.run([python, "-W", "ignore", __file__, "--one", name], input=json.dumps([urls, dest]),
+                              capture_output=True, text=True)
     if done.returncode: sys.exit(f"{name} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.rpartition("RESULT")[2])
 
@@ -142,7 +152,8 @@ def main():
     import numpy as np
     pythons = {name: sys.executable if name != "img2dataset" else args.img2dataset for name in CONTESTANTS}
     measured = {name: [] for name, python in pythons.items() if python}
-    command = [sys.executable, __file__, "--serve", str(real_data() / "posters" / "images"), "--pictures", str(args.pictures)]
+    command = [sys.executable, __file__, "--serve", str(real_data() / "posters" / "images"), "--pictures",
+               str(args.pictures)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             port, names = json.loads(server.stdout.readline())
@@ -153,10 +164,13 @@ def main():
         finally: server.kill()
     m = {name: np.median(runs, axis=0) for name, runs in measured.items()}
     best = m["ours"]
-    rows = [f"| {name} | {len(names) / cpu:.0f} | {len(names) / clock:.0f} | {files:.0f} | {cpu / best[0]:.2f} | {clock / best[1]:.2f} |" for name, (cpu, clock, files) in m.items()]
+    rows = [f"| {name} | {len(names) / cpu:.0f} | {len(names) / clock:.0f} | {files:.0f} | {cpu / best[0]:.2f} | "
+            f"{clock / best[1]:.2f} |" for name, (cpu, clock, files) in m.items()]
     report("Download: addresses to files", [
-        f"{len(names)} posters over a local server, 20 ms latency, {args.rounds} rounds, load {os.getloadavg()[0]:.1f} at the end.", "",
-        "| what | images per CPU second | images per second | files | CPU time against ours | clock time against ours |", "|---|---|---|---|---|---|", *rows])
+        f"{len(names)} posters over a local server, 20 ms latency, {args.rounds} rounds, "
+        f"load {os.getloadavg()[0]:.1f} at the end.", "",
+        "| what | images per CPU second | images per second | files | CPU time against ours | clock time "
+        "against ours |", "|---|---|---|---|---|---|", *rows])
 
 
 if __name__ == "__main__": main()

@@ -30,10 +30,13 @@ def read_database(
     with _snapshot(url, connect_args or {}) as connection:
         there = _columns_there(connection)
         for table in tables:
-            if table not in there: raise MovieTaggerError(f"The database has no table {table!r}; it has {listed(there)}.")
+            if table not in there:
+                raise MovieTaggerError(f"The database has no table {table!r}; it has {listed(there)}.")
             for name in [*columns.get(table, []), *([updated] if since is not None else [])]:
-                if name not in there[table]: raise MovieTaggerError(f"Table {table} has no column {name!r}; it has {listed(there[table])}.")
-        return {table: _table(connection, table, {c: there[table][c] for c in columns.get(table, there[table])}, updated, since) for table in tables}
+                if name not in there[table]:
+                    raise MovieTaggerError(f"Table {table} has no column {name!r}; it has {listed(there[table])}.")
+        return {table: _table(connection, table, {c: there[table][c] for c in columns.get(table, there[table])},
+                              updated, since) for table in tables}
 
 # %% ../nbs/11_database.ipynb #7cda31b7
 @contextmanager
@@ -41,36 +44,45 @@ def _snapshot(url, connect_args):
     "A connection that sees the database as it is now, and can only read."
     sa = require("sqlalchemy", "mysql")
     try: address = sa.make_url(url)
-    except sa.exc.ArgumentError: raise MovieTaggerError("The address of the database cannot be read: it should look like mysql://user:password@host/database.") from None
+    except sa.exc.ArgumentError:
+        raise MovieTaggerError("The address of the database cannot be read: "
+                               "it should look like mysql://user:password@host/database.") from None
     if address.drivername in ("mysql", "mariadb"): address = address.set(drivername="mysql+pymysql")
     if address.drivername.endswith("pymysql"):
         converters = require("pymysql.converters", "mysql")
-        connect_args = {"conv": dict(converters.encoders), **connect_args}  # values stay as the server writes them, like in a dump
+        # values stay as the server writes them, like in a dump
+        connect_args = {"conv": dict(converters.encoders), **connect_args}
     try: engine = sa.create_engine(address, connect_args=connect_args, poolclass=sa.pool.NullPool)
     except (sa.exc.ArgumentError, ModuleNotFoundError) as e:
-        raise MissingExtra(f"There is no driver for {address.drivername}:// ({e}): write mysql:// and run pip install 'movie_tagger[mysql]'.") from None
+        raise MissingExtra(f"There is no driver for {address.drivername}:// ({e}): "
+                           "write mysql:// and run pip install 'movie_tagger[mysql]'.") from None
     at = address.render_as_string(hide_password=True)
     try:
         with engine.connect() as connection:
-            for statement in ("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SET time_zone = '+00:00'", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"):
+            for statement in ("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SET time_zone = '+00:00'",
+                              "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"):
                 connection.exec_driver_sql(statement)
             yield connection
-    except (sa.exc.DBAPIError, engine.dialect.loaded_dbapi.Error, OSError) as e: raise MovieTaggerError(_why(at, getattr(e, "orig", e))) from None
+    except (sa.exc.DBAPIError, engine.dialect.loaded_dbapi.Error, OSError) as e:
+        raise MovieTaggerError(_why(at, getattr(e, "orig", e))) from None
 
 
-_HINTS = {1045: "check the user and the password", 1044: "this user may not read it", 1142: "this user may not read it", 1049: "check the database's name",
-          2003: "check the host and the port, and whether the server runs", 2006: "try again", 2013: "try again"}
+_HINTS = {1045: "check the user and the password", 1044: "this user may not read it", 1142: "this user may not read it",
+          1049: "check the database's name", 2003: "check the host and the port, and whether the server runs",
+          2006: "try again", 2013: "try again"}
 
 
 def _why(at, error):
     "What went wrong with the database, in one sentence."
     code, text = (*error.args, "", "")[:2] if error.args and isinstance(error.args[0], int) else (0, str(error))
-    return f"Cannot read the database {at}: {' '.join(str(text).split()).rstrip('.')}{'; ' * (code in _HINTS)}{_HINTS.get(code, '')}."
+    return (f"Cannot read the database {at}: "
+            f"{' '.join(str(text).split()).rstrip('.')}{'; ' * (code in _HINTS)}{_HINTS.get(code, '')}.")
 
 
 def _columns_there(connection):
     "Table → column → kind."
-    rows = connection.exec_driver_sql("SELECT table_name, column_name, column_type FROM information_schema.columns WHERE table_schema = DATABASE() "
+    rows = connection.exec_driver_sql("SELECT table_name, column_name, column_type FROM information_schema.columns "
+                                      "WHERE table_schema = DATABASE() "
                                       "ORDER BY table_name, ordinal_position").fetchall()
     there = {}
     for table, column, declaration in rows: there.setdefault(table, {})[column] = kind_of(declaration)
@@ -89,11 +101,13 @@ def _table(connection, table, kinds, updated, since):
     parts = [pa.table({name: pa.array([], ARROW[kind]) for name, kind in kinds.items()})]
     try:
         for rows in result.partitions(MANY):
-            parts.append(pa.table({name: _array(values, kind) for (name, kind), values in zip(kinds.items(), zip(*rows))}))
+            parts.append(pa.table({name: _array(values, kind)
+                                   for (name, kind), values in zip(kinds.items(), zip(*rows))}))
     except sa.exc.DBAPIError as e:
         _abandon(result)
         connection.invalidate()
-        raise MovieTaggerError(_why(f"{connection.engine.url.render_as_string()}, table {table}, after {sum(map(len, parts)):,} rows", e.orig)) from None
+        raise MovieTaggerError(_why(f"{connection.engine.url.render_as_string()}, table {table}, "
+                                    f"after {sum(map(len, parts)):,} rows", e.orig)) from None
     return to_frame(pa.concat_tables(parts))
 
 
@@ -108,5 +122,6 @@ def _array(values, kind):
     first = next((v for v in values if v is not None), None)
     if kind == "date" and isinstance(first, str): return dates(pa.array(values, pa.string()))
     if kind == "float" and not isinstance(first, str): values = [None if v is None else float(v) for v in values]
-    if kind == "text" and not isinstance(first, str): values = [None if v is None else v.decode() if isinstance(v, bytes) else str(v) for v in values]
+    if kind == "text" and not isinstance(first, str):
+        values = [None if v is None else v.decode() if isinstance(v, bytes) else str(v) for v in values]
     return pa.array(values, pa.string()).cast(ARROW[kind]) if isinstance(first, str) else pa.array(values, ARROW[kind])

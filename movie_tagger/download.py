@@ -30,15 +30,18 @@ def read_urls(
 ) -> pd.DataFrame:  # `url` and `label`, a row an entry; no label is ""
     "The addresses in `source`, in their order."
     if isinstance(source, pd.DataFrame): return _rows(source, "The table")
-    if isinstance(source, Path) or isinstance(source, str) and not re.match(r"\s*(https?:|data:)", source, re.I): return _read_file(Path(source))
+    if isinstance(source, Path) or isinstance(source, str) and not re.match(r"\s*(https?:|data:)", source, re.I):
+        return _read_file(Path(source))
     source = [source] if isinstance(source, str) else list(source)
     files = [_read_file(s) for s in source if isinstance(s, Path)]
-    return pd.concat([*files, _rows(pd.DataFrame({"url": [s for s in source if not isinstance(s, Path)]}, dtype=object))], ignore_index=True)
+    return pd.concat([*files, _rows(pd.DataFrame({"url": [s for s in source if not isinstance(s, Path)]},
+                                                 dtype=object))], ignore_index=True)
 
 
 def _rows(table, name=""):
     table = table.rename(columns=lambda c: _tidy(c).lower())
-    if "url" not in table: raise MovieTaggerError(f"{name} needs a column `url`; it has {', '.join(map(repr, table)) or 'none'}.")
+    if "url" not in table:
+        raise MovieTaggerError(f"{name} needs a column `url`; it has {', '.join(map(repr, table)) or 'none'}.")
     cells = {c: [_tidy(x) for x in table[c].fillna("")] if c in table else [""] * len(table) for c in ("url", "label")}
     rows = pd.DataFrame(cells, dtype="str")
     return rows[rows["url"].ne("")].reset_index(drop=True)
@@ -52,13 +55,18 @@ def _tidy(cell):
 
 def _read_file(path):
     try: text = _decoded(path.read_bytes())
-    except OSError as e: raise MovieTaggerError(f"Cannot read {path}: {e.strerror}. Name a file with an address a line, or a CSV with a column `url`.") from None
+    except OSError as e:
+        raise MovieTaggerError(f"Cannot read {path}: {e.strerror}. Name a file with an address a line, "
+                               "or a CSV with a column `url`.") from None
     lines = re.split(r"\r\n|\r|\n", text)
     head = next((line for line in lines if line.strip()), "").lower()
     comma = next((c for c in ",;\t" if "url" in map(_tidy, head.split(c))), None)
     if path.suffix.lower() == ".csv" and comma:
-        try: table = pd.read_csv(io.StringIO(text), sep=comma, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
-        except ValueError as e: raise MovieTaggerError(f"Cannot read {path} as a table: {' '.join(str(e).split()).rstrip('.')}.") from None
+        try:
+            table = pd.read_csv(io.StringIO(text), sep=comma, dtype=str, keep_default_na=False, skipinitialspace=True,
+                                index_col=False)
+        except ValueError as e:
+            raise MovieTaggerError(f"Cannot read {path} as a table: {' '.join(str(e).split()).rstrip('.')}.") from None
     else: table = pd.DataFrame({"url": lines})
     rows, named = _rows(table, path), re.fullmatch(r"urls_(.+)", path.stem)
     return rows.assign(label=rows["label"].mask(rows["label"].eq(""), named[1])) if named else rows
@@ -70,7 +78,8 @@ def _decoded(data):
     except UnicodeDecodeError: return data.decode("cp1252", "replace")
 
 # %% ../nbs/10_download.ipynb #cc10f6df
-EXTENSION = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif", "AVIF": ".avif"}
+EXTENSION = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp",
+             "TIFF": ".tif", "AVIF": ".avif"}
 
 _PARTS_OF = re.compile(r"https?:[/\\]+(?:[^/\\?#]*@)?\[?([^/\\?#:\]]*)[^/\\?#]*([^?#]*)", re.I)
 _KNOWN, _ODD = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|avif)$", re.I), re.compile(r"[^\w.]+|\.\.+")
@@ -103,14 +112,16 @@ def inspect(
 def _kept(a, label, dest, options):
     "The outcome of an answer; its bytes become a file if they are a picture."
     licence = re.search(r'<([^>]*)>[^,]*;\s*rel="?license"?', a.head["link"], re.I) if "link" in a.head else None
-    out = {"url": a.url, "label": label, "final_url": a.final_url, "status": a.status, "note": a.note, "http": a.http or "", "tries": a.tries,
-           "seconds": round(a.seconds, 3), "type": a.head.get("content-type", ""), "licence": licence[1] if licence else ""}
+    out = {"url": a.url, "label": label, "final_url": a.final_url, "status": a.status, "note": a.note,
+           "http": a.http or "", "tries": a.tries, "seconds": round(a.seconds, 3),
+           "type": a.head.get("content-type", ""), "licence": licence[1] if licence else ""}
     if a.status: return out
     out["bytes"] = len(a.body)
     try: out |= inspect(a.body, options)
     except BadPicture as e:
         note = str(e).removeprefix("Cannot open the picture: ").rstrip(".")
-        return out | {"status": "too small" if note == _SMALL else "too large" if "pixels allowed" in note else "not an image", "note": note}
+        return out | {"status": "too small" if note == _SMALL else "too large" if "pixels allowed" in note
+                      else "not an image", "note": note}
     file = "/".join(filter(None, [label, file_name(a.url, out["format"])]))
     _place(dest, file, a.body)
     return out | {"status": "ok", "file": file, "sha256": sha256(a.body)}
@@ -146,9 +157,11 @@ def _outcomes(wanted, dest, options):
         finally: pool.shutdown(cancel_futures=True)
 
 # %% ../nbs/10_download.ipynb #fdd05a41
-WITHOUT = ("not an image", "too small", "too large", "gone", "refused", "timed out", "failed")  # statuses that leave no file
-COLUMNS = {"url": "str", "final_url": "str", "label": "str", "file": "str", "status": "str", "http": "Int64", "bytes": "Int64", "width": "Int64",
-           "height": "Int64", "format": "str", "sha256": "str", "phash": "str", "tries": "Int64", "seconds": "float64", "note": "str", "type": "str",
+# statuses that leave no file
+WITHOUT = ("not an image", "too small", "too large", "gone", "refused", "timed out", "failed")
+COLUMNS = {"url": "str", "final_url": "str", "label": "str", "file": "str", "status": "str", "http": "Int64",
+           "bytes": "Int64", "width": "Int64", "height": "Int64", "format": "str", "sha256": "str", "phash": "str",
+           "tries": "Int64", "seconds": "float64", "note": "str", "type": "str",
            "licence": "str", "duplicate_of": "str", "near_duplicate_of": "str"}
 _TABLE, _JOURNAL, _PARTS = "downloads.csv", ".unfinished.csv", ".unfinished"
 
@@ -160,7 +173,8 @@ def _read_table(path):
     whole = data[:data.rfind(b"\n") + 1] or ",".join(COLUMNS).encode()
     numbers = {c: [""] for c, kind in COLUMNS.items() if kind != "str"}
     try: return pd.read_csv(io.BytesIO(whole), dtype=COLUMNS, na_values=numbers, keep_default_na=False)[list(COLUMNS)]
-    except (ValueError, KeyError): raise MovieTaggerError(f"{path} is not a table of downloads: move it away, or choose another folder.") from None
+    except (ValueError, KeyError):
+        raise MovieTaggerError(f"{path} is not a table of downloads: move it away, or choose another folder.") from None
 
 
 @contextmanager
@@ -170,7 +184,9 @@ def _journal(path):
     except OSError as e: raise _cannot_write(path.parent, e) from None
     with file as f:
         try: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError: raise MovieTaggerError(f"Another download is writing to {path.parent}: wait until it is done, or choose another folder.") from None
+        except OSError:
+            raise MovieTaggerError(f"Another download is writing to {path.parent}: wait until it is done, "
+                                   "or choose another folder.") from None
         f.seek(0)
         f.truncate(f.read().rfind(b"\n") + 1)
         lines = csv.writer(text := io.TextIOWrapper(f, "utf-8", newline=""), lineterminator="\n")
@@ -247,7 +263,8 @@ def _check(wanted, dest):
         if label and not re.fullmatch(r'(?!\.)[^/\\:*?"<>|\x00-\x1f]{1,60}(?<![. ])', label):
             raise MovieTaggerError(f"The label {label[:60]!r} cannot be the name of a folder: change it in the list.")
     try: dest.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as e: raise MovieTaggerError(f"Cannot make the folder {dest}: {getattr(e, 'strerror', e)}.") from None
+    except (OSError, ValueError) as e:
+        raise MovieTaggerError(f"Cannot make the folder {dest}: {getattr(e, 'strerror', e)}.") from None
 
 
 def _run(todo, dest, options, write):
@@ -261,7 +278,9 @@ def _run(todo, dest, options, write):
     except OSError as e: raise _cannot_write(dest, e) from e
 
 
-def _cannot_write(dest, error): return MovieTaggerError(f"Cannot write to {dest}: {error.strerror or error}. Put that right and start again; what is there stays.")
+def _cannot_write(dest, error):
+    return MovieTaggerError(f"Cannot write to {dest}: {error.strerror or error}. Put that right and start again; "
+                            "what is there stays.")
 
 # %% ../nbs/10_download.ipynb #22b40858
 def by_status(
@@ -276,7 +295,8 @@ def by_status(
 
 def _table_of(table):
     if isinstance(table, pd.DataFrame): return table
-    if not Path(table, _TABLE).is_file(): raise MovieTaggerError(f"There is no {_TABLE} in {table}: name a folder that movie-tagger download has filled.")
+    if not Path(table, _TABLE).is_file():
+        raise MovieTaggerError(f"There is no {_TABLE} in {table}: name a folder that movie-tagger download has filled.")
     return _read_table(Path(table, _TABLE))
 
 # %% ../nbs/10_download.ipynb #10e80b96
@@ -308,9 +328,12 @@ def ddgs_images(query, n):
         try: rows = ddgs.DDGS(timeout=20).images(query, max_results=None, page=page)
         except ddgs.exceptions.DDGSException as e:
             if found or "no results" in str(e).lower(): break
-            if re.search(r"rate.?limit|\b(202|403|429)\b", f"{type(e).__name__} {e}", re.I): raise SearchBusy(str(e)) from e
-            raise MovieTaggerError("The search engines do not answer: check the connection to the internet, or try again later.") from e
-        found |= {r["image"]: {"url": r["image"], "title": r.get("title", ""), "source": r.get("url", "")} for r in rows}
+            if re.search(r"rate.?limit|\b(202|403|429)\b", f"{type(e).__name__} {e}", re.I):
+                raise SearchBusy(str(e)) from e
+            raise MovieTaggerError("The search engines do not answer: check the connection to the internet, "
+                                   "or try again later.") from e
+        found |= {r["image"]: {"url": r["image"], "title": r.get("title", ""), "source": r.get("url", "")}
+                  for r in rows}
     return list(found.values())
 
 
@@ -324,11 +347,14 @@ def search(
 ) -> pd.DataFrame:  # `url`, `title`, `source`, each address once
     "Addresses of pictures that a search engine finds for `query`."
     if isinstance(provider, str) and provider not in providers:
-        raise MovieTaggerError(f"There is no search provider {provider!r}: choose among {', '.join(providers)}, or pass a function.")
+        raise MovieTaggerError(f"There is no search provider {provider!r}: choose among {', '.join(providers)}, "
+                               "or pass a function.")
     for pause in (*waits, None):
         try: rows = list((providers.get(provider) if isinstance(provider, str) else provider)(query, n))
         except SearchBusy as e:
-            if pause is None: raise MovieTaggerError("The search engine still asks us to slow down: try again in an hour, or use another provider.") from e
+            if pause is None:
+                raise MovieTaggerError("The search engine still asks us to slow down: try again in an hour, "
+                                       "or use another provider.") from e
             time.sleep(pause)
         else: break
     table = pd.DataFrame(rows, columns=["url", "title", "source"]).drop_duplicates("url").head(n).reset_index(drop=True)

@@ -15,21 +15,24 @@ import numpy as np, pandas as pd
 
 from .core import MovieTaggerError
 from .exports import EXPORT, check_there, read_exports, read_tabs
-from .rows import (ARROW, SPACE, UNDECLARED, BadValue, again, exact_column, exact_row, exact_rows, fast_columns, guess_kind, kind_of, listed,
-                               pa, plain_rows, structure, to_frame, unreadable)
+from .rows import (ARROW, SPACE, UNDECLARED, BadValue, again, exact_column, exact_row, exact_rows,
+                               fast_columns, guess_kind, kind_of, listed, pa, plain_rows, structure,
+                               to_frame, unreadable)
 from .stream import AHEAD, encoding_of, opened
 
 # %% ../nbs/11_dump.ipynb #1d27a8dd
 _NAME = rb"(?:`(?:[^`]|``)*+`|\"(?:[^\"]|\"\")++\"|[\w$\x80-\xff]++)"
 _TABLE = rb"((?:" + _NAME + rb"\s*\.\s*)?" + _NAME + rb")"
 _INTO = rb"(?is)(?:INSERT|REPLACE)\b(?:\s+(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO)\b)*\s*" + _TABLE
-_INSERT = re.compile(_INTO + SPACE + rb"(?:\((\s*" + _NAME + rb"(?:\s*,\s*" + _NAME + rb")*\s*)\))?" + SPACE + rb"VALUES?" + SPACE + rb"(?=\()")
+_INSERT = re.compile(_INTO + SPACE + rb"(?:\((\s*" + _NAME + rb"(?:\s*,\s*" + _NAME + rb")*\s*)\))?" + SPACE
+                     + rb"VALUES?" + SPACE + rb"(?=\()")
 _OTHER_INSERT = re.compile(_INTO)
 _CREATE = re.compile(rb"(?is)CREATE\s+(?:TEMPORARY\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?" + _TABLE + SPACE + rb"(?=\()")
 _CHARSET = re.compile(rb"(?i)SET\s+(?:NAMES|CHARACTER\s+SET|CHARSET)\s+['\"]?(\w+)")
 _SQL_MODE = re.compile(rb"(?is)SET\b[^;]*?\bSQL_MODE\s*=[^;]*")
 _USE = re.compile(rb"(?i)USE\s+(" + _NAME + rb")")
-_EMPTIED = re.compile(rb"(?i)(?:(DROP)\s+TABLE\s+(?:IF\s+EXISTS\s+)?|TRUNCATE\s+(?:TABLE\s+)?|DELETE\s+FROM\s+)" + _TABLE + rb"\s*(?=;|\*/|$)")
+_EMPTIED = re.compile(rb"(?i)(?:(DROP)\s+TABLE\s+(?:IF\s+EXISTS\s+)?|TRUNCATE\s+(?:TABLE\s+)?|DELETE\s+FROM\s+)"
+                      + _TABLE + rb"\s*(?=;|\*/|$)")
 _CHANGED = re.compile(rb"(?i)(UPDATE|DELETE|LOAD)(?:\s+(?:FROM|DATA\b[^;]*?\bINTO\s+TABLE))?\s+" + _TABLE)
 _PROGRAM = re.compile(rb"(?i)CREATE\s+(?:OR\s+REPLACE\s+)?(?:DEFINER\s*=\s*[^\s@]+(?:\s*@\s*\S+)?\s+)?(?:TRIGGER|PROCEDURE|FUNCTION|EVENT)\b")
 _DELIMITER = re.compile(rb"(?i)DELIMITER\s+(?!;\s)\S+")
@@ -98,9 +101,11 @@ def _declare(table, said):
         if not depth: break
         if token == b"," and depth == 1: parts.append(b"")
         elif token != b"(" or depth > 1: parts[-1] += token
-    named = [(m, part) for part in map(bytes.strip, parts) if (m := re.match(_NAME, part)) and not _NO_COLUMN.match(part)]
+    named = [(m, part) for part in map(bytes.strip, parts) if (m := re.match(_NAME, part))
+             and not _NO_COLUMN.match(part)]
     table.kinds = {_name(m[0]): kind_of(part[m.end():].strip().decode("latin-1")) for m, part in named} or None
-    table.defaults = {_name(m[0]): exact_row(b"(" + d[1] + b")")[0][0] for m, part in named if (d := _DEFAULT.search(part))}
+    table.defaults = {_name(m[0]): exact_row(b"(" + d[1] + b")")[0][0]
+                      for m, part in named if (d := _DEFAULT.search(part))}
     m = _ITS_CHARSET.search(b"".join(rest))
     encoding = encoding_of(m[1].decode()) if m else None
     table.charset = "latin1" if encoding in (None, "utf-8", UNDECLARED) else encoding
@@ -124,9 +129,11 @@ def _insert(stream, table, header, names, pool):
         names = names or _number(stream, table, block)
         table.names |= dict.fromkeys([*names, *table.defaults])
         if table.kinds is None and not table.guessed:
-            table.guessed = {name: guess_kind(values) for name, values in zip(names, zip(*exact_rows(block, 0, 1 << 14)[0]))}
+            table.guessed = {name: guess_kind(values)
+                             for name, values in zip(names, zip(*exact_rows(block, 0, 1 << 14)[0]))}
         if len(table.parts) > 2: table.parts[-3].result()
-        table.parts.append(pool.submit(_columns, fast, rows, block, header, names, table, table.rows, stream.name, _encoding(stream, table)))
+        table.parts.append(pool.submit(_columns, fast, rows, block, header, names, table, table.rows, stream.name,
+                                       _encoding(stream, table)))
         table.rows, stream.at = table.rows + n, stream.at + size
         if not _goes_on(stream, table): return
 
@@ -136,7 +143,9 @@ def _unfinished(stream, table):
     rest, where = unreadable(stream.buffer, stream.at), f"row {table.rows + 1:,} of table {table.name}"
     cut = re.match(rb"\s*(_\w+\s*|[nNxXbB])?['\"]", rest) or len(rest) < 1 << 12 and not re.search(rb"[,)]", rest)
     if (cut or len(rest) < AHEAD) and stream.more(): return
-    if cut: raise MovieTaggerError(f"{stream.name} ends in the middle of {where}: it was cut off; make it or copy it again.")
+    if cut:
+        raise MovieTaggerError(f"{stream.name} ends in the middle of {where}: it was cut off; "
+                               "make it or copy it again.")
     raise MovieTaggerError(f"{stream.name}, {where}: cannot read the value {rest[:40].decode('utf-8', 'replace')!r}.")
 
 
@@ -148,8 +157,10 @@ def _goes_on(stream, table):
     while True:
         m = _AFTER.match(stream.buffer, stream.at)
         if m.end() < len(stream.buffer) or m[1] == b";": break
-        if not stream.more(): raise MovieTaggerError(f"{stream.name} ends after row {table.rows:,} of table {table.name}, in the middle of a statement: "
-                                                     "it was cut off; make it or copy it again.")
+        if not stream.more():
+            raise MovieTaggerError(f"{stream.name} ends after row {table.rows:,} of table {table.name}, "
+                                   "in the middle of a statement: "
+                                   "it was cut off; make it or copy it again.")
     if m[1] == b",": stream.at = m.end()
     else: _statement(stream)
     return m[1] == b","
@@ -161,7 +172,8 @@ def _encoding(stream, table): return f"utf-8 or {table.charset}" if stream.encod
 def _number(stream, table, block):
     "Names for columns that have none."
     n = len(exact_rows(block, 0, 1)[0][0])
-    stream.notes.append(f"{stream.name} does not say what the columns of table {table.name} are called: they are numbered, `column 1` to `column {n}`; "
+    stream.notes.append(f"{stream.name} does not say what the columns of table {table.name} are called: "
+                        f"they are numbered, `column 1` to `column {n}`; "
                         f"name them with columns={{{table.name!r}: [...]}}.")
     return [f"column {i + 1}" for i in range(n)]
 
@@ -175,21 +187,29 @@ def _columns(fast, rows, block, header, names, table, first, source, encoding):
     if arrays is None:
         rows = rows or exact_rows(block, 0, None, header)[0]
         for n, row in enumerate(rows):
-            if len(row) != len(names): raise MovieTaggerError(f"{source}, row {first + n + 1:,} of table {table.name}: it has {len(row)} values for "
-                                                              f"{len(names)} columns ({', '.join(names)}).")
+            if len(row) != len(names):
+                raise MovieTaggerError(f"{source}, row {first + n + 1:,} of table {table.name}: "
+                                       f"it has {len(row)} values for "
+                                       f"{len(names)} columns ({', '.join(names)}).")
         arrays = [_exact([row[i] for row in rows], names[i], kinds[i], table, first, source, encoding) for i in want]
     found = dict(zip([names[i] for i in want], arrays))
     for name in table.defaults.keys() - set(names) if arrays else ():
-        if table.asked is None or name in table.asked: found[name] = _exact([table.defaults[name]] * len(arrays[0]), name, table.kinds[name], table, first, source, encoding)
+        if table.asked is None or name in table.asked:
+            found[name] = _exact([table.defaults[name]] * len(arrays[0]), name, table.kinds[name], table, first,
+                                 source, encoding)
     return pa.table(found)
 
 
 def _exact(values, name, kind, table, first, source, encoding):
-    if name in table.defaults: values = [table.defaults[name] if how == "expression" and v.upper() == b"DEFAULT" else (v, how) for v, how in values]
+    if name in table.defaults:
+        values = [table.defaults[name] if how == "expression" and v.upper() == b"DEFAULT" else (v, how)
+                  for v, how in values]
     try: return exact_column(values, kind, encoding)
     except BadValue as e:
-        if table.kinds is None and kind != "text" and "not a value" not in str(e): return exact_column(values, "text", encoding)
-        raise MovieTaggerError(f"{source}, row {first + e.row + 1:,} of table {table.name}, column {name}: {e}.") from None
+        if table.kinds is None and kind != "text" and "not a value" not in str(e):
+            return exact_column(values, "text", encoding)
+        raise MovieTaggerError(f"{source}, row {first + e.row + 1:,} of table {table.name}, "
+                               f"column {name}: {e}.") from None
 
 
 # %% ../nbs/11_dump.ipynb #59dbdf47
@@ -210,7 +230,9 @@ def _skip_rows(stream, name):
         stream.at += len(a)
         if len(ends): return
         inside ^= len(quotes) % 2
-        if not stream.more(): raise MovieTaggerError(f"{stream.name} ends in the middle of table {name}: it was cut off; make it or copy it again.")
+        if not stream.more():
+            raise MovieTaggerError(f"{stream.name} ends in the middle of table {name}: it was cut off; "
+                                   "make it or copy it again.")
 
 
 def _skip_program(stream, end):
@@ -224,10 +246,12 @@ def _skip_program(stream, end):
 def _meet(stream, found, quoted, tables, columns, database):
     "The table of that name; it must be the one that was met before."
     parts = re.findall(_NAME, quoted)
-    name, database = _name(quoted) or re.sub(r"(\.\w+)+$", "", Path(stream.name).name), _name(parts[0]) if len(parts) > 1 else database
+    name = _name(quoted) or re.sub(r"(\.\w+)+$", "", Path(stream.name).name)
+    database = _name(parts[0]) if len(parts) > 1 else database
     table = found.setdefault(name, _Table(name, columns.get(name), database=database))
     if table.database and database and table.database != database and (table.parts or name in (tables or ())):
-        raise MovieTaggerError(f"{stream.name} has a table {name} in two databases, {table.database} and {database}: make a dump of one of them.")
+        raise MovieTaggerError(f"{stream.name} has a table {name} in two databases, {table.database} and {database}: "
+                               "make a dump of one of them.")
     table.database = database or table.database
     return table
 
@@ -240,11 +264,14 @@ def _read(stream, found, tables, columns, pool, encoding):
         buffer, at = stream.buffer, stream.at
         if m := _CREATE.match(buffer, at):
             table = _meet(stream, found, m[1], tables, columns, database)
-            if table.parts: raise MovieTaggerError(f"{stream.name} has more than one table {table.name}: make a dump of one database only.")
+            if table.parts:
+                raise MovieTaggerError(f"{stream.name} has more than one table {table.name}: "
+                                       "make a dump of one database only.")
             _declare(table, _statement(stream, keep=True))
         elif m := _INSERT.match(buffer, at):
             table, stream.at = _meet(stream, found, m[1], tables, columns, database), m.end()
-            if tables is None or table.name in tables: _insert(stream, table, m[0].rstrip(), m[2] and [_name(n) for n in re.findall(_NAME, m[2])], pool)
+            if tables is None or table.name in tables:
+                _insert(stream, table, m[0].rstrip(), m[2] and [_name(n) for n in re.findall(_NAME, m[2])], pool)
             else: _skip_rows(stream, table.name)
         elif (m := _OTHER_INSERT.match(buffer, at)) and (tables is None or _name(m[1]) in tables):
             raise MovieTaggerError(f"{stream.name}: only INSERT ... VALUES is understood, not {stream.show(60)}.")
@@ -253,9 +280,12 @@ def _read(stream, found, tables, columns, pool, encoding):
             stream.at = m.end()
         elif _DELIMITER.match(buffer, at): _skip_program(stream, rb"\nDELIMITER\s+;")
         elif _PROGRAM.match(buffer, at):
-            if re.search(rb"(?i)\bBEGIN\b", _statement(stream, keep=True)): _skip_program(stream, rb"\bEND\s*(?:\*/\s*)?;")
+            if re.search(rb"(?i)\bBEGIN\b", _statement(stream, keep=True)):
+                _skip_program(stream, rb"\bEND\s*(?:\*/\s*)?;")
         else: database = _other_statement(stream, found, encoding, database)
-    if found and stream.unfinished: raise MovieTaggerError(f"{stream.name} ends in the middle of a statement: it was cut off; make it or copy it again.")
+    if found and stream.unfinished:
+        raise MovieTaggerError(f"{stream.name} ends in the middle of a statement: it was cut off; "
+                               "make it or copy it again.")
 
 
 def _empty(table, found, dropped):
@@ -270,9 +300,11 @@ def _other_statement(stream, found, encoding, database):
     elif m := _SQL_MODE.match(buffer, at): stream.backslashes(b"NO_BACKSLASH_ESCAPES" in m[0].upper())
     elif m := _USE.match(buffer, at): database = _name(m[1])
     elif (m := _CHANGED.match(buffer, at)) and _name(m[2]) in found:
-        stream.notes.append(f"{stream.name} changes table {_name(m[2])} with {m[1].decode().upper()}, which is not applied: the rows are as they were inserted. "
+        stream.notes.append(f"{stream.name} changes table {_name(m[2])} with {m[1].decode().upper()}, "
+                            "which is not applied: the rows are as they were inserted. "
                             "Load the dump into a database and read that.")
-    elif re.compile(rb"COPY\s[^;]*\sFROM\s+stdin;").match(buffer, at): raise MovieTaggerError(f"{stream.name} is a dump of PostgreSQL: make it with --inserts.")
+    elif re.compile(rb"COPY\s[^;]*\sFROM\s+stdin;").match(buffer, at):
+        raise MovieTaggerError(f"{stream.name} is a dump of PostgreSQL: make it with --inserts.")
     _statement(stream)
     return database
 
@@ -280,7 +312,8 @@ def _other_statement(stream, found, encoding, database):
 def read_dump(
     path: str | Path,          # an SQL dump, also packed with gzip, zstd or bzip2, or a folder of its files; `-` for standard input; CSV exports, or their folder
     tables: list[str] | None = None,  # tables to read; all by default
-    columns: dict[str, list[str]] | None = None,  # table → columns to keep; where a dump has no names, what they are called
+    columns: dict[str, list[str]]
+        | None = None,  # table → columns to keep; where a dump has no names, what they are called
     encoding: str | None = None,  # the text's character set; what the dump declares by default
 ) -> dict[str, pd.DataFrame]:
     "The tables of a dump: whole numbers nullable, dates as datetimes."
@@ -301,9 +334,12 @@ def _files(path):
     "The files of a dump, those that say what the columns are first; none where exports are to be read."
     if not path.is_dir(): return [] if EXPORT.search(path.name) else [path]
     names = [p.name for p in path.iterdir()]
-    if "@.json" in names: raise MovieTaggerError(f"{path} is a dump of MySQL Shell: load it into a database with util.loadDump() and read that, or make a dump with mysqldump.")
+    if "@.json" in names:
+        raise MovieTaggerError(f"{path} is a dump of MySQL Shell: load it into a database with util.loadDump() and "
+                               "read that, or make a dump with mysqldump.")
     if any(re.search(r"(?i)\.csv(\.\w+)?$", name) for name in names): return []
-    files = [name for name in names if re.search(r"(?i)\.sql(\.\w+)?$", name) and not re.search(r"-schema-(create|triggers|post|view)\.", name)]
+    files = [name for name in names if re.search(r"(?i)\.sql(\.\w+)?$", name)
+             and not re.search(r"-schema-(create|triggers|post|view)\.", name)]
     return [path / name for name in sorted(files, key=lambda name: ("-schema." not in name, name))]
 
 
@@ -313,7 +349,8 @@ def _read_file(path, found, tables, columns, pool, encoding):
         whole = re.search(rb"-- (MySQL|MariaDB) dump \d", stream.buffer[:1000]) is None
         _read(stream, found, tables, columns, pool, encoding)
         if not whole and b"-- Dump completed" not in stream.tail:
-            stream.notes.append(f"{stream.name} does not end with the line `-- Dump completed` that belongs to it: if it was cut off, rows are missing.")
+            stream.notes.append(f"{stream.name} does not end with the line `-- Dump completed` that belongs to it: "
+                                "if it was cut off, rows are missing.")
         return stream.notes
 
 
@@ -324,8 +361,10 @@ def _tabs(folder, found, frames, encoding):
 
 
 def _asked(tables, columns):
-    tables = [tables] if isinstance(tables, str) else list(columns) if tables is None and isinstance(columns, dict) else tables
-    return tables, columns if isinstance(columns, dict) else {name: list(columns) for name in tables or []} if columns else {}
+    tables = [tables] if isinstance(tables, str) else list(columns) if tables is None and isinstance(columns,
+        dict) else tables
+    return tables, columns if isinstance(columns, dict) else {name: list(columns)
+                                                              for name in tables or []} if columns else {}
 
 
 def _frame(table, source):
@@ -335,12 +374,15 @@ def _frame(table, source):
     there = [name for name in table.kinds or table.names if name in table.names or not table.names]
     there += [name for name in table.names if name not in there]
     for name in table.asked or []:
-        if name not in there: raise MovieTaggerError(f"Table {table.name} of {source} has no column {name!r}; it has {listed(there)}.")
+        if name not in there:
+            raise MovieTaggerError(f"Table {table.name} of {source} has no column {name!r}; it has {listed(there)}.")
     names = list(dict.fromkeys(table.asked or there))
-    if not parts: return to_frame(pa.table({name: pa.array([], ARROW[(table.kinds or {}).get(name, "text")]) for name in names}))
+    if not parts:
+        return to_frame(pa.table({name: pa.array([], ARROW[(table.kinds or {}).get(name, "text")]) for name in names}))
     for name in names:
         if len({part.schema.field(name).type for part in parts if name in part.column_names}) > 1:
-            parts = [part.set_column(i, name, part[name].cast(pa.string())) if (i := part.schema.get_field_index(name)) >= 0 else part for part in parts]
+            parts = [part.set_column(i, name, part[name].cast(pa.string()))
+                     if (i := part.schema.get_field_index(name)) >= 0 else part for part in parts]
     whole = pa.concat_tables(parts, promote_options="default").select(names)
     parts.clear()  # `to_frame` gives the memory back, column by column
     return to_frame(whole)

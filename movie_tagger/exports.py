@@ -29,7 +29,8 @@ def read_exports(
     found = {_IN_FOLDER.sub("", p.name): p for p in files}
     if not found: raise MovieTaggerError(f"{path} holds no CSV exports, such as shots.csv and tags.csv.")
     check_there(str(path), found, tables)
-    return {name: (_read_export if ".csv" in found[name].name.lower() else read_tabs)(found[name], columns.get(name), encoding=encoding) for name in tables or found}
+    return {name: (_read_export if ".csv" in found[name].name.lower() else read_tabs)(found[name], columns.get(name),
+        encoding=encoding) for name in tables or found}
 
 
 def check_there(name, found, tables):
@@ -46,25 +47,33 @@ def _read_export(path, asked, encoding):
         first = re.match(rb'(?s)(?:"[^"]*+"|[^"\n])*+', head)[0].decode(encoding or "utf-8", "replace").rstrip("\r")
         separator = max(",;\t", key=re.sub('"[^"]*"', "", first).count)
         cells = next(csv_rows([first], delimiter=separator))
-        names = None if all(re.match(r"[^\W\d]", c) and c != "NULL" for c in cells) else asked or [f"column {i + 1}" for i in range(len(cells))]
+        names = None if all(re.match(r"[^\W\d]", c) and c != "NULL"
+                            for c in cells) else asked or [f"column {i + 1}" for i in range(len(cells))]
         for name in asked or []:
-            if name not in (names or cells): raise MovieTaggerError(f"{path} has no column {name!r}; it has {listed(cells)}.")
+            if name not in (names or cells):
+                raise MovieTaggerError(f"{path} has no column {name!r}; it has {listed(cells)}.")
         escape = "\\" if re.search(rb'\\"[^,;\t\r\n]', head) else False
-        try: table = csv.read_csv(pa.PythonFile(stream, "r"), csv.ReadOptions(column_names=names, encoding=encoding or "utf-8"),
-                                  csv.ParseOptions(delimiter=separator, escape_char=escape, newlines_in_values=True),
-                                  csv.ConvertOptions(column_types=dict.fromkeys(names or cells, pa.string()), include_columns=asked, strings_can_be_null=True,
-                                                     null_values=["NULL", "\\N", ""], quoted_strings_can_be_null=False))
-        except (pa.ArrowInvalid, UnicodeError, LookupError) as e: raise MovieTaggerError(f"Cannot read {path} as exported CSV: {' '.join(str(e).split())[:200]}.") from None
+        try:
+            table = csv.read_csv(pa.PythonFile(stream, "r"),
+                                 csv.ReadOptions(column_names=names, encoding=encoding or "utf-8"),
+                                 csv.ParseOptions(delimiter=separator, escape_char=escape, newlines_in_values=True),
+                                 csv.ConvertOptions(column_types=dict.fromkeys(names or cells, pa.string()),
+                                                    include_columns=asked, strings_can_be_null=True,
+                                                    null_values=["NULL", "\\N", ""], quoted_strings_can_be_null=False))
+        except (pa.ArrowInvalid, UnicodeError, LookupError) as e:
+            raise MovieTaggerError(f"Cannot read {path} as exported CSV: {' '.join(str(e).split())[:200]}.") from None
     return to_frame(pa.table({name: _guessed(table[name]) for name in table.column_names}))
 
 
-_LOOKS = {r"^(0|-?[1-9]\d{0,17})$": "int", r"^-?\d+\.\d+(e[-+]?\d+)?$": "float", r"^\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{1,6})?)?$": "date"}
+_LOOKS = {r"^(0|-?[1-9]\d{0,17})$": "int", r"^-?\d+\.\d+(e[-+]?\d+)?$": "float",
+          r"^\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{1,6})?)?$": "date"}
 
 
 def _guessed(column):
     "The column as what all its texts look like."
     for look, kind in _LOOKS.items():
-        if column.null_count < len(column) and pc.all(pc.match_substring_regex(column, look)).as_py(): return dates(column) if kind == "date" else column.cast(ARROW[kind])
+        if column.null_count < len(column) and pc.all(pc.match_substring_regex(column, look)).as_py():
+            return dates(column) if kind == "date" else column.cast(ARROW[kind])
     return column
 
 # %% ../nbs/11_exports.ipynb #3fa81b6c
@@ -83,12 +92,15 @@ def read_tabs(
         rows = list(_lines(stream))
     first = rows[0] if rows else []
     named = not kinds and all(re.match(rb"[^\W\d]", c) and c not in (b"NULL", b"\\N") for c in first)
-    names = list(kinds or ([c.decode("utf-8", "replace") for c in first] if named else asked or [f"column {i + 1}" for i in range(len(first))]))
+    names = list(kinds or ([c.decode("utf-8", "replace") for c in first] if named else asked
+                           or [f"column {i + 1}" for i in range(len(first))]))
     for name in asked or []:
         if name not in names: raise MovieTaggerError(f"{path} has no column {name!r}; it has {listed(names)}.")
     nulls, rows = (b"\\N", b"NULL") if named else (b"\\N",), rows[named:]
     for n, row in enumerate(rows):
-        if len(row) != len(names): raise MovieTaggerError(f"{path}, row {n + 1:,}: it has {len(row)} values for {len(names)} columns ({', '.join(names)}).")
+        if len(row) != len(names):
+            raise MovieTaggerError(f"{path}, row {n + 1:,}: it has {len(row)} values for {len(names)} columns "
+                                   f"({', '.join(names)}).")
     found = {}
     for i, name in enumerate(names):
         if asked and name not in asked: continue

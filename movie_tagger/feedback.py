@@ -78,8 +78,16 @@ class Book:
 
     def _open(self):
         from movie_tagger.ledger import Ledger  # half as much again to import as the whole server, which may have no ledger
-        self._ledger = Ledger(self.path)
+        self._ledger, self._stamp = Ledger(self.path), _stamp(self.path)
         self._refresh()
+
+    def _reach(self):
+        "Opens the ledger anew where its file is another one; an error where it is gone, since what is written to a deleted file is lost."
+        now = _stamp(self.path)
+        if not now: raise MovieTaggerError(f"The ledger {self.path} is gone: put it back, or start the server again to begin a new one.")
+        if now != self._stamp:
+            self._ledger.close()
+            self._open()
 
     def _refresh(self):
         self._items = {still: item for item, still in self._ledger.items()["sha256"].items() if still}
@@ -108,6 +116,7 @@ class Book:
         return self._thread.submit(self._write, events, actor, key, keep)
 
     def _write(self, events, actor, key, keep):
+        self._reach()
         new = [still for still in dict.fromkeys(e[0] for e in events) if still not in self._items]
         if new:
             paths = [keep.take(still) if keep else "" for still in new]
@@ -115,15 +124,23 @@ class Book:
             self._items |= {still: still for still in new}
         table = pd.DataFrame([(self._items[still], tag, state) for still, tag, state in events], columns=["item", "tag", "state"])
         written = self._ledger.decide(table, actor, batch=key, once=True)
-        if written:
+        if not written: self._same(table, key)
+        else:
             for still, tag, state in events: self._rejected[still] = self.rejected(still) - {tag} if state else self.rejected(still) | {tag}
         return written
+
+    def _same(self, table, key):
+        "An error where a key stands for something else already."
+        said = self._ledger.events(batch=key)[["item", "tag", "state"]]
+        if {*said.itertuples(index=False, name=None)} != {*table.itertuples(index=False, name=None)}:
+            raise Problem("key-used", "This key was sent before with something else, and a key counts once: invent another one.")
 
     def undo(self, key: str, actor: str):
         "A future of how many decisions were taken back that were written under a key."
         return self._thread.submit(self._undo, key, actor)
 
     def _undo(self, key, actor):
+        self._reach()
         try: undone = self._ledger.undo(actor, batch=key)
         except MovieTaggerError as e:
             if "There is no batch" in str(e): raise Problem("not-found", "There is no feedback with that key to undo.") from None
@@ -134,3 +151,9 @@ class Book:
     def close(self):
         self._thread.submit(self._ledger.close).result()
         self._thread.shutdown()
+
+
+def _stamp(path):
+    "Which file it is; None where it is gone."
+    try: return (s := path.stat()).st_dev, s.st_ino
+    except OSError: return None

@@ -24,7 +24,8 @@ def address(
     url: str,
 ) -> tuple[str, str] | None:  # the host, and the address in ASCII; None where it is no address on the web
     "What is asked of whom for `url`."
-    m = re.match(r"(https?):[/\\]{2}(?:([^/\\?#]*)@)?([^/\\?#@:\[\]]+|\[[0-9a-f:.%]+\])(:\d{1,5})?(?=[/\\?#]|$)([^#]*)", url, re.I)
+    m = re.match(r"(https?):[/\\]{2}(?:([^/\\?#]*)@)?([^/\\?#@:\[\]]+|\[[0-9a-f:.%]+\])(:\d{1,5})?(?=[/\\?#]|$)([^#]*)",
+                 url, re.I)
     if not m: return None
     scheme, user, host, port, path = m.groups("")
     try: host = host.lower() if host.isascii() else host.encode("idna").decode()
@@ -56,7 +57,8 @@ def allowed(
     try: a = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError: return False
     if a.version == 6:  # IPv4 in one of its disguises
-        a = a.ipv4_mapped or a.sixtofour or (a.teredo or (0, 0))[1] or (ipaddress.ip_address(int(a) & 0xFFFFFFFF) if a in _NAT64 else a)
+        a = a.ipv4_mapped or a.sixtofour or (a.teredo or (0, 0))[1] or (ipaddress.ip_address(int(a) & 0xFFFFFFFF)
+                                                                        if a in _NAT64 else a)
     return a.is_global and not a.is_multicast or any(a in ipaddress.ip_network(n) for n in allow_private or ())
 
 # %% ../nbs/10_fetch.ipynb #9a5de9e9
@@ -91,14 +93,16 @@ class Options:
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
     min_side: int = 32          # pixels; what is smaller is an icon, or counts visitors
-    allow_private: bool | tuple[str, ...] = False  # fetch from this machine and the local network too; or the networks to allow
+    # fetch from this machine and the local network too; or the networks to allow
+    allow_private: bool | tuple[str, ...] = False
     ignore_robots: bool = False  # also take what the owner does not want in data sets?
     user_agent: str = f"movie_tagger/{__version__}"
     ca_file: str | None = None  # certificates to trust instead of the system's
 
     def __post_init__(self):
         for name in ("connections", "per_host", "timeout", "stall", "max_bytes", "max_pixels"):
-            if not getattr(self, name) > 0: raise MovieTaggerError(f"{name} must be more than 0, and is {getattr(self, name)}.")
+            if not getattr(self, name) > 0:
+                raise MovieTaggerError(f"{name} must be more than 0, and is {getattr(self, name)}.")
 
 # %% ../nbs/10_fetch.ipynb #ed823c44
 @dataclass(slots=True)
@@ -182,13 +186,19 @@ class _Queue:
 # %% ../nbs/10_fetch.ipynb #0d4a6f33
 _AGAIN = {408, 425, 429, *range(500, 600)} - {501, 505}
 _STATUS = {404: "gone", 410: "gone", 401: "refused", 402: "refused", 403: "refused", 407: "refused", 451: "refused"}
-_WORDS = {pycurl.E_COULDNT_RESOLVE_HOST: "its host is not known", pycurl.E_COULDNT_CONNECT: "its host cannot be reached",
-          pycurl.E_TOO_MANY_REDIRECTS: "it redirects without end", pycurl.E_PEER_FAILED_VERIFICATION: "its certificate cannot be trusted",
-          pycurl.E_PARTIAL_FILE: "the connection broke before the end", pycurl.E_GOT_NOTHING: "the connection broke before the end",
-          pycurl.E_RECV_ERROR: "the connection broke before the end", pycurl.E_SEND_ERROR: "the connection broke before the end",
+_WORDS = {pycurl.E_COULDNT_RESOLVE_HOST: "its host is not known",
+          pycurl.E_COULDNT_CONNECT: "its host cannot be reached",
+          pycurl.E_TOO_MANY_REDIRECTS: "it redirects without end",
+          pycurl.E_PEER_FAILED_VERIFICATION: "its certificate cannot be trusted",
+          pycurl.E_PARTIAL_FILE: "the connection broke before the end",
+          pycurl.E_GOT_NOTHING: "the connection broke before the end",
+          pycurl.E_RECV_ERROR: "the connection broke before the end",
+          pycurl.E_SEND_ERROR: "the connection broke before the end",
           pycurl.E_UNSUPPORTED_PROTOCOL: "what answers does not speak HTTP",
-          pycurl.E_BAD_CONTENT_ENCODING: "it is not packed as it says", getattr(pycurl, "E_TOO_LARGE", 100): "its headers are too large"}
-_FINAL = {pycurl.E_TOO_MANY_REDIRECTS, pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL}
+          pycurl.E_BAD_CONTENT_ENCODING: "it is not packed as it says",
+          getattr(pycurl, "E_TOO_LARGE", 100): "its headers are too large"}
+_FINAL = {pycurl.E_TOO_MANY_REDIRECTS, pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_URL_MALFORMAT,
+          pycurl.E_UNSUPPORTED_PROTOCOL}
 
 def retry_after(head: dict) -> float | None:
     "Seconds that the server asks us to wait."
@@ -200,11 +210,14 @@ def retry_after(head: dict) -> float | None:
 def _judged(a, error, message, size, refused, options):  # -> status, note, may another try go better?
     if size > options.max_bytes: return "too large", f"it has more than the {options.max_bytes:,} bytes allowed", False
     if error and refused: return "refused", f"{refused} is a private address; --allow-private allows it", False
-    if error == pycurl.E_OPERATION_TIMEDOUT: return "timed out", f"no whole answer within {options.timeout:g} s, or nothing for {options.stall} s", True
-    if error == pycurl.E_UNSUPPORTED_PROTOCOL and a.http: return "refused", "it leads to something else than http or https", False
+    if error == pycurl.E_OPERATION_TIMEDOUT:
+        return "timed out", f"no whole answer within {options.timeout:g} s, or nothing for {options.stall} s", True
+    if error == pycurl.E_UNSUPPORTED_PROTOCOL and a.http:
+        return "refused", "it leads to something else than http or https", False
     if error: return "failed", _WORDS.get(error, message or f"libcurl gives up with error {error}"), error not in _FINAL
     if a.http not in (200, 203): return _STATUS.get(a.http, "failed"), f"HTTP {a.http}", a.http in _AGAIN
-    if not options.ignore_robots and (why := unwanted(a.head)): return "refused", f"{why}; --ignore-robots takes it anyway", False
+    if not options.ignore_robots and (why := unwanted(a.head)):
+        return "refused", f"{why}; --ignore-robots takes it anyway", False
     return "", "", False
 
 
@@ -230,11 +243,14 @@ class _Line:
     def __init__(self, options):
         self.options, self.curl, web = options, pycurl.Curl(), pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
         settings = {
-            pycurl.PROTOCOLS: web, pycurl.REDIR_PROTOCOLS: web, pycurl.FOLLOWLOCATION: True, pycurl.MAXREDIRS: 8, pycurl.PROXY: "", pycurl.NOSIGNAL: True,
-            pycurl.TIMEOUT_MS: int(options.timeout * 1000), pycurl.CONNECTTIMEOUT_MS: int(min(options.timeout, options.stall) * 1000),
-            pycurl.LOW_SPEED_LIMIT: 1000, pycurl.LOW_SPEED_TIME: options.stall, pycurl.ENCODING: "", pycurl.BUFFERSIZE: 65536, pycurl.COOKIEFILE: "",
+            pycurl.PROTOCOLS: web, pycurl.REDIR_PROTOCOLS: web, pycurl.FOLLOWLOCATION: True, pycurl.MAXREDIRS: 8,
+            pycurl.PROXY: "", pycurl.NOSIGNAL: True, pycurl.TIMEOUT_MS: int(options.timeout * 1000),
+            pycurl.CONNECTTIMEOUT_MS: int(min(options.timeout, options.stall) * 1000),
+            pycurl.LOW_SPEED_LIMIT: 1000, pycurl.LOW_SPEED_TIME: options.stall, pycurl.ENCODING: "",
+            pycurl.BUFFERSIZE: 65536, pycurl.COOKIEFILE: "",
             pycurl.USERAGENT: options.user_agent, pycurl.HTTPHEADER: ["Accept: image/*,*/*;q=0.5"],
-            pycurl.OPENSOCKETFUNCTION: self._open, pycurl.HEADERFUNCTION: self._header, pycurl.WRITEFUNCTION: self._write, **_trust(options)}
+            pycurl.OPENSOCKETFUNCTION: self._open, pycurl.HEADERFUNCTION: self._header,
+            pycurl.WRITEFUNCTION: self._write, **_trust(options)}
         for name, value in settings.items(): self.curl.setopt(name, value)
         self.curl.line = self
 
@@ -265,7 +281,10 @@ class _Line:
             name, _, value = line.decode("latin-1").partition(":")
             name, value = name.strip().lower(), value.strip()
             if name: head[name] = f"{head[name]}, {value}" if name in head else value
-        a.head, a.body, a.http, a.final_url = head, b"".join(self.parts), self.curl.getinfo(pycurl.RESPONSE_CODE), a.address
+        a.head = head
+        a.body = b"".join(self.parts)
+        a.http = self.curl.getinfo(pycurl.RESPONSE_CODE)
+        a.final_url = a.address
         with suppress(pycurl.error): a.final_url = self.curl.getinfo(pycurl.EFFECTIVE_URL)
         a.seconds += self.curl.getinfo(pycurl.TOTAL_TIME)
         a.status, a.note, again = _judged(a, error, message, self.size, self.refused, self.options)
@@ -280,7 +299,8 @@ class _Web:
     def __init__(self, options):
         self.options, self.idle, self.busy, self._due = options, [], 0, None
         self._multi, self._selector = pycurl.CurlMulti(), selectors.DefaultSelector()
-        for name, value in ((pycurl.M_SOCKETFUNCTION, self._watch), (pycurl.M_TIMERFUNCTION, self._timer), (pycurl.M_MAXCONNECTS, options.connections)):
+        for name, value in ((pycurl.M_SOCKETFUNCTION, self._watch), (pycurl.M_TIMERFUNCTION, self._timer),
+                            (pycurl.M_MAXCONNECTS, options.connections)):
             self._multi.setopt(name, value)
 
     def ask(self, answer):
@@ -294,7 +314,8 @@ class _Web:
         if self._due is not None: seconds = min(seconds, self._due - time.monotonic())
         if not self._selector.get_map(): time.sleep(max(0, seconds))  # some systems cannot wait for nothing
         for key, mask in self._selector.select(max(0, seconds)) if self._selector.get_map() else ():
-            self._multi.socket_action(key.fd, pycurl.CSELECT_IN * bool(mask & selectors.EVENT_READ) | pycurl.CSELECT_OUT * bool(mask & selectors.EVENT_WRITE))
+            self._multi.socket_action(key.fd, pycurl.CSELECT_IN * bool(mask & selectors.EVENT_READ)
+                                      | pycurl.CSELECT_OUT * bool(mask & selectors.EVENT_WRITE))
         if self._due is not None and self._due <= time.monotonic():
             self._due = None
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
@@ -351,6 +372,7 @@ def _again(a, again, queue, options):
 def _without_web(a, options):
     body = data_url(a.url)
     if body is None: a.status, a.note = "refused", "it is no address that begins with http://, https:// or data:image/"
-    elif len(body) > options.max_bytes: a.status, a.note = "too large", f"it has more than the {options.max_bytes:,} bytes allowed"
+    elif len(body) > options.max_bytes:
+        a.status, a.note = "too large", f"it has more than the {options.max_bytes:,} bytes allowed"
     else: a.body = body
     return a

@@ -31,7 +31,15 @@ class Guarded(HttpToolsProtocol):
         self._leaving = False
         self._begin()
         self._clock = self.loop.call_later(self.silence, self._check)
-        if len(self.connections) > self.most: self._show_out(b"429 Too Many Requests\r\nRetry-After: 5")
+        self._waiting = vars(self.server_state).setdefault("waiting", {})  # connections that ask for nothing, the oldest first
+        if len(self.connections) > self.most: self._make_room()
+        else: self._waiting[self] = None
+
+    def _make_room(self):
+        idle = next((c for c in self._waiting if c._idle()), None)
+        if not idle: return self._show_out(b"429 Too Many Requests\r\nRetry-After: 5")
+        idle._show_out(b"408 Request Timeout")
+        self._waiting[self] = None
 
     def _begin(self): self._open, self._in_header, self._header, self._since = True, True, 0, self.loop.time()
 
@@ -43,6 +51,7 @@ class Guarded(HttpToolsProtocol):
         else: self._clock = self.loop.call_later(self.silence / 2, self._check)
 
     def _show_out(self, status):
+        self._waiting.pop(self, None)
         self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         self.transport.close()
 
@@ -52,6 +61,7 @@ class Guarded(HttpToolsProtocol):
 
     def on_headers_complete(self):
         self._in_header = False
+        self._waiting.pop(self, None)
         refuse = self._idle() and getattr(getattr(self.config.app, "state", None), "refuse", None)
         if refuse and (answer := refuse(self.parser.get_method(), self.url, self.headers)): return self._refused(answer)
         super().on_headers_complete()
@@ -64,6 +74,10 @@ class Guarded(HttpToolsProtocol):
         self.on_response_complete()
         if not stays: self.transport.close()
 
+    def on_response_complete(self):
+        if not self.transport.is_closing(): self._waiting[self] = None
+        super().on_response_complete()
+
     def on_message_complete(self):
         self._open = False
         super().on_message_complete()
@@ -75,6 +89,7 @@ class Guarded(HttpToolsProtocol):
 
     def connection_lost(self, error):
         self._clock.cancel()
+        self._waiting.pop(self, None)
         super().connection_lost(error)
 
     def shutdown(self):
@@ -125,10 +140,12 @@ def listen(
     port: int = 8000,     # 0 for any that is free
     grace: float = 30.0,  # seconds for what was taken in, when told to stop
 ):
-    "Serves until told to stop by SIGTERM or Ctrl-C; raises `MovieTaggerError` where it cannot begin."
+    "Serves until told to stop by SIGTERM, Ctrl-C or a closed terminal; raises `MovieTaggerError` where it cannot begin."
     config = uvicorn.Config(app, http=Guarded, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False, proxy_headers=False,
                             timeout_graceful_shutdown=grace, timeout_keep_alive=15)
     earlier = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again when it is done
+    hung_up = getattr(signal, "SIGHUP", None)
+    if hung_up and signal.getsignal(hung_up) is signal.SIG_DFL: signal.signal(hung_up, lambda *_: signal.raise_signal(signal.SIGTERM))  # a terminal was closed
     try:
         with _socket(host, port) as sock:
             log.info(json.dumps({"event": "listening", "url": f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"}))

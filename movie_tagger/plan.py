@@ -83,12 +83,15 @@ class Train:
     crop_bars: bool = False
     min_count: int = 20     # stills to learn from that a tag needs
     most: int = 200_000     # stills to learn from
+    epochs: int = 4         # of "finetune"
     seed: int = 0
 
     def __post_init__(self):
         if self.recipe not in ("head", "finetune"): raise _Wrong("recipe", f"it is 'head' or 'finetune', not {self.recipe!r}")
         if self.min_count < 2: raise _Wrong("min_count", "it must be 2 or more")
         if self.most < 100: raise _Wrong("most", "it must be 100 or more")
+        if self.epochs < 1: raise _Wrong("epochs", "it must be 1 or more")
+        if self.seed < 0: raise _Wrong("seed", "it must be 0 or more")
 
 
 @dataclass(frozen=True)

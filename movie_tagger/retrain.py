@@ -22,6 +22,7 @@ from .gates import Verdict, compare, judge, kept_promises, promises
 from .ledger import Ledger
 from .head import by_silence, silence_as_no
 from .plan import Plan
+from .review import reviewed
 from .suspects import suspects
 from .sync import Refused, learnable, look_at, new_rows, read_tables, sync
 from .tags import read_rules
@@ -84,25 +85,12 @@ def train(
     items: pd.DataFrame,
     labels: pd.DataFrame,
     champion: dict | None = None,  # its manifest
-) -> tuple[head.Model, pd.DataFrame | None]:
-    "A challenger, and out-of-fold probabilities where its recipe has them."
+) -> head.Model:
+    "A challenger."
     how = plan.train
-    if how.recipe == "finetune": return finetune.train(items, labels, how.encoder, crop_bars=how.crop_bars, min_count=how.min_count, seed=how.seed), None
-    items, labels, x, problems, left_out = head.prepare(items, labels, how.encoder, None, how.crop_bars, how.min_count)
-    folds = 5 if len(items) < 50_000 else 2
-    fitted, p = head.fit(x, labels, items["group"], folds, how.seed, _strengths(champion), kind="multi")
-    p = pd.DataFrame(p, labels.index, labels.columns)
-    cuts, encoder = head.choose_thresholds(labels, p.to_numpy(), "multi"), features.export(how.encoder).read_bytes()
-    measured = _measured(labels, p, items["group"], cuts)
-    settings = {"strength": fitted.strength, "seed": how.seed, "folds": folds, "min_count": how.min_count, "silence": "no"}
-    return head.Model(head.compose(encoder, fitted), fitted.tags, "multi", {"size": features.input_size(how.encoder), "crop_bars": how.crop_bars}, cuts, measured,
-                      sorted(items["sha256"]), how.encoder, features.licence(how.encoder), "head", settings, problems, left_out), p
-
-
-def _measured(labels, p, groups, cuts, most=20_000):
-    "How good out-of-fold probabilities are, on some of them where there are many."
-    y = silence_as_no(data.to_array(labels))
-    return evaluate(y[:most], p.to_numpy()[:most], list(p), "multi", groups[:most], cuts)
+    same = {"crop_bars": how.crop_bars, "min_count": how.min_count, "seed": how.seed}
+    if how.recipe == "finetune": return finetune.train(items, labels, how.encoder, **same, epochs=how.epochs)
+    return head.train(items, labels, how.encoder, **same, silence=True, kind="multi", strengths=_strengths(champion), inner=5 if len(items) < 50_000 else 2)
 
 
 def _strengths(champion):
@@ -120,7 +108,7 @@ def answers(
     made = bundle.load(path)
     fitted = _its_head(made)
     if fitted is None: return made.predict(items["path"]).set_axis(items.index)
-    x, _ = features.embed(items, made.manifest["encoder"], made.manifest["input"]["crop_bars"])
+    x, _ = features.embed(items if "sha256" in items else items["path"], made.manifest["encoder"], made.manifest["input"]["crop_bars"])
     return pd.DataFrame(fitted.probabilities(x), items.index, made.tags)
 
 
@@ -214,7 +202,7 @@ def retrain(
 # %% ../nbs/42_retrain.ipynb #c8d709b8
 def _month(plan, marks, accept):
     champion = _champion(plan)
-    found = marks.once("data", lambda: _synced(plan, marks, accept))
+    found = marks.once("data", lambda: _synced(plan, marks, champion, accept))
     if not found["refused"]:
         known = cache(lambda: _known(plan, marks))
         found |= marks.once("trained", lambda: _trained(plan, marks, found, *known(), champion))
@@ -255,10 +243,11 @@ def _record(plan, event, name, **more):
     if not _events(plan, event, model=name): models.record(plan.models, event, name, **more)
 
 # %% ../nbs/42_retrain.ipynb #ad863565
-def _synced(plan, marks, accept):
+def _synced(plan, marks, champion, accept):
     "What came from the site; only why, where it is not to be believed."
     def embed(paths): return features.embed(paths, plan.train.encoder, plan.train.crop_bars)[0]
-    try: got = sync(plan, before := _before(plan, marks.name), embed, f"run {marks.name}", accept)
+    def ask(names): return answers(champion, pd.DataFrame({"path": [str(plan.pictures.folder / name) for name in names]}, index=names))
+    try: got = sync(plan, before := _before(plan, marks.name), embed, f"run {marks.name}", accept, ask if champion else None, _refused(plan))
     except Refused as e: return {"refused": str(e), "verdicts": e.verdicts, "facts": e.facts, "before": before, "new": []}
     with Ledger(plan.ledger) as ledger:
         if marks.version not in ledger.versions().index: ledger.tag_version(marks.version)
@@ -270,29 +259,39 @@ def _before(plan, name=None):
     return next((e["facts"] for e in reversed(_events(plan, "trained")) if e["model"] != name and isinstance(e.get("facts"), dict)), None)
 
 
+def _refused(plan):
+    "The facts of the months that were refused since then, each once."
+    found = []
+    for row in models.history(plan.models).to_dict("records"):
+        if row["event"] == "trained": found = []
+        elif row["event"] == "refused" and isinstance(row.get("facts"), dict) and row["facts"] not in found: found.append(row["facts"])
+    return found
+
+
 def _trained(plan, marks, found, items, labels, champion):
     "Makes the challenger, with what it can promise; what it gained and lost, and what is worth a look."
     path, old = plan.models / marks.name, bundle.check(champion) if champion else {"tags": []}
     use = for_learning(items, plan.train.most)
     if use.all(): raise MovieTaggerError(f"The {counted(len(items), 'tagged still')} are of so few films that none is set apart to judge on: wait until there are more.")
-    model, p = train(plan, items[use], labels[use], old)
+    model = train(plan, items[use], labels[use], old)
     bundle.save(model, path)
-    earned = _earned(plan, path, items, labels)
+    earned = _earned(plan, path, items)
     bundle.amend(path, promises=earned, sensitive=list(plan.sensitive), ledger={"version": marks.version})
     bundle.promote(plan.models, marks.name, "challenger")
     _record(plan, "trained", marks.name, pictures=len(model.trained_on), tags=len(model.tags), facts=found["facts"])
     return {"champion": champion and champion.name, "pictures": len(model.trained_on), "unreadable": len(model.problems), "promises": earned,
             "gained": [t for t in model.tags if champion and t not in old["tags"]], "lost": [t for t in old["tags"] if t not in model.tags],
-            "suspects": _suspects(plan, items, labels, p, found["new"])}
+            "suspects": _suspects(plan, items, labels, model.out_of_fold, found["new"])}
 
 
-def _earned(plan, path, items, labels):
-    "The promises that a bundle can keep, by the stills that are set apart."
-    wanted = {tag: (recall, .95) for tag, recall in plan.promises.items() if tag in labels}
+def _earned(plan, path, items):
+    "The promises that a bundle can keep, by the stills that are set apart, were drawn by lot, and have been looked at."
+    wanted = {tag: (recall, .95) for tag, recall in plan.promises.items()}
     test = data.split(items["group"])
     if not wanted or not test.any(): return {}
     said = answers(path, items[test]).reindex(columns=list(wanted)).to_numpy()
-    return promises(data.to_array(labels.loc[test, list(wanted)]), said, list(wanted), wanted, items.loc[test, "group"])
+    with Ledger(plan.ledger, create=False) as ledger: told = reviewed(ledger, list(wanted)).reindex(items.index[test])
+    return promises(data.to_array(told), said, list(wanted), wanted, items.loc[test, "group"])
 
 
 def _suspects(plan, items, labels, p, new, most=5000, rows=12):
@@ -314,7 +313,7 @@ def _judged(plan, marks, found, items, labels):
 def _decided(plan, marks, found):
     "Promotes the challenger or keeps the champion; how the run ends, and why."
     if found["refused"]:
-        _record(plan, "refused", marks.name, reason=found["refused"], verdicts=found["verdicts"])
+        _record(plan, "refused", marks.name, reason=found["refused"], verdicts=found["verdicts"], facts=found["facts"])
         return {"outcome": "refused", "says": found["refused"]}
     failed, held = [v["says"] for v in found["trial"] if not v["passed"]], bundle.holder(plan.models)
     now = held.name if held else None
@@ -332,7 +331,8 @@ def report(
     name: str,    # of the run
 ) -> str:         # Markdown
     "What happened in a run, for people."
-    parts = [f"# Run {name}: {found['outcome']}", found["says"], "## Checks", _checks(found["verdicts"] + found.get("trial", [])), "## What came from the site", _came(found)]
+    checks = "\n".join(f"- {'passed' if v['passed'] else '**failed**'}: {_plain_text(v['says'])}" for v in found["verdicts"] + found.get("trial", []))
+    parts = [f"# Run {name}: {found['outcome']}", found["says"], "## Checks", checks, "## What came from the site", _came(found)]
     if not found["refused"]:
         parts += [f"{counted(len(found['without']), 'picture')} could not be fetched." * bool(found["without"]), "## Champion and challenger",
                   f"The challenger learnt from {counted(found['pictures'], 'picture')}. Tags gained: {_words(found['gained'])}. Tags lost: {_words(found['lost'])}.",
@@ -349,9 +349,6 @@ def _came(found):
     if found["refused"]: return says
     fates = ", ".join(f"{why} {n:,}" for why, n in found["tags"].items())
     return f"{says} {found['events']:,} events were written into the ledger. What became of the tags: {fates}."
-
-
-def _checks(verdicts): return "\n".join(f"- {'passed' if v['passed'] else '**failed**'}: {_plain_text(v['says'])}" for v in verdicts)
 
 
 def _words(tags): return _plain_text(", ".join(tags)) or "none"
@@ -391,7 +388,7 @@ def tell(
 def _rehearsal(plan):
     "What a run would begin with."
     champion, (shots, tags), before = _champion(plan), read_tables(plan), _before(plan)
-    facts, verdicts = look_at(plan, shots, tags, before)
+    facts, verdicts = look_at(plan, shots, tags, before, refused=_refused(plan))
     names = shots["shot_image_id"].dropna()
     missing = sum(not (plan.pictures.folder / n).exists() for n in names)
     source = f"read {counted(len(shots), 'still')} ({int(new_rows(shots, before).sum()):,} of them new) and {counted(len(tags), 'tag')}"

@@ -23,9 +23,11 @@ _SINGLE = rb"'([^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+)'"
 _MORE = rb"((?:" + SPACE + re.sub(rb"\((?!\?)", b"(?:", _SINGLE) + rb")*+)"
 _INSIDE = re.sub(rb"\((?!\?)", b"(?:", rb"(?:[^'\"()]++|" + _SINGLE + rb"|" + _SINGLE.replace(b"'", b'"') + rb")*+")
 for _ in range(4): _INSIDE = rb"(?:" + _INSIDE + rb"|\(" + _INSIDE + rb"\))*+"
-_VALUE = re.compile(rb"(?s)" + SPACE + rb"(?:(?:_\w+\s*+|[nN])?(?:" + _SINGLE + _MORE + rb"|" + _SINGLE.replace(b"'", b'"') + rb")"
+_VALUE = re.compile(rb"(?s)" + SPACE + rb"(?:(?:_\w+\s*+|[nN])?(?:" + _SINGLE + _MORE + rb"|"
+                    + _SINGLE.replace(b"'", b'"') + rb")"
                     rb"|(?:_\w+\s++)?(?:0[xX]([0-9a-fA-F]*+)|[xX]'([0-9a-fA-F]*+)')|[bB]'([01]*+)'|0b([01]++)"
-                    rb"|(?i:(NULL)|(TRUE|FALSE))(?![\w(])|([-+]?[\d.]++(?:[eE][-+]?\d++)?)|([A-Za-z]\w*+(?:\(" + _INSIDE + rb"\))?))" + SPACE + rb"([,)])")
+                    rb"|(?i:(NULL)|(TRUE|FALSE))(?![\w(])|([-+]?[\d.]++(?:[eE][-+]?\d++)?)|([A-Za-z]\w*+(?:\(" + _INSIDE
+                    + rb"\))?))" + SPACE + rb"([,)])")
 _COMMA = re.compile(rb"(?s)" + SPACE + b"," + SPACE + rb"(?=\()")
 _SEMICOLON = re.compile(rb"(?s)" + SPACE + rb";\s*")
 _ESCAPES = {b"0": b"\0", b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"Z": b"\x1a", b"%": b"\\%", b"_": b"\\_"}
@@ -77,7 +79,8 @@ def unreadable(block, at):
 
 
 def _value(single, more, double, hexadecimal, hexadecimal_2, bits, bits_2, null, truth, number, expression):
-    if single is not None: return b"".join(unescape(part, b"''") for part in [single, *re.findall(_SINGLE, more)]), "text"
+    if single is not None:
+        return b"".join(unescape(part, b"''") for part in [single, *re.findall(_SINGLE, more)]), "text"
     if double is not None: return unescape(double, b'""'), "text"
     if null: return None, "null"
     if number: return number, "number"
@@ -95,13 +98,16 @@ def unescape(text, doubled=b"''"):
     return re.sub(rb"(?s)\\(.)|" + doubled, lambda m: _ESCAPES.get(m[1], m[1]) if m[1] else doubled[:1], text)
 
 # %% ../nbs/11_rows.ipynb #f4e7e555
-_KINDS = {"int": "tinyint smallint mediumint int integer bigint int1 int2 int3 int4 int8 middleint year bool boolean serial",
+_KINDS = {"int": "tinyint smallint mediumint int integer bigint int1 int2 int3 int4 int8 middleint year bool "
+                 "boolean serial",
           "float": "float double real decimal numeric dec fixed float4 float8 number",
           "date": "date datetime timestamp",
-          "bytes": "bit binary varbinary tinyblob blob mediumblob longblob geometry point linestring polygon multipoint multilinestring "
+          "bytes": "bit binary varbinary tinyblob blob mediumblob longblob geometry point linestring polygon "
+                   "multipoint multilinestring "
                    "multipolygon geometrycollection geomcollection vector raw"}
 _KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
-ARROW = {"int": "int64", "uint": "uint64", "float": "float64", "date": "timestamp[us]", "text": "string", "bytes": "binary"}
+ARROW = {"int": "int64", "uint": "uint64", "float": "float64", "date": "timestamp[us]", "text": "string",
+         "bytes": "binary"}
 
 
 def kind_of(
@@ -110,7 +116,8 @@ def kind_of(
     "What a column holds, by its SQL type."
     word = re.match(r"\w*", declaration.lower())[0]
     kind = _KIND.get(word, "text")
-    return "uint" if word in ("bigint", "serial", "int8") and (word == "serial" or " unsigned" in declaration.lower()) else kind
+    return "uint" if word in ("bigint", "serial",
+                              "int8") and (word == "serial" or " unsigned" in declaration.lower()) else kind
 
 
 def guess_kind(
@@ -120,7 +127,8 @@ def guess_kind(
     known = [(v, how) for v, how in values if v is not None]
     hows = {how for _, how in known}
     if hows == {"number"}: return "int" if all(re.fullmatch(rb"[-+]?\d{1,18}", v) for v, _ in known) else "float"
-    if hows == {"text"} and all(re.fullmatch(rb"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?)?", v) for v, _ in known): return "date"
+    if hows == {"text"} and all(re.fullmatch(rb"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?)?", v) for v, _ in known):
+        return "date"
     return "bytes" if "hex" in hows else "text"
 
 
@@ -128,7 +136,8 @@ def to_frame(
     table: "pa.Table",
 ) -> pd.DataFrame:
     "An arrow table as plain pandas: whole numbers nullable, dates as datetimes, texts as texts."
-    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get, split_blocks=True, self_destruct=True)
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get,
+                           split_blocks=True, self_destruct=True)
 
 
 def listed(
@@ -137,7 +146,8 @@ def listed(
 ) -> str:
     "Names for a sentence, the first of them where there are many."
     names = list(names)
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "") or "none"
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more"
+                                                 if len(names) > most else "") or "none"
 
 
 class BadValue(ValueError):
@@ -153,12 +163,16 @@ def exact_column(
     encoding: str = "utf-8",  # of texts
 ) -> "pa.Array":
     "The values of a column as an arrow array."
-    convert = {"int": _int, "uint": _int, "float": _float, "date": _date, "bytes": lambda v, _: v, "text": lambda v, _: decode(v, encoding)}[kind]
+    convert = {"int": _int, "uint": _int, "float": _float, "date": _date, "bytes": lambda v, _: v,
+               "text": lambda v, _: decode(v, encoding)}[kind]
     done = []
     for i, (v, how) in enumerate(values):
-        if how == "expression": raise BadValue(i, f"{v[:40].decode('utf-8', 'replace')} is not a value: load the dump into a database, and read that")
+        if how == "expression":
+            raise BadValue(i, f"{v[:40].decode('utf-8', 'replace')} is not a value: load the dump into a database, "
+                              "and read that")
         try: done.append(None if v is None else convert(v, how))
-        except UnicodeDecodeError: raise BadValue(i, f"{v[:40].decode('ascii', 'backslashreplace')!r} is not {encoding} text") from None
+        except UnicodeDecodeError:
+            raise BadValue(i, f"{v[:40].decode('ascii', 'backslashreplace')!r} is not {encoding} text") from None
         except ValueError: raise BadValue(i, f"{v[:40].decode('utf-8', 'replace')!r} is no {_SPOKEN[kind]}") from None
     return dates(pa.array(done, pa.string())) if kind == "date" else pa.array(done, ARROW[kind])
 
@@ -183,7 +197,8 @@ def dates(
 ) -> "pa.Array":
     "Texts as timestamps; MySQL's zero dates, such as 0000-00-00, are missing."
     zero = pc.match_substring_regex(texts, "^0000|-00")
-    return pc.if_else(zero, pa.scalar(None, pa.string()), pc.replace_substring_regex(texts, r"\.$", "")).cast(pa.timestamp("us"))
+    return pc.if_else(zero, pa.scalar(None, pa.string()),
+                      pc.replace_substring_regex(texts, r"\.$", "")).cast(pa.timestamp("us"))
 
 
 _WINDOWS = {i: bytes([i]).decode("cp1252", "replace").replace("\ufffd", chr(i)) for i in range(0x80, 0xa0)}
@@ -262,7 +277,8 @@ def _well_quoted(a, quotes, spaced):
     "Does each text follow a comma, a parenthesis or its own doubled quote, and is it followed by one?"
     before, after = a[quotes[::2] - 1], a[quotes[1::2] + 1]
     if spaced: before = np.where(before == 32, a[quotes[::2] - 2], before)
-    return ((before == 44) | (before == 40) | (before == 39)).all() and ((after == 44) | (after == 41) | (after == 39)).all()
+    return ((before == 44) | (before == 40) | (before == 39)).all() and ((after == 44) | (after == 41)
+                                                                         | (after == 39)).all()
 
 
 def _gaps(a, block, opens, closes, header):
@@ -300,13 +316,16 @@ def fast_columns(rows, kinds, want, encoding="utf-8"):
     return [_settle(table.column(str(i + 1)), kinds[i], encoding, rows) for i in want]
 
 
-def _types(kind, encoding): return ARROW["bytes"] if kind == "text" and not encoding.startswith("utf-8") else ARROW[kind]
+def _types(kind, encoding):
+    return ARROW["bytes"] if kind == "text" and not encoding.startswith("utf-8") else ARROW[kind]
 
 
 def _parse(rows, names, types):
-    return csv.read_csv(pa.BufferReader(rows), csv.ReadOptions(use_threads=False, block_size=len(rows) + 1, column_names=names),
+    return csv.read_csv(pa.BufferReader(rows),
+                        csv.ReadOptions(use_threads=False, block_size=len(rows) + 1, column_names=names),
                         csv.ParseOptions(quote_char="'", escape_char="\\", newlines_in_values=True),
-                        csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=["NULL", "null"], strings_can_be_null=True,
+                        csv.ConvertOptions(column_types=types, include_columns=list(types),
+                                           null_values=["NULL", "null"], strings_can_be_null=True,
                                            quoted_strings_can_be_null=False))
 
 

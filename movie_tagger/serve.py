@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from . import __version__
-from .admission import Admission, Gate, Metrics, Part, Problem, Refusals, Rule, boundary, form_parts, log
+from .admission import Admission, Gate, Metrics, Problem, Refusals, Rule, log
 from .batching import Batcher, Late
 from .champion import Champion, Looks, serve_bundle
 from .core import MovieTaggerError, sha256
@@ -22,7 +22,7 @@ from .feedback import Book, Keep, Receipts
 from .keys import Keys
 from .listen import listen, log_as_json
 from .sensitive import stricter
-from .wire import Answered, FeedbackIn, FeedbackOut, Health, ModelOut, Tag
+from .wire import Answered, FeedbackIn, FeedbackOut, Health, ModelOut, Part, Tag, boundary, form_parts
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -189,13 +189,14 @@ def create_app(
     metrics, secret = Metrics(), Path(f"{ledger}.secret") if ledger else None
     desk = Desk(Champion(bundle, make), None, metrics, Receipts.kept(secret) if secret else Receipts(), limits, Book(ledger) if ledger else None, keep and Keep(keep))
     gates = {"tags": Gate(limits.seats, limits.aside, limits.memory), "feedback": Gate(64, 64, 16 << 20)}
-    app = FastAPI(title="movie_tagger", version=__version__, description=PROMISE, docs_url=None, redoc_url=None, lifespan=_lifespan(desk, workers, look))
+    app = FastAPI(title="movie_tagger", version=__version__, description=PROMISE, docs_url=None, redoc_url=None, redirect_slashes=False,
+                  lifespan=_lifespan(desk, workers, look))
     refusals = Refusals({(b"POST", b"/v1/tags"): gates["tags"], (b"POST", b"/v1/feedback"): gates["feedback"]}, metrics)
     app.state.desk, app.state.gates, app.state.refuse = desk, gates, refusals
     _routes(app, desk, gates)
     _page(app)
     for error, handler in _HANDLERS.items(): app.add_exception_handler(error, handler)
-    rules = {("POST", "/v1/tags"): Rule(True, limits.body, gates["tags"], True), ("POST", "/v1/feedback"): Rule(True, 256 << 10, gates["feedback"])}
+    rules = {("POST", "/v1/tags"): Rule(True, limits.body, gates["tags"], True), ("POST", "/v1/feedback"): Rule(True, 256 << 10, gates["feedback"], json=True)}
     rules |= {("GET", path): Rule(path.startswith(("/v1/", "/metrics"))) for path in (r.path for r in app.routes) if ("POST", path) not in rules}
     app.add_middleware(Admission, rules=rules, metrics=metrics, keys=Keys(keys) if keys else None, hosts=tuple(hosts) if hosts else None, upload=limits.upload,
                        refusals=refusals, direct={("POST", "/v1/tags"): _direct(desk)})
@@ -257,7 +258,7 @@ def _routes(app, desk, gates):
         "Suggestions for one or several stills, the most probable first, and what to do about the sensitive tags."
         return JSONResponse(await desk.answers(request, k, min))
 
-    @app.post("/v1/feedback", response_model=FeedbackOut, responses=_problems(400, 401, 403, 404, 408, 413, 415, 422, 429, 503))
+    @app.post("/v1/feedback", response_model=FeedbackOut, responses=_problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503))
     async def feedback(request: Request, given: FeedbackIn):
         "Keeps what a person accepted, rejected or added, or takes earlier feedback back."
         key = request.scope["visit"].key
@@ -318,8 +319,8 @@ async def _as_problem(request, error):
         p = Problem("invalid", f"{where}: {first['msg']}.", more={"errors": [{"where": [str(x) for x in e["loc"]], "what": e["msg"]} for e in error.errors()[:20]]})
     else:
         kind = {404: "not-found", 405: "method", 400: "invalid", 413: "too-large", 415: "not-a-picture"}.get(error.status_code, "invalid")
-        p = Problem(kind, {"not-found": "There is nothing at this address; /docs tells what there is.", "method": "This address does not take that method."}.get(kind, str(error.detail)),
-                    dict(error.headers or {}))
+        says = {"not-found": "There is nothing at this address; /docs tells what there is.", "method": "This address does not take that method."}
+        p = Problem(kind, says.get(kind, f"{str(error.detail).rstrip('.')}."), dict(error.headers or {}))
     return Response(json.dumps(p.document()), p.status, p.headers, "application/problem+json")
 
 

@@ -20,13 +20,16 @@ def web(
 ):
     "Yields the address of a plain web server for `folder`, such as `http://127.0.0.1:8000`."
     with socket.socket() as s: taken = s.connect_ex(("127.0.0.1", port)) == 0
-    command = [sys.executable, "-u", "-m", "http.server", "0" if taken else str(port), "--bind", "127.0.0.1", "--protocol", "HTTP/1.1", "--directory", str(folder)]
+    command = [sys.executable, "-u", "-m", "http.server", "0" if taken else str(port), "--bind", "127.0.0.1",
+               "--protocol", "HTTP/1.1", "--directory", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try: yield re.search(r"http://[\d.:]+", server.stdout.readline())[0]
         finally: server.kill()
 
 # %% ../nbs/02_site.ipynb #b63f7e30
-def _find(program): return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"]))
+def _find(program):
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin",
+                                                       "/opt/homebrew/bin"]))
 
 
 def has_database() -> bool:
@@ -40,7 +43,9 @@ def database(
     *options: str,  # for the server, such as "--require-secure-transport"
 ):
     "Yields the SQLAlchemy address of a private MariaDB server whose database `site` holds the dump."
-    if not has_database(): raise MovieTaggerError("The MariaDB server is not installed: run apt install mariadb-server (or brew install mariadb) and try again.")
+    if not has_database():
+        raise MovieTaggerError("The MariaDB server is not installed: run apt install mariadb-server (or brew install "
+                               "mariadb) and try again.")
     folder, password = Path(tempfile.mkdtemp(prefix="site-")), secrets.token_urlsafe(12)
     try:
         with _server(folder, password, options) as port:
@@ -53,15 +58,22 @@ def database(
 @contextmanager
 def _server(folder, password, options):
     "Yields the port of a running server, which is killed on the way out: nobody will miss its data."
-    common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--tmpdir={folder}", "--innodb-log-file-size=4M", *(["--user=root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
+    common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--tmpdir={folder}", "--innodb-log-file-size=4M",
+              *(["--user=root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
     (folder / "data").mkdir()
-    (folder / "init.sql").write_text(f"CREATE DATABASE site;\nCREATE USER site IDENTIFIED BY '{password}';\nGRANT ALL ON *.* TO site WITH GRANT OPTION;\n")
-    made = subprocess.run([_find("mariadb-install-db"), *common, "--skip-test-db"], capture_output=True, text=True, errors="replace")
-    if made.returncode: raise MovieTaggerError(f"MariaDB cannot make a data folder: {' '.join((made.stdout + made.stderr).split())[-300:]}")
+    (folder / "init.sql").write_text(f"CREATE DATABASE site;\nCREATE USER site IDENTIFIED BY '{password}';\n"
+                                     "GRANT ALL ON *.* TO site WITH GRANT OPTION;\n")
+    made = subprocess.run([_find("mariadb-install-db"), *common, "--skip-test-db"], capture_output=True, text=True,
+                          errors="replace")
+    if made.returncode:
+        raise MovieTaggerError("MariaDB cannot make a data folder: "
+                               f"{' '.join((made.stdout + made.stderr).split())[-300:]}")
     with socket.create_server(("127.0.0.1", 0)) as s: port = s.getsockname()[1]
-    command = [_find("mariadbd"), *common, f"--init-file={folder / 'init.sql'}", f"--socket={folder / 's'}", "--bind-address=127.0.0.1", f"--port={port}",
+    command = [_find("mariadbd"), *common, f"--init-file={folder / 'init.sql'}", f"--socket={folder / 's'}",
+               "--bind-address=127.0.0.1", f"--port={port}",
                f"--pid-file={folder / 'pid'}",
-               "--character-set-server=utf8mb4", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--max-allowed-packet=1G", *options]
+               "--character-set-server=utf8mb4", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0",
+               "--innodb-buffer-pool-size=64M", "--max-allowed-packet=1G", *options]
     with open(folder / "log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             _wait(port, password, process, folder / "log")
@@ -76,10 +88,16 @@ def _wait(port, password, process, log, seconds=60):
         try: return _ask(port, password, subprocess.DEVNULL)
         except MovieTaggerError as e:
             if process.poll() is None and time.monotonic() < end: time.sleep(.05)
-            else: raise MovieTaggerError(f"MariaDB does not start: {' '.join(log.read_text(errors='replace').split())[-300:]}") from e
+            else:
+                raise MovieTaggerError("MariaDB does not start: "
+                                       f"{' '.join(log.read_text(errors='replace').split())[-300:]}") from e
 
 
 def _ask(port, password, statements):
-    client = [_find("mariadb"), "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=site", "--database=site", "--default-character-set=utf8mb4"]
-    done = subprocess.run(client, stdin=statements, capture_output=True, text=True, errors="replace", env=os.environ | {"MYSQL_PWD": password})
-    if done.returncode: raise MovieTaggerError(f"MariaDB refuses: {' '.join(done.stderr.split()).partition('ERROR ')[2] or done.stderr}")
+    client = [_find("mariadb"), "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=site", "--database=site",
+              "--default-character-set=utf8mb4"]
+    done = subprocess.run(client, stdin=statements, capture_output=True, text=True, errors="replace",
+                          env=os.environ | {"MYSQL_PWD": password})
+    if done.returncode:
+        raise MovieTaggerError("MariaDB refuses: "
+                               f"{' '.join(done.stderr.split()).partition('ERROR ')[2] or done.stderr}")

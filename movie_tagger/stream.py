@@ -17,11 +17,14 @@ BLOCK = 2 << 20     # bytes read at a time
 LONGEST = 64 << 20  # bytes that one row may take
 AHEAD = 1 << 16     # bytes that are looked at together at the start of a statement
 
-_ENCODINGS = dict(utf8="utf-8", utf8mb3="utf-8", utf8mb4="utf-8", ascii="utf-8", binary=UNDECLARED, latin1="latin1", latin2="iso8859-2", latin5="iso8859-9",
-                  latin7="iso8859-13", greek="iso8859-7", hebrew="iso8859-8", cp1250="cp1250", cp1251="cp1251", cp1256="cp1256", cp1257="cp1257", cp850="cp850",
-                  cp852="cp852", cp866="cp866", koi8r="koi8-r", koi8u="koi8-u", tis620="tis-620", macroman="mac_roman", macce="mac_latin2", ujis="euc_jp",
-                  eucjpms="euc_jp", euckr="euc_kr", gb2312="gb2312", sjis="shift_jis", cp932="cp932", gbk="gbk", gb18030="gb18030", big5="big5")
-_HIDES_ASCII = {"shift_jis", "cp932", "gbk", "gb18030", "big5"}  # a quote or backslash can be the second half of a letter
+_ENCODINGS = dict(utf8="utf-8", utf8mb3="utf-8", utf8mb4="utf-8", ascii="utf-8", binary=UNDECLARED, latin1="latin1",
+                  latin2="iso8859-2", latin5="iso8859-9", latin7="iso8859-13", greek="iso8859-7", hebrew="iso8859-8",
+                  cp1250="cp1250", cp1251="cp1251", cp1256="cp1256", cp1257="cp1257", cp850="cp850",
+                  cp852="cp852", cp866="cp866", koi8r="koi8-r", koi8u="koi8-u", tis620="tis-620", macroman="mac_roman",
+                  macce="mac_latin2", ujis="euc_jp", eucjpms="euc_jp", euckr="euc_kr", gb2312="gb2312",
+                  sjis="shift_jis", cp932="cp932", gbk="gbk", gb18030="gb18030", big5="big5")
+# a quote or backslash can be the second half of a letter
+_HIDES_ASCII = {"shift_jis", "cp932", "gbk", "gb18030", "big5"}
 
 
 def encoding_of(
@@ -35,16 +38,25 @@ def encoding_of(
 class Stream:
     "The bytes of a dump, a few megabytes at a time: `buffer[at:]` is what comes next."
     def __init__(self, file, name, start=b""):
-        self.file, self.name, self.buffer, self.at, self.ended, self.codec, self.encoding = file, name, start, 0, False, None, UNDECLARED
+        self.file = file
+        self.name = name
+        self.buffer = start
+        self.at = 0
+        self.ended = False
+        self.codec = None
+        self.encoding = UNDECLARED
         self.tail, self.unfinished, self.literal, self.notes = start[-200:], False, False, []
 
     def more(self):
         "Appends what comes next to the buffer; False at the end."
         if self.ended: return False
         if len(self.buffer) - self.at > LONGEST:
-            raise MovieTaggerError(f"{self.name} has a piece of more than {LONGEST >> 20} MB without an end, which begins with {self.show()}: is it an SQL dump?")
+            raise MovieTaggerError(f"{self.name} has a piece of more than {LONGEST >> 20} MB without an end, "
+                                   f"which begins with {self.show()}: is it an SQL dump?")
         try: read = self.file.read(BLOCK)
-        except (OSError, EOFError) as e: raise MovieTaggerError(f"Cannot read {self.name} to its end ({str(e).rstrip('.')}): was it cut off?") from None
+        except (OSError, EOFError) as e:
+            raise MovieTaggerError(f"Cannot read {self.name} to its end ({str(e).rstrip('.')}): "
+                                   "was it cut off?") from None
         self.ended = not read
         if self.codec: read = self._recoded(read)
         self.tail = (self.tail + read)[-200:]
@@ -73,7 +85,9 @@ class Stream:
     def charset(self, name):
         "From here on, texts are in this character set."
         encoding = encoding_of(name)
-        if not encoding: raise MovieTaggerError(f"{self.name}: the character set {name!r} is not known; dump it with --default-character-set=utf8mb4.")
+        if not encoding:
+            raise MovieTaggerError(f"{self.name}: the character set {name!r} is not known; "
+                                   "dump it with --default-character-set=utf8mb4.")
         if self.codec: return
         if encoding in _HIDES_ASCII or encoding.startswith("utf-16"): self.recode(encoding)
         else: self.encoding = encoding
@@ -87,16 +101,20 @@ class Stream:
     def _recoded(self, read):
         try: return self.codec.decode(read, final=not read).encode()
         except UnicodeError as e:
-            raise MovieTaggerError(f"{self.name} is not the {getattr(e, 'encoding', 'other')} text that it says it is: dump it again, or say what it is with encoding=.") from None
+            raise MovieTaggerError(f"{self.name} is not the {getattr(e, 'encoding', 'other')} text that it says it "
+                                   "is: dump it again, or say what it is with encoding=.") from None
 
     def backslashes(self, literal):
         "From here on, is a backslash a letter like any other?"
         if literal != self.literal:
-            self.buffer, self.at, self.literal = self.buffer[self.at:].replace(*((b"\\", b"\\\\") if literal else (b"\\\\", b"\\"))), 0, literal
+            self.buffer = self.buffer[self.at:].replace(*((b"\\", b"\\\\") if literal else (b"\\\\", b"\\")))
+            self.at = 0
+            self.literal = literal
 
 # %% ../nbs/11_stream.ipynb #e8a06b3f
 _PACKED = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd", b"BZh": "bz2"}
-_OTHERS = {b"PK\x03\x04": "a zip archive", b"\xfd7zXZ": "an xz archive", b"7z\xbc\xaf": "a 7z archive", b"SQLite format 3": "an SQLite database"}
+_OTHERS = {b"PK\x03\x04": "a zip archive", b"\xfd7zXZ": "an xz archive", b"7z\xbc\xaf": "a 7z archive",
+           b"SQLite format 3": "an SQLite database"}
 
 
 @contextmanager
@@ -111,12 +129,14 @@ def opened(source):
             if start.startswith(magic): raise MovieTaggerError(f"{name} is {what}, not an SQL dump: unpack it first.")
         stream = Stream(raw, name, start)
         for magic, codec in _PACKED.items():
-            if start.startswith(magic): stream = Stream(pa.CompressedInputStream(pa.PythonFile(stream, "r"), codec), name)
+            if start.startswith(magic):
+                stream = Stream(pa.CompressedInputStream(pa.PythonFile(stream, "r"), codec), name)
         stream.ahead()
         start = stream.buffer[:1 << 12]
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE): stream.recode("utf-16")
         elif start.startswith(codecs.BOM_UTF8): stream.at = 3
         elif re.match(rb"(?:[ -~\r\n]\0){4}", start): stream.recode("utf-16-le")
         elif b"\0" in start: raise MovieTaggerError(f"{name} is a binary file, not an SQL dump.")
-        if re.match(rb"\s*<\?xml", stream.buffer[stream.at:]): raise MovieTaggerError(f"{name} is XML: make the dump without --xml.")
+        if re.match(rb"\s*<\?xml", stream.buffer[stream.at:]):
+            raise MovieTaggerError(f"{name} is XML: make the dump without --xml.")
         yield stream

@@ -36,7 +36,8 @@ def normalise(
 
 def _normal(text):
     for _ in range(4):  # lower case can undo the normal form, and the other way round
-        done = " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())).split())
+        done = " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC",
+                                                                 unicodedata.normalize("NFKC", text).lower())).split())
         if done == text: break
         text = done
     return text
@@ -73,31 +74,42 @@ def _toml(source, where):
 def _shaped(said):
     "The four entries of a rules file, with normalised names."
     def one(tag):
-        if not isinstance(tag, str) or not (name := _normal(tag)): raise _Contradiction(f"a tag must be a text in quotes, and {tag!r} is none.")
-        if "," in name or name.startswith("-"): raise _Contradiction(f"the tag {name!r} cannot be used: a tag may hold no comma and not begin with a minus sign.")
+        if not isinstance(tag, str) or not (name := _normal(tag)):
+            raise _Contradiction(f"a tag must be a text in quotes, and {tag!r} is none.")
+        if "," in name or name.startswith("-"):
+            raise _Contradiction(f"the tag {name!r} cannot be used: a tag may hold no comma and not begin with a "
+                                 "minus sign.")
         return name
     def several(tags): return [tags] if isinstance(tags, str) else tags
     if extra := set(said) - {"merge", "implies", "exclude", "min_count"}:
-        raise _Contradiction(f"there is no rule {min(extra)!r}; the rules are [merge], [implies], exclude and min_count.")
+        raise _Contradiction(f"there is no rule {min(extra)!r}; the rules are [merge], [implies], "
+                             "exclude and min_count.")
     for name, kind in dict(merge=dict, implies=dict, exclude=list).items():
-        if not isinstance(said.get(name, kind()), kind): raise _Contradiction(f"`{name}` must be a {'table' if kind is dict else 'list'}.")
+        if not isinstance(said.get(name, kind()), kind):
+            raise _Contradiction(f"`{name}` must be a {'table' if kind is dict else 'list'}.")
         for tags in said.get(name, {}).values() if kind is dict else []:
-            if not isinstance(tags, str | list): raise _Contradiction(f"`{name}` needs lists of tags, and {tags!r} is none.")
+            if not isinstance(tags, str | list):
+                raise _Contradiction(f"`{name}` needs lists of tags, and {tags!r} is none.")
     count = said.get("min_count", 0)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0: raise _Contradiction(f"min_count must be a whole number from 0, not {count!r}.")
-    merge = [(_normal(str(raw)), one(tag)) for tag, spellings in said.get("merge", {}).items() for raw in several(spellings)]
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise _Contradiction(f"min_count must be a whole number from 0, not {count!r}.")
+    merge = [(_normal(str(raw)), one(tag)) for tag, spellings in said.get("merge", {}).items()
+             for raw in several(spellings)]
     implies = {one(tag): [one(t) for t in several(tags)] for tag, tags in said.get("implies", {}).items()}
     return dict(merge=merge, implies=implies, exclude={one(t) for t in said.get("exclude", [])}, min_count=count)
 
 
 def _checked(merge, implies, exclude, min_count):
     merge = _merged(merge)
-    for rule, names in {"implies": {*implies, *(t for tags in implies.values() for t in tags)}, "exclude": exclude}.items():
+    for rule, names in {"implies": {*implies, *(t for tags in implies.values() for t in tags)},
+                        "exclude": exclude}.items():
         for tag in sorted(names & merge.keys()):
-            raise _Contradiction(f"`{tag}` is merged into `{merge[tag]}`, so `{rule}` never meets it: write `{merge[tag]}` there.")
+            raise _Contradiction(f"`{tag}` is merged into `{merge[tag]}`, so `{rule}` never meets it: "
+                                 f"write `{merge[tag]}` there.")
     for tag, others in implies.items():
         for other in others:
-            if other in exclude: raise _Contradiction(f"`{tag}` implies `{other}`, which is excluded: remove one of the two rules.")
+            if other in exclude:
+                raise _Contradiction(f"`{tag}` implies `{other}`, which is excluded: remove one of the two rules.")
     return Rules(merge, {tag: tuple(_follow(tag, implies)) for tag in implies}, frozenset(exclude), min_count)
 
 
@@ -105,13 +117,16 @@ def _merged(pairs):
     "Spelling → tag, with chains followed to their end."
     step = {}
     for raw, tag in ((raw, tag) for raw, tag in pairs if raw != tag):
-        if step.setdefault(raw, tag) != tag: raise _Contradiction(f"`{raw}` is merged into both `{step[raw]}` and `{tag}`: keep one of them.")
+        if step.setdefault(raw, tag) != tag:
+            raise _Contradiction(f"`{raw}` is merged into both `{step[raw]}` and `{tag}`: keep one of them.")
     merge = {}
     for raw in step:
         path = [raw]
         while path[-1] in step:
             path.append(step[path[-1]])
-            if path[-1] in path[:-1]: raise _Contradiction(f"the merges go round in a circle: {' → '.join(f'`{p}`' for p in path[path.index(path[-1]):])}.")
+            if path[-1] in path[:-1]:
+                raise _Contradiction("the merges go round in a circle: "
+                                     f"{' → '.join(f'`{p}`' for p in path[path.index(path[-1]):])}.")
         merge[raw] = path[-1]
     return merge
 
@@ -121,7 +136,9 @@ def _follow(tag, implies):
     found, todo = [], list(implies[tag])
     while todo:
         other = todo.pop(0)
-        if other == tag: raise _Contradiction(f"`{tag}` implies itself{f' through `{found[-1]}`' if found else ''}: if they are the same, merge them.")
+        if other == tag:
+            raise _Contradiction(f"`{tag}` implies itself{f' through `{found[-1]}`' if found else ''}: "
+                                 "if they are the same, merge them.")
         if other not in found:
             found.append(other)
             todo += implies.get(other, [])
@@ -142,8 +159,10 @@ def clean_tags(
     _need("tags", tags, "value", "ref_id")
     code, typed = pd.factorize(tags["value"])
     typed, change, tag, names = _vocabulary(typed, rules)
-    row, tag = np.arange(len(tags), dtype=np.int32), tag[code]  # the last word stands for a missing text, whose code is -1
-    unfit = np.array([EMPTY if not name else UNFIT if "," in name or name[0] == "-" else KEPT for name in names], np.int8)[tag]
+    # the last word stands for a missing text, whose code is -1
+    row, tag = np.arange(len(tags), dtype=np.int32), tag[code]
+    unfit = np.array([EMPTY if not name else UNFIT if "," in name or name[0] == "-" else KEPT for name in names],
+                     np.int8)[tag]
     lost = _lost(tags["ref_id"], shots)
     fate = np.where(lost, lost, np.where(unfit, unfit, change[code]))
     row, tag, fate = _imply(row, tag, fate, names, rules)
@@ -161,7 +180,8 @@ def clean_tags(
 # %% ../nbs/11_tags.ipynb #e07b5202
 def _need(name, frame, *columns):
     for column in columns:
-        if column not in frame: raise MovieTaggerError(f"The table {name} has no column {column!r}; it has {listed(frame)}.")
+        if column not in frame:
+            raise MovieTaggerError(f"The table {name} has no column {column!r}; it has {listed(frame)}.")
 
 
 def _vocabulary(typed, rules):
@@ -187,7 +207,8 @@ def _lost(ref_id, shots):
 
 def _places(ids, wanted):
     "Number of the row that has each wanted id, -1 where none has it."
-    if not all(pd.api.types.is_integer_dtype(s.dtype) for s in (ids, wanted)) or ids.hasnans: return pd.Index(ids).get_indexer(wanted)
+    if not all(pd.api.types.is_integer_dtype(s.dtype) for s in (ids, wanted)) or ids.hasnans:
+        return pd.Index(ids).get_indexer(wanted)
     ids, missing = ids.to_numpy(np.int64), wanted.isna().to_numpy()
     order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids, kind="stable")
     wanted = wanted.to_numpy(np.int64, na_value=0)
@@ -224,7 +245,8 @@ def _report(fate, implied, code, typed, rules):
     def arrow(text):
         tag = rules.merge.get(_normal(text))
         return f" → {tag}" if tag else ""
-    return pd.DataFrame({"typed": counts.sum(1), "implied": np.bincount(implied, minlength=len(FATES)), "for example": list(map(examples, counts))},
+    return pd.DataFrame({"typed": counts.sum(1), "implied": np.bincount(implied, minlength=len(FATES)),
+                         "for example": list(map(examples, counts))},
                         index=pd.Index(FATES, name="what became of it"))
 
 # %% ../nbs/11_tags.ipynb #56034928
@@ -270,9 +292,12 @@ def propose_merges(
     for tag in count[count >= min_count].index:
         for key, reason in _spellings(tag): spelled.setdefault(key, []).append((tag, reason))
     for (a, one), (b, other) in (pair for same in spelled.values() for pair in itertools.permutations(same, 2)):
-        if a != b and (count[a], a) < (count[b], b): rows[a, b] = min(rows.get((a, b), _REASONS[-1]), max(one, other, key=_REASONS.index), key=_REASONS.index)
-    for pair in _same_company(met.to_numpy(float), count.to_numpy(), len(tags["ref_id"].unique())): rows.setdefault(tuple(met.index[list(pair)]), "same company")
-    found = pd.DataFrame([(a, b, reason, count[a], count[b], met.at[a, b]) for (a, b), reason in rows.items()], columns=["merge", "into", "why", "stills", "stills of into", "together"])
+        if a != b and (count[a], a) < (count[b], b):
+            rows[a, b] = min(rows.get((a, b), _REASONS[-1]), max(one, other, key=_REASONS.index), key=_REASONS.index)
+    for pair in _same_company(met.to_numpy(float), count.to_numpy(), len(tags["ref_id"].unique())):
+        rows.setdefault(tuple(met.index[list(pair)]), "same company")
+    found = pd.DataFrame([(a, b, reason, count[a], count[b], met.at[a, b]) for (a, b), reason in rows.items()],
+                         columns=["merge", "into", "why", "stills", "stills of into", "together"])
     found["expected"] = (found["stills"] * found["stills of into"] / len(tags["ref_id"].unique())).round(1)
     return found.sort_values(["why", "stills"], ascending=[True, False], ignore_index=True)
 
@@ -296,7 +321,8 @@ def _same_company(met, count, stills):
     np.fill_diagonal(affinity, 0)
     length = np.linalg.norm(affinity, axis=1)
     alike = affinity @ affinity.T / np.maximum(np.outer(length, length), 1e-9)
-    for a, b in zip(*np.nonzero(np.triu((met < .25 * expected) & (expected >= 1.5) & (alike > .25), 1))): yield (a, b) if count[a] <= count[b] else (b, a)
+    for a, b in zip(*np.nonzero(np.triu((met < .25 * expected) & (expected >= 1.5) & (alike > .25), 1))):
+        yield (a, b) if count[a] <= count[b] else (b, a)
 
 # %% ../nbs/11_tags.ipynb #06619bae
 def propose_exclusions(
@@ -306,7 +332,8 @@ def propose_exclusions(
 ) -> pd.DataFrame:        # a row a tag: `uses`, and how many times too often two of them share a `user`, a `month`, a `film`
     "Tags that are spread unevenly over users, time or films, the most uneven first; to be read, not to be applied."
     by = {"user": tags.get("user_id"), "month": tags["created_at"].dt.to_period("M") if "created_at" in tags else None,
-          "film": None if shots is None else tags["ref_id"].map(shots.drop_duplicates("id").set_index("id")["movie_id"])}
+          "film": None if shots is None
+          else tags["ref_id"].map(shots.drop_duplicates("id").set_index("id")["movie_id"])}
     uses = tags["value"].value_counts()
     uneven = {name: _sharing(tags["value"], of) for name, of in by.items() if of is not None}
     if not uneven: raise MovieTaggerError("To see what is uneven, the tags need a column user_id or created_at.")
@@ -344,18 +371,24 @@ def tag_table(
     "One row for each still that has a tag."
     _need("shots", shots, "id", "shot_image_id", *([group] if group else []))
     _need("tags", tags, "value", "ref_id")
-    if not shots["id"].is_unique: raise MovieTaggerError(f"The table shots has the id {shots['id'][shots['id'].duplicated()].iloc[0]} more than once.")
+    if not shots["id"].is_unique:
+        raise MovieTaggerError(f"The table shots has the id {shots['id'][shots['id'].duplicated()].iloc[0]} more "
+                               "than once.")
     place = _places(shots["id"], tags["ref_id"])
     code, names = pd.factorize(tags["value"], sort=True)
     if bad := [n for n in names if "," in n or n.startswith("-")]:
-        raise MovieTaggerError(f"The tag {bad[0]!r} cannot be written: a tag may hold no comma and not begin with a minus sign; use clean_tags first.")
+        raise MovieTaggerError(f"The tag {bad[0]!r} cannot be written: a tag may hold no comma and not begin with a "
+                               "minus sign; use clean_tags first.")
     usable = (place >= 0) & (code >= 0) & shots["shot_image_id"].notna().to_numpy()[place]
-    where = {} if images is None else {path.name: path.relative_to(images).as_posix() for path in Path(images).rglob("*") if path.is_file()}
+    where = {} if images is None else {path.name: path.relative_to(images).as_posix()
+                                       for path in Path(images).rglob("*") if path.is_file()}
     key = place[usable].astype(np.int64)
     key *= len(names)
     key += code[usable]
     key.sort()
-    if not len(key): raise MovieTaggerError("No tag is left for the table: the report says where the rows went; where tags are on too few stills, ask for fewer with --min-count.")
+    if not len(key):
+        raise MovieTaggerError("No tag is left for the table: the report says where the rows went; "
+                               "where tags are on too few stills, ask for fewer with --min-count.")
     key = key[np.append(True, key[1:] > key[:-1])]
     still, code = np.divmod(key, len(names))
     start = np.flatnonzero(np.append(True, still[1:] > still[:-1]))
@@ -374,7 +407,8 @@ def write_table(
     "Write the table as a CSV, all of it or nothing."
     with atomic(path) as t, open(t, "wb") as f:
         f.write(",".join(table).encode() + b"\n")
-        csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), f, csv.WriteOptions(include_header=False, quoting_style="needed"))
+        csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), f,
+                      csv.WriteOptions(include_header=False, quoting_style="needed"))
 
 
 def tag_labels(
@@ -385,4 +419,5 @@ def tag_labels(
     code, names = pd.factorize(words.explode(), sort=True)
     yes = np.zeros((len(table), len(names)), bool)
     yes[np.repeat(np.arange(len(table)), words.str.len()), code] = True
-    return pd.DataFrame({n: pd.array(np.where(y, True, None), "boolean") for n, y in zip(names, yes.T)}, index=pd.Index(table["id"], name="item"))
+    return pd.DataFrame({n: pd.array(np.where(y, True, None), "boolean") for n, y in zip(names, yes.T)},
+                        index=pd.Index(table["id"], name="item"))

@@ -9,7 +9,7 @@ from scipy.stats import beta, binom
 from movie_tagger import gates, tags
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.evaluate import paired_difference
-from movie_tagger.gates import Gates, compare, facts, judge, kept_promises, lowest_rank, promises, sane
+from movie_tagger.gates import Gates, compare, facts, judge, kept_promises, lowest_rank, promises, sane, surprise
 
 TAGS = ["car", "rain", "blood"]
 
@@ -152,6 +152,49 @@ def test_a_lost_or_weaker_promise_fails():
     assert passed({}) == passed({"blood": old | {"recall": .9}}) == passed({"blood": old | {"confidence": .9}}) == [False]
     assert passed({"blood": old | {"recall": .97}}) == [True]
     assert kept_promises({}, {}) == kept_promises({"promises": None}, {"blood": old}) == []
+
+
+# --- who types what the champion finds unlikely
+
+def opinions(stills=400, tags=12, seed=0):
+    "A champion's probabilities, true tags, and what thirty honest users typed of them; `odd` cannot be seen."
+    r = np.random.default_rng(seed)
+    truth = r.random((stills, tags)) < .3
+    p = pd.DataFrame(np.clip(truth * .5 + r.random((stills, tags)) * .6, 0, 1), range(stills), [f"tag {t}" for t in range(tags - 1)] + ["odd"])
+    p["odd"] = r.random(stills)
+    still, tag = np.nonzero(truth & (r.random(truth.shape) < .4))
+    return p, pd.DataFrame({"user": r.integers(30, size=len(still)).astype(str), "still": still, "tag": p.columns[tag], "film": still // 2}), r
+
+
+def by(user, stills, tags): return pd.DataFrame({"user": user, "still": stills, "tag": tags, "film": np.asarray(stills) // 2})
+
+
+def test_who_types_at_random_is_found_and_who_likes_what_cannot_be_seen_is_not():
+    for seed in range(5):
+        p, typed, r = opinions(seed=seed)
+        assert surprise(typed, p)[0].passed
+        fan = typed.assign(user=np.where(typed["tag"].eq("odd") & (r.random(len(typed)) < .6), "fan", typed["user"]))
+        assert surprise(fan, p)[0].passed
+        vandal = pd.concat([typed, by("vandal", r.permutation(400)[:100], r.choice(p.columns, 100))])
+        v, = surprise(vandal, p)
+        assert not v.passed and "user vandal has typed" in v.says and v.limit < v.low < v.value < .2
+        assert surprise(vandal, p, Gates(max_wrong=.5))[0].passed
+
+
+def test_a_film_of_one_user_is_one_witness():
+    p, typed, r = opinions()
+    bad = by("vandal", r.permutation(400)[:60], r.choice(p.columns, 60))
+    assert not surprise(pd.concat([typed, bad]), p)[0].passed
+    assert surprise(pd.concat([typed, bad.assign(film=9999)]), p)[0].passed
+
+
+def test_where_there_is_too_little_to_go_by_nobody_is_accused():
+    p, typed, r = opinions()
+    few = by("vandal", range(9), ["tag 0"] * 9)
+    assert surprise(typed[:40], p) == surprise(by("a", [], []), p) == surprise(typed.assign(tag="unknown to the champion"), p) == surprise(typed, p * np.nan) == []
+    assert surprise(pd.concat([typed, few]), p)[0].passed
+    alone = by("vandal", r.permutation(400)[:80], r.choice(p.columns, 80))
+    assert surprise(alone, p)[0].passed  # nobody to be held against
 
 
 # --- data

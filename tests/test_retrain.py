@@ -23,7 +23,7 @@ from test_serve import say, serving
 from test_serve import tags as ask
 
 from movie_tagger import bundle as bundles
-from movie_tagger import data, models, retrain, site
+from movie_tagger import data, models, retrain, review, site
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.evaluate import evaluate
 from movie_tagger.ledger import Ledger
@@ -155,7 +155,7 @@ def test_a_first_rejection_does_not_turn_silence_into_nothing(plan, folder):
         learnt = ~data.split(items["group"])
         ledger.set(labels.index[learnt & labels["man"].isna()][0], "man", False, "user:1")
         items, labels = learnable(ledger)
-    made, _ = retrain.train(plan, items[learnt], labels[learnt])
+    made = retrain.train(plan, items[learnt], labels[learnt])
     bundles.save(made, folder / "made")
     before, after = (answers(p, items[~learnt])["man"].mean() for p in (plan.models / "champion", folder / "made"))
     assert abs(after - before) < .05
@@ -292,6 +292,101 @@ def test_a_poisoned_month_and_half_an_import_are_refused_and_the_next_month_is_n
     with Ledger(plan.ledger) as ledger: assert "666" not in str(ledger.events()) and len(ledger.items()) == 180
     good.to_csv(path, index=False)
     assert movie_tagger("retrain", folder / "retrain.toml").code == 0 and champion(plan) != before[0]
+
+
+def typed(folder, f):
+    "The site after `f` has changed its tags."
+    path = folder / "export" / "tags.csv"
+    f(pd.read_csv(path, keep_default_na=False)).to_csv(path, index=False)
+
+
+def rows(n, start=90_000, **columns): return pd.DataFrame({"id": range(start, start + n), "created_at": "2026-01-20 00:00:00", "updated_at": "2026-01-20 00:00:00"} | columns)
+
+
+def test_a_refused_month_is_not_thinned_out_by_the_next_one(plan, folder, before):
+    next_month(folder)
+    shots, every = (pd.read_csv(folder / "export" / f"{name}.csv", keep_default_na=False) for name in ("shots", "tags"))
+    old, honest = every[every["ref_id"] <= 180], every[every["ref_id"] > 180].sort_values("ref_id", kind="stable")
+    first, poison = honest[: len(honest) // 3].assign(id=lambda t: t["id"] + 50_000), rows(12, value="blood", ref_id=range(1, 13), user_id=666)
+    later = honest[len(honest) // 3:].assign(id=lambda t: t["id"] + 100_000)
+    shots[shots["id"] <= int(first["ref_id"].max())].to_csv(folder / "export" / "shots.csv", index=False)
+    typed(folder, lambda _: pd.concat([old, first, poison]))
+    refused = retrain.retrain(plan, SECOND)
+    assert refused.outcome == "refused" and "User 666 typed 'blood' in 12 of" in refused.says
+    shots.to_csv(folder / "export" / "shots.csv", index=False)
+    typed(folder, lambda _: pd.concat([old, first, poison, later]))
+    again = retrain.retrain(plan, SECOND + timedelta(days=28))
+    failed = [v for v in again.verdicts if not v["passed"]]
+    assert again.outcome == "refused" and [v["gate"] for v in failed] == ["one user, one tag"] and unharmed(plan, before)
+    assert failed[0]["says"].startswith("In what was refused before, and is still there: User 666 typed 'blood' in 12 of")
+    assert next(v["passed"] for v in again.verdicts if v["gate"] == "one user, one tag")  # on the whole they would have passed
+    assert "still there: User 666" in retrain.retrain(plan, dry_run=True).__str__()
+    typed(folder, lambda t: t[t["user_id"] != 666])
+    assert retrain.retrain(plan, SECOND + timedelta(days=56)).outcome == "promoted"
+
+
+def test_a_vandal_who_types_another_wrong_tag_each_time_is_noticed_by_the_champion(plan, folder, before):
+    next_month(folder)
+    words = ["man", "woman", "building", "tree", "night", "close-up", "hat", "glasses"]
+    truth = pd.read_csv(folder / "stills" / "truth.csv", keep_default_na=False)["tags"].str.split(", ")
+    wrong = [next(w for w in words[k % 8:] + words if w not in truth[k - 1]) for k in range(181, 241)]
+    honest = pd.read_csv(folder / "export" / "tags.csv", keep_default_na=False).assign(id=lambda t: t["id"] + 50_000 * (t["ref_id"] > 180))
+    typed(folder, lambda _: pd.concat([honest, rows(60, value=wrong, ref_id=range(181, 241), user_id=666)]))
+    run = retrain.retrain(plan, SECOND)
+    assert run.outcome == "refused" and [v["gate"] for v in run.verdicts if not v["passed"]] == ["wrong tags"] and "user 666 has typed" in run.says and unharmed(plan, before)
+    typed(folder, lambda t: t[t["user_id"] != 666])
+    run = retrain.retrain(plan, SECOND)
+    assert run.outcome == "promoted" and next(v for v in run.verdicts if v["gate"] == "wrong tags")["passed"]
+
+
+def test_what_one_user_says_a_hundred_times_at_upload_is_refused_until_it_is_undone(plan, folder, before):
+    next_month(folder)
+    with Ledger(plan.ledger) as ledger:
+        decisions = pd.DataFrame({"item": ledger.items().index[:100], "tag": "night", "state": False})
+        ledger.decide(decisions[:5], "user:17", batch="honest")
+        ledger.decide(decisions, "user:666", batch="vandal")
+    run = retrain.retrain(plan, SECOND)
+    assert run.outcome == "refused" and "User 666 typed '-night' in 100 of" in run.says and "undo in the ledger" in run.says and unharmed(plan, before)
+    assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome == "refused"
+    with Ledger(plan.ledger) as ledger: ledger.undo("curator:anna", batch="vandal")
+    assert retrain.retrain(plan, SECOND + timedelta(days=29)).outcome == "promoted"
+    with Ledger(plan.ledger) as ledger: assert (~ledger.labels(raw=True)["night"]).sum() == 5
+
+
+def test_a_promise_rests_on_stills_that_were_drawn_by_lot_and_looked_at(plan, folder):
+    next_month(folder)
+    plan = replace(plan, promises={"man": .3})
+    truth = pd.read_csv(folder / "stills" / "truth.csv", keep_default_na=False).set_index("id")["tags"].str.split(", ")
+    def promised(day):
+        run = retrain.retrain(plan, SECOND + timedelta(days=day))
+        return run, bundles.check(plan.models / run.name)["promises"]
+    assert promised(0)[1] == {}  # users have typed `man` often enough, and nobody has looked
+    def looked_at(items): return pd.DataFrame({"item": items, "tag": "man", "state": ["man" in truth[i] for i in items]})
+    with Ledger(plan.ledger) as ledger:
+        lot = review.lot(ledger.items(), "man")
+        assert ledger.items()["group"][lot][looked_at(lot)["state"].to_numpy()].nunique() >= 3  # which is how many it takes
+        ledger.decide(looked_at([i for i in lot if "man" in truth[i]]), "user:17")
+    assert promised(30)[1] == {}  # uploaders answer suggestions, of what the model has found
+    with Ledger(plan.ledger) as ledger: ledger.decide(looked_at(review.drawn(ledger, "man")), "curator:anna", batch="review")
+    made = promised(60)[1]["man"]
+    assert (made["recall"], made["reviewed"]) == (.3, len(lot)) and 3 <= made["positives"] <= looked_at(lot)["state"].sum()
+    with Ledger(plan.ledger) as ledger: ledger.undo("curator:anna", batch="review")
+    run, none = promised(90)
+    assert none == {} and run.outcome == "kept" and "man: the champion promises 30 %" in run.says and "cannot promise anything" in run.says
+
+
+def test_a_month_of_finetuning_is_judged_by_the_gates_and_served(plan, folder, drawn):
+    pytest.importorskip("fastai", reason="fastai is not installed: run pip install 'movie_tagger[train]'")
+    next_month(folder)
+    tuned = replace(plan, train=replace(plan.train, recipe="finetune", encoder="lite0@64", epochs=1))
+    run = retrain.retrain(tuned, SECOND)
+    manifest = bundles.check(plan.models / run.name)
+    assert run.outcome == "promoted" and (manifest["recipe"], manifest["encoder"], manifest["settings"]["epochs"]) == ("finetune", "lite0@64", 1)
+    assert {"mean average precision", "newest month", "average precision of night"} <= {v["gate"] for v in run.verdicts}
+    with serving(create_app(plan.models)) as client:
+        answer = ask(client, sorted((drawn / "stills" / "images").glob("*.jpg"))[0].read_bytes())
+        assert answer.status_code == 200 and answer.json()["model"]["name"] == run.name
+    assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome in ("promoted", "kept")  # and another recipe is judged against it
 
 
 def test_a_month_that_is_meant_to_be_like_this_is_accepted_by_a_person(plan, folder):

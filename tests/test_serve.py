@@ -217,6 +217,42 @@ def test_the_ledger_holds_what_was_said_once_and_gives_it_back(site, new_posters
     with Ledger(site.ledger) as ledger: assert "pink" not in ledger.labels() or ledger.labels().loc[still["still"]].isna().all()
 
 
+@pytest.fixture
+def another(new_posters): return next(new_posters.rglob("*.jpg")).read_bytes()
+
+
+def test_a_key_stands_for_one_thing(site, another):
+    still, = tags(site, another).json()["stills"]
+    assert say(site, "one-thing", event(still)).json() == {"written": 1} and say(site, "one-thing", event(still)).json() == {"written": 0}
+    for other in ([event(still, action="reject")], [event(still, "blue")], [event(still), event(still, "blue")]): problem(say(site, "one-thing", *other), 409, "key-used")
+    site.post("/v1/feedback", json={"key": "away", "undo": "one-thing"})
+    assert say(site, "one-thing", event(still)).json() == {"written": 0}  # a repetition that comes late does not undo the undo
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain; application/json", ""])
+def test_a_page_of_another_site_cannot_send_feedback_unasked(site, another, kind):
+    still, = tags(site, another).json()["stills"]
+    said = json.dumps({"key": "unasked", "events": [event(still)]})
+    problem(site.post("/v1/feedback", content=said, headers={"content-type": kind}), 415, "not-json")
+
+
+def test_what_is_not_quite_json_is_a_sentence(site):
+    for text in ("[" * 200_000, '{"key": "\xff', "", "null", "[1]", '{"key":' + "9" * 200_000):
+        problem(site.post("/v1/feedback", content=text.encode("latin-1"), headers={"content-type": "application/json"}), 422, "invalid")
+
+
+def test_a_head_is_that_of_the_answer_without_the_answer(site):
+    for path in ("/", "/healthz/ready", "/web/style.css", "/nothing"):
+        whole, head = site.get(path), site.head(path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        for name in ("content-length", "content-type"): assert head.headers[name] == whole.headers[name]
+    assert site.head("/v1/tags").status_code == 405
+
+
+def test_nobody_is_sent_elsewhere(site):
+    for path in ("/v1/tags/", "/docs/"): problem(site.get(path, headers={"host": "evil.example"}), 404, "not-found")
+
+
 def test_feedback_that_cannot_be_believed_is_refused_as_a_whole(site, picture):
     still = tags(site, picture).json()["stills"][0]
     never = {"still": "0" * 64, "receipt": still["receipt"]}
@@ -230,7 +266,7 @@ def test_feedback_that_cannot_be_believed_is_refused_as_a_whole(site, picture):
     problem(site.post("/v1/feedback", json={"key": "x8", "undo": "never sent"}), 422, "invalid")
     problem(site.post("/v1/feedback", json={"key": "x8", "undo": "never-sent"}), 404, "not-found", "no feedback with that key")
     problem(site.post("/v1/feedback", content=b"{", headers={"content-type": "application/json"}), 422, "invalid")
-    problem(site.post("/v1/feedback", content=b'{"key": "a"}', headers={"content-type": "text/plain"}), 422, "invalid")
+    problem(site.post("/v1/feedback", content=b'{"key": "a"}', headers={"content-type": "text/plain"}), 415, "not-json")
     with Ledger(site.ledger) as ledger: assert not ledger.events()["batch"].str.contains("/x").any()
 
 
@@ -260,6 +296,20 @@ def test_pictures_are_kept_only_if_told_and_only_with_feedback(models, tmp_path,
     kept = [p for p in (tmp_path / "kept").iterdir() if p.is_file()]
     assert [p.read_bytes() for p in kept] == [picture]
     with Ledger(tmp_path / "l.db") as ledger: assert Path(ledger.items()["path"].iloc[0]).resolve() == kept[0].resolve()
+
+
+def test_a_ledger_that_is_gone_is_told_and_one_that_was_put_back_is_used(models, tmp_path, picture):
+    with serving(create_app(models, tmp_path / "l.db")) as client:
+        still = tags(client, picture).json()["stills"][0]
+        assert say(client, "k1", event(still)).json() == {"written": 1}
+        with Ledger(tmp_path / "l.db") as ledger: ledger.backup(tmp_path / "backup.db")
+        for path in tmp_path.glob("l.db*"):
+            if path.name != "l.db.secret": path.unlink()
+        problem(say(client, "k2", event(still, "blue")), 503, "not-ready", "send it again later")
+        assert tags(client, picture).status_code == 200 and not (tmp_path / "l.db").exists()
+        (tmp_path / "backup.db").rename(tmp_path / "l.db")
+        assert say(client, "k2", event(still, "blue")).json() == {"written": 1}
+    with Ledger(tmp_path / "l.db") as ledger: assert ledger.events()["tag"].dropna().tolist() == ["pink", "blue"]
 
 
 def test_a_ledger_that_cannot_be_written_is_told_and_nothing_is_lost(models, tmp_path, picture):
@@ -498,7 +548,8 @@ def process(folder, **asked):
 def lines(log): return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_told_to_stop_it_answers_what_it_took_in(models, tmp_path, picture):
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP"])
+def test_told_to_stop_it_answers_what_it_took_in(models, tmp_path, picture, how):
     with process(tmp_path, bundle=models, ledger=tmp_path / "l.db") as server:
         answers, refused, stop = [], [], threading.Event()
         def ask():
@@ -509,7 +560,7 @@ def test_told_to_stop_it_answers_what_it_took_in(models, tmp_path, picture):
         with ThreadPoolExecutor(6) as pool:
             for _ in range(6): pool.submit(ask)
             while len(answers) < 30: time.sleep(0.05)
-            server.send_signal(signal.SIGTERM)
+            server.send_signal(getattr(signal, how))
             assert server.wait(20) == 0
             stop.set()
     assert set(answers) <= {200, 429}

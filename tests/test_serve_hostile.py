@@ -18,8 +18,9 @@ from test_serve import CI, models, picture, problem, process, raw, serving, tags
 import httpx
 import psutil
 
-from movie_tagger.admission import Problem, boundary, form_parts, plain_name
+from movie_tagger.admission import Problem
 from movie_tagger.serve import Limits, create_app
+from movie_tagger.wire import boundary, form_parts, plain_name
 
 
 def saved(image, kind, **how):
@@ -181,6 +182,13 @@ def test_what_is_hardly_http_is_shown_out(site, picture, name):  # noqa: F811
     alive(site, picture)
 
 
+def test_a_server_answers_to_its_own_names_alone(models):  # noqa: F811
+    with serving(create_app(models, hosts=["127.0.0.1", "::1", "localhost"])) as client:
+        def named(*lines): return raw(client, b"".join([b"GET /healthz/live HTTP/1.1\r\n", *(b"Host: " + line + b"\r\n" for line in lines), b"\r\n"])).split()[1]
+        for name in (b"127.0.0.1", b"LOCALHOST:80", b"[::1]", b"[::1]:8000"): assert named(name) == "200", name
+        for names in ([b"evil"], [b"evil", b"localhost"], [b"localhost", b"evil"], [b"localhost:evil"], [b"localhost.evil"], [b"[localhost"], [b""], []): assert named(*names) == "421", names
+
+
 def test_those_who_say_nothing_are_shown_out(models, picture, monkeypatch):  # noqa: F811
     monkeypatch.setattr("movie_tagger.listen.Guarded.silence", 0.5)
     with serving(create_app(models)) as client:
@@ -188,14 +196,29 @@ def test_those_who_say_nothing_are_shown_out(models, picture, monkeypatch):  # n
         alive(client, picture)
 
 
-def test_a_thousand_connections_leave_room_for_one_more(models, picture, monkeypatch):  # noqa: F811
+def test_of_a_crowd_that_asks_for_nothing_the_oldest_make_room(models, picture, monkeypatch):  # noqa: F811
     monkeypatch.setattr("movie_tagger.listen.Guarded.most", 20)
     with serving(create_app(models)) as client:
         alive(client, picture)
-        crowd = [socket.create_connection((client.base_url.host, client.base_url.port), timeout=5) for _ in range(25)]
-        assert crowd[-1].recv(100).startswith(b"HTTP/1.1 429")
-        alive(client, picture)
+        crowd = [socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) for _ in range(60)]
+        for _ in range(3): assert httpx.get(f"{client.base_url}/healthz/live", trust_env=False, timeout=20).status_code == 200
+        assert all(c.recv(100).startswith(b"HTTP/1.1 408") for c in crowd[:40])
         for c in crowd: c.close()
+
+
+def test_a_crowd_that_is_at_work_is_not_disturbed_and_the_next_is_refused(models, picture, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("movie_tagger.listen.Guarded.most", 20)
+    with serving(create_app(models)) as client:
+        head = b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(picture)
+        crowd = [socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) for _ in range(20)]
+        for c in crowd:
+            c.sendall(head)
+            assert c.recv(100).startswith(b"HTTP/1.1 100")  # it is inside
+        assert raw(client, b"").startswith("HTTP/1.1 429")
+        for c in crowd:
+            c.sendall(picture)
+            assert c.recv(100).startswith(b"HTTP/1.1 200")
+            c.close()
 
 
 def test_who_hangs_up_leaves_nothing_behind(models, picture):  # noqa: F811

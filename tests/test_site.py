@@ -39,7 +39,8 @@ def test_a_database_leaves_nothing_behind():
                 file = Path(connection.exec_driver_sql("SELECT @@pid_file").scalar())
                 bound = connection.exec_driver_sql("SELECT @@bind_address").scalar()
             pid = int(file.read_text())
-            assert alive(pid) and bound == "127.0.0.1" and re.fullmatch(r"mysql\+pymysql://site:[\w-]{12,}@127.0.0.1:\d+/site", url)
+            assert alive(pid) and bound == "127.0.0.1" and re.fullmatch(
+                r"mysql\+pymysql://site:[\w-]{12,}@127.0.0.1:\d+/site", url)
             raise ZeroDivisionError
     assert not alive(pid) and not file.parent.exists()
 
@@ -68,9 +69,10 @@ def test_a_database_of_somebody_who_is_not_root(tmp_path):
     home.mkdir()
     try:
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
-        program = "import os, sys; from movie_tagger import site; import tempfile; tempfile.tempdir = sys.argv[1]; " \
-                  "os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))\nwith site.database() as url: print(url, os.getuid())"
-        done = subprocess.run([sys.executable, "-c", program, str(home), str(nobody.pw_uid), str(nobody.pw_gid)], capture_output=True, text=True)
+        program = ("import os, sys; from movie_tagger import site; import tempfile; tempfile.tempdir = sys.argv[1]; "
+                   "os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))\nwith site.database() as url: print(url, os.getuid())")
+        done = subprocess.run([sys.executable, "-c", program, str(home), str(nobody.pw_uid), str(nobody.pw_gid)],
+                              capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split()[1] == str(nobody.pw_uid)
     finally: subprocess.run(["rm", "-rf", str(home)], check=True)

@@ -13,8 +13,8 @@ from movie_tagger.download import SNIPPET, download_images, read_urls
 CI = os.environ.get("CI") == "true"
 sync_api = importlib.import_module("playwright.sync_api") if CI else pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 PAGE = b"""<!DOCTYPE html><html><head><base href="/pages/"><style>img { width: 150px; height: 225px } .icon { width: 16px; height: 16px }</style></head>
 <body><h1>Results</h1><img class="icon" src="/thumbs/900.jpg"><img src="/missing.jpg"><div id="results"></div><script>
@@ -40,7 +40,8 @@ class Results(SimpleHTTPRequestHandler):
     def do_GET(self):
         folder, _, name = self.path.partition("?")[0].strip("/").rpartition("/")
         known = folder in ("thumbs", "full")
-        body = PAGE if self.path == "/" else picture(int(name[:-4]), "JPEG", (100, 150) if folder == "thumbs" else (300, 450)) if known else b""
+        body = PAGE if self.path == "/" else picture(int(name[:-4]), "JPEG",
+                                                     (100, 150) if folder == "thumbs" else (300, 450)) if known else b""
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", "image/jpeg" if known else "text/html")
         self.send_header("Content-Length", str(len(body)))
@@ -63,8 +64,10 @@ def page(tmp_path):
     if not CHROMIUM and CI: pytest.fail("Chromium is missing: apt-get install chromium")
     if not CHROMIUM: pytest.skip("needs Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as p:
-        context = p.chromium.launch_persistent_context(str(tmp_path / "profile"), executable_path=CHROMIUM, args=FLAGS, ignore_default_args=["--headless"],
-                                                       viewport={"width": 800, "height": 700}, chromium_sandbox=False, accept_downloads=True)
+        context = p.chromium.launch_persistent_context(str(tmp_path / "profile"), executable_path=CHROMIUM, args=FLAGS,
+                                                       ignore_default_args=["--headless"],
+                                                       viewport={"width": 800, "height": 700}, chromium_sandbox=False,
+                                                       accept_downloads=True)
         try: yield context.new_page()
         finally: context.close()
 
@@ -103,5 +106,6 @@ def test_the_write_ups_own_snippet_no_longer_works(page, results):
     page.goto(results)
     old = "urls = Array.from(document.querySelectorAll('.rg_di .rg_meta')).map(el => JSON.parse(el.textContent).ou)"
     assert page.evaluate(old) == []
-    with page.expect_popup() as opened: page.evaluate("window.open('data:text/csv;charset=utf-8,' + escape('https://example.org/a.jpg'))")
+    with page.expect_popup() as opened:
+        page.evaluate("window.open('data:text/csv;charset=utf-8,' + escape('https://example.org/a.jpg'))")
     assert opened.value.url in ("", "about:blank", ":")

@@ -107,12 +107,36 @@ def test_new_pictures_that_cannot_be_read_are_refused_and_a_few_are_not(plan, dr
     assert len(sync(plan, first.facts, embed).new) == 70
 
 
+@pytest.mark.parametrize("table, column", [("shots", "id"), ("tags", "id"), ("tags", "ref_id")])
+def test_numbers_that_became_words_are_named(plan, table, column):
+    change(plan, table, lambda t: t.assign(**{column: "u" + t[column]}))
+    with pytest.raises(MovieTaggerError, match=f"The column {column} of {table} does not hold whole numbers, as the first, 'u"): sync(plan)
+    assert not plan.ledger.exists()
+
+
+def test_tags_that_belong_to_no_still_any_more_are_refused(plan):
+    first = sync(plan)
+    before = state(plan)[0]
+    change(plan, "tags", lambda t: t.assign(ref_id=(t["ref_id"].astype(int) + 1000).astype(str)))
+    with pytest.raises(Refused, match="rows of tags 0 belong to stills that are there"): sync(plan, first.facts)
+    assert state(plan)[0] == before
+    with pytest.raises(Refused, match="rows of tags 0 belong to stills"): sync(replace(plan, ledger=plan.ledger.with_name("new.db")))
+
+
+def test_a_site_whose_tags_are_all_numbers_is_read(plan):
+    change(plan, "tags", lambda t: t.assign(value=(t.index % 7).astype(str)))
+    sync(plan)
+    assert set(state(plan)[1]) <= set("0123456")
+
+
 # --- what is written
 
-def test_a_second_sync_writes_nothing_and_reads_no_picture(plan):
+def test_a_second_sync_writes_nothing_and_a_picture_that_has_changed_is_left_out(plan):
     first = sync(plan)
-    for picture in plan.pictures.folder.iterdir(): picture.write_bytes(b"not what it was")  # nobody looks
     assert first.events > 100 and sync(plan, first.facts).events == 0
+    (plan.pictures.folder / "0004.jpg").write_bytes(b"not what it was")
+    sync(plan, first.facts)
+    assert "has changed since it was added" in state(plan)[2].loc["0004.jpg", "error"] and sync(plan, first.facts).events == 0
 
 
 def test_removed_stills_are_hidden_and_come_back_and_removed_tags_are_unknown(plan):
