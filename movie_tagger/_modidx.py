@@ -489,6 +489,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'movie_tagger.draw.water': ('draw.html#water', 'movie_tagger/draw.py'),
                                    'movie_tagger.draw.write': ('draw.html#write', 'movie_tagger/draw.py')},
             'movie_tagger.dump': { 'movie_tagger.dump._Table': ('dump.html#_table', 'movie_tagger/dump.py'),
+                                   'movie_tagger.dump._as': ('dump.html#_as', 'movie_tagger/dump.py'),
                                    'movie_tagger.dump._asked': ('dump.html#_asked', 'movie_tagger/dump.py'),
                                    'movie_tagger.dump._between': ('dump.html#_between', 'movie_tagger/dump.py'),
                                    'movie_tagger.dump._columns': ('dump.html#_columns', 'movie_tagger/dump.py'),

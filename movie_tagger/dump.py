@@ -207,7 +207,9 @@ def _exact(values, name, kind, table, first, source, encoding):
     try: return exact_column(values, kind, encoding)
     except BadValue as e:
         if table.kinds is None and kind != "text" and "not a value" not in str(e):
-            return exact_column(values, "text", encoding)
+            return _exact(values, name, "text", table, first, source, encoding)
+        if table.kinds is None and any(how == "hex" for _, how in values) and "not a value" not in str(e):
+            return exact_column(values, "bytes")
         raise MovieTaggerError(f"{source}, row {first + e.row + 1:,} of table {table.name}, "
                                f"column {name}: {e}.") from None
 
@@ -367,6 +369,9 @@ def _asked(tables, columns):
                                                               for name in tables or []} if columns else {}
 
 
+def _as(column, type): return column if column.type == type else column.cast(pa.string()).cast(type)
+
+
 def _frame(table, source):
     "A table's parts as one frame."
     parts = [part.result() for part in table.parts]
@@ -380,8 +385,10 @@ def _frame(table, source):
     if not parts:
         return to_frame(pa.table({name: pa.array([], ARROW[(table.kinds or {}).get(name, "text")]) for name in names}))
     for name in names:
-        if len({part.schema.field(name).type for part in parts if name in part.column_names}) > 1:
-            parts = [part.set_column(i, name, part[name].cast(pa.string()))
+        types = {part.schema.field(name).type for part in parts if name in part.column_names}
+        if len(types) > 1:
+            one = pa.binary() if pa.binary() in types else pa.string()
+            parts = [part.set_column(i, name, _as(part[name], one))
                      if (i := part.schema.get_field_index(name)) >= 0 else part for part in parts]
     whole = pa.concat_tables(parts, promote_options="default").select(names)
     parts.clear()  # `to_frame` gives the memory back, column by column

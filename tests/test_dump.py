@@ -230,6 +230,12 @@ def test_what_a_server_dumps_is_what_it_selects(server, layout, tmp_path):
     assert layout == "no types" or len(found) == len(chosen)
 
 
+def test_bytes_that_come_after_the_types_were_guessed(tmp_path):
+    file = tmp_path / "dump.sql"
+    file.write_text("SET NAMES utf8mb4;\nINSERT INTO t (id,c) VALUES (1,'a'),(2,NULL);\nINSERT INTO t (id,c) VALUES (3,0xB2FE),(4,'é');\n")
+    assert read_dump(file)["t"]["c"].tolist() == [b"a", None, b"\xb2\xfe", "é".encode()]
+
+
 def test_the_live_database_says_what_a_dump_says(server):
     found = read_database(server.url, [t.name for t in server.made])
     for table in server.made: assert plain(found[table.name]) == selected(server.connection, table), table
