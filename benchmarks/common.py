@@ -12,7 +12,8 @@ def machine():
     "One line on the machine, for RESULTS.md."
     try: cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).split(":")[1].strip()
     except (OSError, StopIteration): cpu = platform.processor() or platform.machine()
-    return f"{date.today()}, {cpu}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, torch {torch.__version__.split('+')[0]}, ONNX Runtime {onnxruntime.__version__}"
+    return (f"{date.today()}, {cpu}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, "
+            f"torch {torch.__version__.split('+')[0]}, ONNX Runtime {onnxruntime.__version__}")
 
 
 def real_data():

@@ -1,12 +1,14 @@
-"""The speed of the ImageCleaner: 5,000 pictures opened, and 200 decisions by keyboard, in a real JupyterLab and Debian's Chromium.
+"""The speed of the ImageCleaner: 5,000 pictures opened, and 200 decisions by keyboard, in a real JupyterLab and
+Debian's Chromium.
 
     python benchmarks/curate.py [--pictures 5000] [--decisions 200]
 
-The pictures are the posters of MOVIE_TAGGER_DATA, again and again until there are enough of them, or drawn ones where it is not set. They lie
-in a ledger, with labels and probabilities drawn by lot. *Opening* is the time from running the cell to a page of pictures on the screen, with
-the library imported and the ledger filled before. *A decision* is the time from the key to the moment when another picture has the focus and
-is on the screen; each key is pressed when the picture after the last one is there. Memory is what the kernel's process takes with everything
-in it, and what the page's scripts hold in the browser.
+The pictures are the posters of MOVIE_TAGGER_DATA, again and again until there are enough of them, or drawn ones where
+it is not set. They lie in a ledger, with labels and probabilities drawn by lot. *Opening* is the time from running
+the cell to a page of pictures on the screen, with the library imported and the ledger filled before. *A decision* is
+the time from the key to the moment when another picture has the focus and is on the screen; each key is pressed when
+the picture after the last one is there. Memory is what the kernel's process takes with everything in it, and what the
+page's scripts hold in the browser.
 """
 import argparse, os, sys, tempfile
 from pathlib import Path
@@ -48,7 +50,9 @@ def notebook(folder, pictures):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "clean.ipynb")
 
 
-SEEN = """() => { const all = [...document.querySelectorAll('.mt-card img')]; return all.length === 24 && all.every(i => i.src && i.complete && i.naturalWidth) }"""
+SEEN = """() => {
+  const all = [...document.querySelectorAll('.mt-card img')];
+  return all.length === 24 && all.every(i => i.src && i.complete && i.naturalWidth) }"""
 
 
 def run_cell(page, k):
@@ -88,13 +92,17 @@ def main():
     parse.add_argument("--pictures", type=int, default=5000)
     parse.add_argument("--decisions", type=int, default=200)
     args = parse.parse_args()
-    with tempfile.TemporaryDirectory() as folder: opened, times, before, after, heap = measured(folder, args.pictures, args.decisions)
+    with tempfile.TemporaryDirectory() as folder:
+        opened, times, before, after, heap = measured(folder, args.pictures, args.decisions)
     with tempfile.TemporaryDirectory() as folder: small = measured(folder, 24, 1)
     report("ImageCleaner: opening, and from the key to the next picture", [
-        f"{args.pictures:,} {'posters' if os.environ.get('MOVIE_TAGGER_DATA') else 'drawn posters'} in a ledger, 25 classes, 24 pictures a page.", "",
+        f"{args.pictures:,} {'posters' if os.environ.get('MOVIE_TAGGER_DATA') else 'drawn posters'} in a ledger, "
+        "25 classes, 24 pictures a page.", "",
         f"- opening: {opened:.1f} s to a page of pictures on the screen (24 pictures altogether: {small[0]:.1f} s)",
-        f"- kernel: {after:.0f} MB at the end, {before:.0f} MB of them before the cleaner was opened; scripts of the page in the browser: {heap:.0f} MB",
-        f"- {len(times)} decisions by keyboard: from the key to the next picture {np.median(times):.0f} ms in the median, "
+        f"- kernel: {after:.0f} MB at the end, {before:.0f} MB of them before the cleaner was opened; "
+        f"scripts of the page in the browser: {heap:.0f} MB",
+        f"- {len(times)} decisions by keyboard: from the key to the next picture {np.median(times):.0f} ms in "
+        "the median, "
         f"{np.quantile(times, .95):.0f} ms for 95 of 100, {times.max():.0f} ms at most"])
 
 

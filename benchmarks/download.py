@@ -2,11 +2,12 @@
 
     MOVIE_TAGGER_DATA=... python benchmarks/download.py [--pictures 2000] [--rounds 3] [--img2dataset VENV/bin/python]
 
-A server in a process of its own answers each request after 20 ms; its time is not counted. Each contestant runs in a fresh
-process, imports first, and then counts the processor time of itself and its children. Ours unpacks every picture, hashes it,
-and writes its row; so does the bare loop unpack; fastai only saves what comes. img2dataset (it needs pandas < 3, so a
-virtual environment of its own) decodes, too, and keeps the bytes as they are. Files go to memory where the system has
-/dev/shm, lest the disk be measured. Rounds alternate between the contestants; the median counts.
+A server in a process of its own answers each request after 20 ms; its time is not counted. Each contestant runs in a
+fresh process, imports first, and then counts the processor time of itself and its children. Ours unpacks every
+picture, hashes it, and writes its row; so does the bare loop unpack; fastai only saves what comes. img2dataset (it
+needs pandas < 3, so a virtual environment of its own) decodes, too, and keeps the bytes as they are. Files go to
+memory where the system has /dev/shm, lest the disk be measured. Rounds alternate between the contestants; the median
+counts.
 """
 import argparse, asyncio, json, os, resource, subprocess, sys, tempfile, time
 from pathlib import Path

@@ -3,7 +3,8 @@
     MOVIE_TAGGER_DATA=... python benchmarks/features.py [--pictures 1500] [--rounds 3]
 
 The bound is 1 / (1 / decode-only + 1 / model-only), each measured alone on all cores. Ours is `features.embed` as
-users call it: hashing, decoding, computing and writing the cache. Rounds alternate between the contestants; the median counts.
+users call it: hashing, decoding, computing and writing the cache. Rounds alternate between the contestants; the
+median counts.
 """
 import argparse, os, tempfile, time
 
@@ -88,11 +89,13 @@ def main():
         ours = results[name][: len(theirs)]
         c = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
         return f"{c.mean():.5f} (least {c.min():.5f})"
-    rows = [f"| {name} | {x:.0f} | {x / peer:.2f} | {x / bound:.2f} | {cosine(name) if name.startswith('ours') else ''} |" for name, x in v.items()]
+    rows = [f"| {name} | {x:.0f} | {x / peer:.2f} | {x / bound:.2f} | "
+            f"{cosine(name) if name.startswith('ours') else ''} |" for name, x in v.items()]
     report("Features: JPEG to embedding, EfficientNet-Lite0", [
         f"{n} posters, {args.rounds} rounds. Engine chosen: {run.backend}, {run.batch} a call.", "",
         "| what | images/s | against eager | against the bound | cosine to eager |", "|---|---|---|---|---|", *rows, "",
-        f"Bound: {bound:.0f} images/s. Ours is {v['ours'] / peer:.2f}× eager at fp32 and {v['ours'] / bound:.0%} of the bound.", "",
+        f"Bound: {bound:.0f} images/s. Ours is {v['ours'] / peer:.2f}× eager at fp32 and {v['ours'] / bound:.0%} of "
+        "the bound.", "",
         "Engines measured alone:", "", "```", table.round(0).to_string(index=False), "```"])
 
 

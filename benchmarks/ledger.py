@@ -2,9 +2,9 @@
 
     python benchmarks/ledger.py [--items 470000] [--said 930000] [--tags 400] [--folder DIR]
 
-There is no peer that keeps who said what; beside each time stands the plainest way that keeps nothing but the present: the same table
-as a CSV through pandas. Each part runs in a process of its own, so that its peak memory is its own; the peak of importing the
-libraries alone is printed too.
+There is no peer that keeps who said what; beside each time stands the plainest way that keeps nothing but the
+present: the same table as a CSV through pandas. Each part runs in a process of its own, so that its peak memory is
+its own; the peak of importing the libraries alone is printed too.
 """
 import argparse, json, resource, shutil, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -20,12 +20,14 @@ def site(items, said, tags, seed=0):
     rng = np.random.default_rng(seed)
     names = pd.Index([f"{i}_{x:x}.jpg" for i, x in enumerate(rng.integers(1 << 40, size=items))], name="item")
     frame = pd.DataFrame({"path": "/pictures/" + names, "sha256": [f"{x:064x}" for x in range(items)],
-                          "group": rng.integers(1, 30001, items).astype(str), "source": "site.sql", "error": None}, index=names)
+                          "group": rng.integers(1, 30001, items).astype(str), "source": "site.sql", "error": None},
+                         index=names)
     share = 1 / np.arange(1, tags + 1) ** .85
     still, tag = rng.integers(items, size=2 * said), rng.choice(tags, 2 * said, p=share / share.sum())
     pairs = np.unique(still * tags + tag)
     pairs = np.sort(rng.permutation(pairs)[:said])
-    return frame, pd.DataFrame({"item": names[pairs // tags], "tag": np.array([f"tag {t}" for t in range(tags)], object)[pairs % tags], "state": True})
+    return frame, pd.DataFrame({"item": names[pairs // tags], "tag": np.array([f"tag {t}" for t in range(tags)],
+        object)[pairs % tags], "state": True})
 
 
 def seconds(f, *args, **kwargs):
@@ -44,13 +46,15 @@ def part_nothing(folder, args): return {}
 
 def part_write(folder, args):
     items, said = site(args.items, args.said, args.tags)
-    with Ledger(folder / "ledger.db") as ledger: took, events = seconds(ledger.sync, items, said, "import:site.sql", "first")
+    with Ledger(folder / "ledger.db") as ledger:
+        took, events = seconds(ledger.sync, items, said, "import:site.sql", "first")
     return {"seconds": took, "events": events, "MB": (folder / "ledger.db").stat().st_size / 1e6}
 
 
 def part_again(folder, args):
     items, said = site(args.items, args.said, args.tags)
-    with Ledger(folder / "ledger.db") as ledger: took, events = seconds(ledger.sync, items, said, "import:site.sql", "second")
+    with Ledger(folder / "ledger.db") as ledger:
+        took, events = seconds(ledger.sync, items, said, "import:site.sql", "second")
     return {"seconds": took, "events": events}
 
 
@@ -85,7 +89,8 @@ def part_version(folder, args):
 
 def part_rules(folder, args):
     merge = "\n".join(f'"tag {k}" = ["tag {k + 100}"]' for k in range(50))
-    with Ledger(folder / "ledger.db") as ledger: took, labels = seconds(ledger.labels, rules=f"min_count = 500\n[merge]\n{merge}\n")
+    with Ledger(folder / "ledger.db") as ledger:
+        took, labels = seconds(ledger.labels, rules=f"min_count = 500\n[merge]\n{merge}\n")
     return {"seconds": took, "tags": labels.shape[1]}
 
 
@@ -108,7 +113,8 @@ PARTS = ["nothing", "write", "again", "labels", "decisions", "undo", "version", 
 
 
 def run(part, folder, args):
-    done = subprocess.run([sys.executable, __file__, "--part", part, "--folder", str(folder), "--items", str(args.items), "--said", str(args.said), "--tags", str(args.tags)],
+    done = subprocess.run([sys.executable, __file__, "--part", part, "--folder", str(folder), "--items",
+                           str(args.items), "--said", str(args.said), "--tags", str(args.tags)],
                           stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(done.stdout.splitlines()[-1])
     print(part, {k: round(v, 4) for k, v in result.items()}, flush=True)
@@ -139,15 +145,19 @@ def main():
         busy = f"{r[part]['cpu']:.1f} s" if cpu else "–"
         return f"| {what} | {took} | {busy} | {goal} | {r[part]['peak']:.0f} MB |"
     report("Ledger: the real site's size", [
-        f"{args.items:,} items, {args.said:,} tags of {args.tags} kinds; {r['write']['events']:,} events, a file of {r['write']['MB']:.0f} MB; `synchronous = FULL`. "
-        f"Peak memory is the whole process's, of which Python and the libraries are {r['nothing']['peak']:.0f} MB; where items and tags are made up first, that is in it.", "",
+        f"{args.items:,} items, {args.said:,} tags of {args.tags} kinds; {r['write']['events']:,} events, "
+        f"a file of {r['write']['MB']:.0f} MB; `synchronous = FULL`. "
+        f"Peak memory is the whole process's, of which Python and the libraries are {r['nothing']['peak']:.0f} MB; "
+        "where items and tags are made up first, that is in it.", "",
         "| what | took | of that processor | goal | peak |", "|---|---|---|---|---|",
         row("import: items and tags", f"{r['write']['seconds']:.1f} s", "≤ 30 s", "write"),
         row(f"the same import again ({r['again']['events']} events)", f"{r['again']['seconds']:.1f} s", "–", "again"),
         row(f"`labels()`, {args.tags} tags", f"{r['labels']['seconds']:.1f} s", "≤ 10 s, ≤ 1 GB", "labels"),
         row("`labels()` with rules: 50 merges, min_count 500", f"{r['rules']['seconds']:.1f} s", "–", "rules"),
         row("`labels(version)`, all events replayed", f"{r['version']['seconds']:.1f} s", "–", "version"),
-        row("one decision, median (95 % of them)", f"{r['decisions']['median'] * 1e3:.1f} ms ({r['decisions']['p95'] * 1e3:.1f} ms)", "≤ 5 ms", "decisions", False),
+        row("one decision, median (95 % of them)", f"{r['decisions']['median'] * 1e3:.1f} ms "
+                                                   f"({r['decisions']['p95'] * 1e3:.1f} ms)", "≤ 5 ms",
+            "decisions", False),
         row("a batch of 10,000 decisions", f"{r['undo']['wrote']:.2f} s", "–", "undo", False),
         row("undo of that batch", f"{r['undo']['seconds']:.2f} s", "≤ 1 s", "undo", False),
         row("backup", f"{r['backup']['seconds']:.1f} s", "–", "backup"),

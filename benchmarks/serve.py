@@ -1,15 +1,18 @@
-"""Serving suggestions: ours, a plain FastAPI + fastai app, LitServe with the same ONNX model, and the bare decode + model loop, in one run.
+"""Serving suggestions: ours, a plain FastAPI + fastai app, LitServe with the same ONNX model, and the bare decode +
+model loop, in one run.
 
     MOVIE_TAGGER_DATA=... python benchmarks/serve.py [--litserve VENV/bin/python] [--rounds 3] [--seconds 6]
     MOVIE_TAGGER_DATA=... python benchmarks/serve.py --cold [VENV/bin/python]      seconds from a start to the first answer
     MOVIE_TAGGER_DATA=... python benchmarks/serve.py --soak 30                     minutes of mixed load with hostile uploads
 
-LitServe lives in a virtual environment of its own (`pip install litserve onnxruntime pillow numpy python-multipart`); without it that row is left out.
-The load comes from wrk (Debian package `wrk`), which sends real stills as forms over keep-alive connections. Rounds alternate between the contestants;
-the median counts. CPU a still is that of a server with all its processes, wrk's left out: it tells the cost also on a machine
-that others use too; with --first all contestants alike have precedence over other programs.
-The bare loop is `Bundle.open()` in as many threads as there are cores, without HTTP. At overload wrk sends ten times what was
-answered in the seconds before and after, whatever comes back; the time of accepted requests is then read from the server's log, because wrk does not tell them from the refused.
+LitServe lives in a virtual environment of its own (`pip install litserve onnxruntime pillow numpy python-multipart`);
+without it that row is left out. The load comes from wrk (Debian package `wrk`), which sends real stills as forms over
+keep-alive connections. Rounds alternate between the contestants; the median counts. CPU a still is that of a server
+with all its processes, wrk's left out: it tells the cost also on a machine that others use too; with --first all
+contestants alike have precedence over other programs. The bare loop is `Bundle.open()` in as many threads as there
+are cores, without HTTP. At overload wrk sends ten times what was answered in the seconds before and after, whatever
+comes back; the time of accepted requests is then read from the server's log, because wrk does not tell them from the
+refused.
 """
 import argparse, contextlib, json, os, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
@@ -91,13 +94,16 @@ local files, bodies, n, delayed = {%s}, {}, 0, %d
 for _, name in ipairs(files) do
   local f = io.open(name, "rb"); local data = f:read("*a"); f:close()
   bodies[#bodies + 1] = wrk.format("POST", "/v1/tags", {["Content-Type"] = "multipart/form-data; boundary=wrkwrk"},
-    '--wrkwrk\\r\\nContent-Disposition: form-data; name="still"; filename="a.jpg"\\r\\nContent-Type: image/jpeg\\r\\n\\r\\n' .. data .. '\\r\\n--wrkwrk--\\r\\n')
+    '--wrkwrk\\r\\nContent-Disposition: form-data; name="still"; filename="a.jpg"\\r\\nContent-Type: image/jpeg\\r\\n\\r\\n'
+    .. data .. '\\r\\n--wrkwrk--\\r\\n')
 end
 wrk.init = function() for i, b in ipairs(bodies) do bodies[i] = b end end
 request = function() n = n + 1; return bodies[n %% #bodies + 1] end
 if delayed > 0 then delay = function() return delayed end end
 ok, refused, other = 0, 0, 0
-if delayed > 0 then response = function(status) if status == 200 then ok = ok + 1 elseif status == 429 then refused = refused + 1 else other = other + 1 end end end
+if delayed > 0 then response = function(status)
+  if status == 200 then ok = ok + 1 elseif status == 429 then refused = refused + 1 else other = other + 1 end
+end end
 local threads = {}
 setup = function(thread) threads[#threads + 1] = thread end
 done = function(summary, latency)
@@ -116,7 +122,8 @@ def wrk(port, pictures, seconds, connections, delay=0):
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as f:
         f.write(LUA % (", ".join(json.dumps(str(p)) for p in pictures), delay))
         f.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", f.name, f"http://127.0.0.1:{port}/v1/tags"]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", f.name,
+                   f"http://127.0.0.1:{port}/v1/tags"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -126,7 +133,8 @@ def start(code, *args, python=sys.executable, log=None):
     script = Path(tempfile.mkdtemp()) / "app.py"
     script.write_text(code)
     stderr = open(log, "wb") if log else subprocess.DEVNULL
-    server = subprocess.Popen([python, str(script), *map(str, [args[0], port, *args[1:]])], stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
+    server = subprocess.Popen([python, str(script), *map(str, [args[0], port, *args[1:]])], stdout=subprocess.DEVNULL,
+                              stderr=stderr, start_new_session=True)
     for _ in range(1200):
         assert server.poll() is None, f"{python} {script} ended"
         with socket.socket() as s:
@@ -139,23 +147,27 @@ def start(code, *args, python=sys.executable, log=None):
 def warm(port):
     "Asks until answers come, and a few times more: some servers open their door before they can answer."
     picture = next((real_data() / "stills" / "images").glob("*.jpg")).read_bytes()
-    body = b'--x\r\nContent-Disposition: form-data; name="still"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n' + picture + b"\r\n--x--\r\n"
+    body = (b'--x\r\nContent-Disposition: form-data; name="still"; filename="a.jpg"\r\n'
+            b'Content-Type: image/jpeg\r\n\r\n' + picture + b"\r\n--x--\r\n")
     good = 0
     while good < 20:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/tags", body, {"Content-Type": "multipart/form-data; boundary=x"})
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/tags", body,
+                                         {"Content-Type": "multipart/form-data; boundary=x"})
         try: good += urllib.request.urlopen(request, timeout=30).status == 200
         except OSError: time.sleep(0.2)
 
 
 def bare(bundle, pictures, seconds):
-    done = subprocess.run([sys.executable, "-c", BARE, str(bundle), str(seconds), *map(str, pictures)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", BARE, str(bundle), str(seconds), *map(str, pictures)],
+                          capture_output=True, text=True, check=True)
     return map(float, done.stdout.split())
 
 
 def make_bundle(folder):
     from movie_tagger import bundle, data, head
     source = real_data() / "stills"
-    return bundle.save(head.train(*data.usable(*data.read(source / "truth.csv", images=source, absent="no")), min_count=10), folder / "stills")
+    return bundle.save(head.train(*data.usable(*data.read(source / "truth.csv", images=source, absent="no")),
+                                  min_count=10), folder / "stills")
 
 
 def spent(server):
@@ -176,10 +188,12 @@ def overload(port, log, pictures, seconds, connections):
     after = wrk(port, pictures, -(-seconds // 2), connections)
     peak = (before["requests"] + after["requests"]) / (before["seconds"] + after["seconds"])
     rate, good = seen["requests"] / seen["seconds"], seen["ok"] / seen["seconds"]
-    return seen | {"peak": peak, "rate": rate, "times": rate / peak, "goodput": good, "share": good / peak, "accepted_p99": float(np.percentile(took, 99))}
+    return seen | {"peak": peak, "rate": rate, "times": rate / peak, "goodput": good, "share": good / peak,
+                   "accepted_p99": float(np.percentile(took, 99))}
 
 
-OFTEN = 290  # of wrk's 400 connections, those that are free to ask at any time: 64 wait for an answer, others for their body to be read
+# of wrk's 400 connections, those that are free to ask at any time: 64 wait for an answer, others for their body to be read
+OFTEN = 290
 
 
 def before_others(pid):
@@ -193,18 +207,26 @@ def soak(bundle, minutes):
     import random, threading
     import httpx
     from test_serve_hostile import FORMS, REFUSED, REQUESTS, TAKEN
-    good, bad = [p.read_bytes() for p in sorted((real_data() / "stills" / "images").glob("*.jpg"))[:200]], [d for d, _, _ in REFUSED.values()] + list(TAKEN.values())
+    good = [p.read_bytes() for p in sorted((real_data() / "stills" / "images").glob("*.jpg"))[:200]]
+    bad = [d for d, _, _ in REFUSED.values()] + list(TAKEN.values())
     server, port = start(OURS, bundle, log=Path(tempfile.mkdtemp()) / "server.log")
     statuses, rows, stop = {}, [], threading.Event()
     def visitor(rng):
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
             while not stop.is_set():
                 what = rng.random()
-                if what < 0.7: status = client.post("/v1/tags", content=rng.choice(good), headers={"content-type": "image/jpeg"}).status_code
-                elif what < 0.9: status = client.post("/v1/tags", files=[("still", ("a.jpg", rng.choice(good + bad))) for _ in range(rng.randrange(1, 4))]).status_code
-                elif what < 0.95: status = client.post("/v1/tags", content=rng.choice(list(FORMS.values()))[0], headers={"content-type": "multipart/form-data; boundary=X"}).status_code
+                if what < 0.7:
+                    status = client.post("/v1/tags", content=rng.choice(good),
+                                         headers={"content-type": "image/jpeg"}).status_code
+                elif what < 0.9:
+                    status = client.post("/v1/tags", files=[("still", ("a.jpg", rng.choice(good + bad)))
+                                                            for _ in range(rng.randrange(1, 4))]).status_code
+                elif what < 0.95:
+                    status = client.post("/v1/tags", content=rng.choice(list(FORMS.values()))[0],
+                                         headers={"content-type": "multipart/form-data; boundary=X"}).status_code
                 else:
-                    with socket.create_connection(("127.0.0.1", port)) as s: s.sendall(rng.choice(list(REQUESTS.values()))[0])
+                    with socket.create_connection(("127.0.0.1", port)) as s:
+                        s.sendall(rng.choice(list(REQUESTS.values()))[0])
                     continue
                 statuses[status] = statuses.get(status, 0) + 1
     threads = [threading.Thread(target=visitor, args=(random.Random(k),)) for k in range(4)]
@@ -212,13 +234,15 @@ def soak(bundle, minutes):
     process = psutil.Process(server.pid)
     for k in range(10):
         time.sleep(minutes * 6)
-        rows.append(f"| {minutes * (k + 1) / 10:.1f} | {process.memory_info().rss / 2**20:.0f} | {process.num_fds()} | {sum(statuses.values())} |")
+        rows.append(f"| {minutes * (k + 1) / 10:.1f} | {process.memory_info().rss / 2**20:.0f} | {process.num_fds()} "
+                    f"| {sum(statuses.values())} |")
         print(rows[-1], file=sys.stderr, flush=True)
     stop.set()
     for t in threads: t.join()
     server.send_signal(signal.SIGTERM)
     report(f"Serving: {minutes:g} minutes of mixed load with hostile uploads", [
-        f"Ended with exit code {server.wait(40)}. Answers by status: {dict(sorted(statuses.items()))}.", "", "| minute | memory, MB | open files | answers |", "|---|---|---|---|", *rows])
+        f"Ended with exit code {server.wait(40)}. Answers by status: {dict(sorted(statuses.items()))}.", "",
+        "| minute | memory, MB | open files | answers |", "|---|---|---|---|", *rows])
 
 
 def forget(*folders):
@@ -233,7 +257,8 @@ def first_answer(python, bundle):
     picture = next((real_data() / "stills" / "images").glob("*.jpg")).read_bytes()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/tags", picture, {"Content-Type": "image/jpeg"})
     start = time.perf_counter()
-    server = subprocess.Popen([python, "-c", "from movie_tagger.cli import main; main()", "serve", bundle, "--port", str(port)], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([python, "-c", "from movie_tagger.cli import main; main()", "serve", bundle, "--port",
+                               str(port)], stderr=subprocess.DEVNULL)
     try:
         while True:
             assert server.poll() is None and time.perf_counter() - start < 120, "the server ended, or does not answer"
@@ -244,7 +269,8 @@ def first_answer(python, bundle):
 
 
 def cold(bundle, python, starts):
-    modules = [subprocess.run([python, "-c", f"import sysconfig; print(sysconfig.get_path({name!r}))"], capture_output=True, text=True, check=True).stdout.strip()
+    modules = [subprocess.run([python, "-c", f"import sysconfig; print(sysconfig.get_path({name!r}))"],
+                              capture_output=True, text=True, check=True).stdout.strip()
                for name in ("stdlib", "purelib")]
     def median(forgotten):
         rows = []
@@ -254,9 +280,11 @@ def cold(bundle, python, starts):
         each = " ".join(f"{seconds:.2f}" for seconds, _ in rows)
         return f"{np.median([seconds for seconds, _ in rows]):.2f} | {np.median([cpu for _, cpu in rows]):.2f} | {each}"
     report("Serving: first answer from a cold start", [
-        f"From the start of `movie-tagger serve` to its first answer, {starts} starts each, load average {os.getloadavg()[0]:.1f} before them.", "",
+        f"From the start of `movie-tagger serve` to its first answer, {starts} starts each, "
+        f"load average {os.getloadavg()[0]:.1f} before them.", "",
         "| start | seconds, median | CPU seconds | each |", "|---|---|---|---|",
-        f"| Python, its libraries and the bundle read from the disk | {median([*modules, bundle])} |", f"| the same, still in the page cache | {median([])} |"])
+        f"| Python, its libraries and the bundle read from the disk | {median([*modules, bundle])} |",
+        f"| the same, still in the page cache | {median([])} |"])
 
 
 def main():
@@ -267,7 +295,8 @@ def main():
     parse.add_argument("--seconds", type=int, default=6)
     parse.add_argument("--connections", type=int, default=2 * CORES)
     parse.add_argument("--soak", type=float, help="instead: so many minutes of mixed load with hostile uploads")
-    parse.add_argument("--cold", nargs="?", const=sys.executable, metavar="PYTHON", help="instead: cold starts, perhaps with the python of another environment")
+    parse.add_argument("--cold", nargs="?", const=sys.executable, metavar="PYTHON",
+                       help="instead: cold starts, perhaps with the python of another environment")
     parse.add_argument("--first", action="store_true", help="have precedence over other programs (Linux, as root)")
     args = parse.parse_args()
     if args.first:
@@ -307,17 +336,22 @@ def main():
             except subprocess.TimeoutExpired: os.killpg(server.pid, signal.SIGKILL)
     v = {name: float(np.median(x)) for name, x in speed.items()}
     def late(name): return f"{np.median(p99[name]):.0f}" if name in p99 else ""
-    rows = [f"| {name} | {x:.0f} | {v['ours'] / x:.2f} | {np.median(alone[name]):.1f} | {late(name)} | {np.median(cpu[name]):.1f} |" for name, x in v.items()]
+    rows = [f"| {name} | {x:.0f} | {v['ours'] / x:.2f} | {np.median(alone[name]):.1f} | {late(name)} | "
+            f"{np.median(cpu[name]):.1f} |" for name, x in v.items()]
     h = {key: float(np.median([x[key] for x in heavy])) for key in heavy[0]}
     shares = " ".join(f"{x['share']:.0%}" for x in heavy)
     each = ", ".join(f"{name} {' '.join(f'{x:.0f}' for x in xs)}" for name, xs in speed.items())
     report("Serving: a still in, suggestions out", [
-        f"{len(pictures)} stills, forms over {args.connections} keep-alive connections from wrk on the same cores, {args.rounds} rounds of {args.seconds} s. "
+        f"{len(pictures)} stills, forms over {args.connections} keep-alive connections from wrk on the same cores, "
+        f"{args.rounds} rounds of {args.seconds} s. "
         f"Each round, stills/s: {each}.", "",
-        "| what | stills/s | ours against it | p50 alone, ms | p99, ms | CPU a still, ms |", "|---|---|---|---|---|---|", *rows, "",
-        f"Overload, {h['times']:.1f} times the peak of the same minute: {h['rate']:.0f} requests/s came, {h['goodput']:.0f}/s were answered, {h['share']:.0%} of that peak "
+        "| what | stills/s | ours against it | p50 alone, ms | p99, ms | CPU a still, ms |",
+        "|---|---|---|---|---|---|", *rows, "", f"Overload, {h['times']:.1f} times the peak of the same minute: "
+                                                f"{h['rate']:.0f} requests/s came, {h['goodput']:.0f}/s were "
+                                                f"answered, {h['share']:.0%} of that peak "
         f"(each round {shares}), p99 of the accepted {h['accepted_p99']:.0f} ms (deadline 10,000), "
-        f"refused with 429: {h['refused']:.0f}, any other status: {sum(x['other'] for x in heavy)}, broken: {sum(x['broken'] for x in heavy)}. "
+        f"refused with 429: {h['refused']:.0f}, any other status: {sum(x['other'] for x in heavy)}, broken: "
+        f"{sum(x['broken'] for x in heavy)}. "
         f"Load average at the end {os.getloadavg()[0]:.1f}{', but with precedence' * args.first}."])
 
 

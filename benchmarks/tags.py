@@ -1,12 +1,13 @@
-"""A site's dump (470,000 stills, 930,000 tags, 111 MB) to the CSV to train on: the write-up's route against ours; and the same from the live database.
+"""A site's dump (470,000 stills, 930,000 tags, 111 MB) to the CSV to train on: the write-up's route against ours; and
+the same from the live database.
 
     python benchmarks/tags.py SCALE [--rounds 3] [--live]
 
-SCALE is the folder that site_at_scale.py wrote (site.sql, a row a line; site_oneline.sql). Each run is a process of its own, from its start to
-its end; rounds alternate between the contestants, the median time and the highest peak memory count. The write-up's route is a line-by-line
-converter of the kind that everybody finds with a search engine, then pandas.
-Corrections that the reference needs to reach the same table: it reads the row-a-line layout of today's MariaDB at all; it knows that NULL
-is no text; it undoes the escape of a line break.
+SCALE is the folder that site_at_scale.py wrote (site.sql, a row a line; site_oneline.sql). Each run is a process of
+its own, from its start to its end; rounds alternate between the contestants, the median time and the highest peak
+memory count. The write-up's route is a line-by-line converter of the kind that everybody finds with a search engine,
+then pandas. Corrections that the reference needs to reach the same table: it reads the row-a-line layout of today's
+MariaDB at all; it knows that NULL is no text; it undoes the escape of a line break.
 """
 import argparse, csv, json, re, resource, subprocess, sys, time
 from pathlib import Path

@@ -1,10 +1,11 @@
-"""Training to the same accuracy: plain fastai `fine_tune(4)` against a head on frozen features, same backbone, pictures and folds.
+"""Training to the same accuracy: plain fastai `fine_tune(4)` against a head on frozen features, same backbone,
+pictures and folds.
 
     MOVIE_TAGGER_DATA=... python benchmarks/train.py [--folds 5] [--only K ...] [--finetune] [--save FILE.npz]
 
-Time for ours is from the files to the fitted head, embedding included, with no embedding in the cache; what is done once
-a machine, the encoder's export to ONNX and the choice of an engine, is printed by itself. With --save, folds that are in
-the file already are not run again, so that a run that was stopped goes on.
+Time for ours is from the files to the fitted head, embedding included, with no embedding in the cache; what is done
+once a machine, the encoder's export to ONNX and the choice of an engine, is printed by itself. With --save, folds
+that are in the file already are not run again, so that a run that was stopped goes on.
 """
 import argparse, os, tempfile, time
 
@@ -14,7 +15,8 @@ import numpy as np
 import pandas as pd
 from common import lite0_weights, real_data, report
 from fastai.vision.all import (
-    CategoryBlock, ColReader, DataBlock, ImageBlock, IndexSplitter, Resize, accuracy, aug_transforms, set_seed, vision_learner,
+    CategoryBlock, ColReader, DataBlock, ImageBlock, IndexSplitter, Resize, accuracy, aug_transforms, set_seed,
+    vision_learner,
 )
 
 from movie_tagger import bundle, data, engine, features, finetune, head
@@ -27,7 +29,8 @@ def fastai_fold(items, label, valid, seed):
     start = time.perf_counter()
     set_seed(seed)
     frame = pd.DataFrame({"path": items["path"].to_numpy(), "label": label.to_numpy()})
-    dls = DataBlock((ImageBlock, CategoryBlock), get_x=ColReader("path"), get_y=ColReader("label"), splitter=IndexSplitter(np.flatnonzero(valid)),
+    dls = DataBlock((ImageBlock, CategoryBlock), get_x=ColReader("path"), get_y=ColReader("label"),
+                    splitter=IndexSplitter(np.flatnonzero(valid)),
                     item_tfms=Resize(224), batch_tfms=aug_transforms()).dataloaders(frame, bs=64, num_workers=0)
     learn = vision_learner(dls, "tf_efficientnet_lite0", metrics=accuracy, pretrained=False)
     learn.model[0].model.load_state_dict(lite0_weights(), strict=False)
@@ -60,7 +63,8 @@ def main():
     parse.add_argument("--folds", type=int, default=5)
     parse.add_argument("--only", type=int, nargs="*", help="run these folds alone")
     parse.add_argument("--finetune", action="store_true", help="measure the recipe `finetune` too")
-    parse.add_argument("--save", help="keep the probabilities and seconds in this file after each fold, and go on from it")
+    parse.add_argument("--save", help="keep the probabilities and seconds in this file after each fold, "
+                                      "and go on from it")
     args = parse.parse_args()
     items, labels = data.usable(*data.read(real_data() / "genre3" / "genres.csv"))
     label = labels.astype(bool).idxmax(axis=1)
@@ -69,7 +73,8 @@ def main():
     model = features.export("lite0").read_bytes()
     engine.choose(model)
     once = time.perf_counter() - start
-    recipes = {"fastai": lambda valid, k: _in_order(fastai_fold(items, label, valid, k), labels), "head": lambda valid, k: head_fold(items, labels, valid)}
+    recipes = {"fastai": lambda valid, k: _in_order(fastai_fold(items, label, valid, k), labels),
+               "head": lambda valid, k: head_fold(items, labels, valid)}
     if args.finetune: recipes["finetune"] = lambda valid, k: finetune_fold(items, labels, valid)
     p = {name: np.full(labels.shape, np.nan, np.float32) for name in recipes}
     seconds = {name: np.full(args.folds, np.nan) for name in recipes}
@@ -87,17 +92,22 @@ def main():
 
     def line(name, what):
         m = evaluate(y, p[name][done], list(labels), "single", groups).metrics["accuracy"]
-        return f"| {what} | {m['value']:.3f} | {m['low']:.3f} – {m['high']:.3f} | {m['baseline']:.3f} | {np.nanmean(seconds[name]):.1f} |"
+        return (f"| {what} | {m['value']:.3f} | {m['low']:.3f} – {m['high']:.3f} | {m['baseline']:.3f} | "
+                f"{np.nanmean(seconds[name]):.1f} |")
 
     def gain(name):
         d = paired_difference(y, p["fastai"][done], p[name][done], "accuracy", groups)
-        return (f"{name} against fastai: 1/{np.nanmean(seconds['fastai']) / np.nanmean(seconds[name]):.1f} of the time, "
+        return (f"{name} against fastai: 1/{np.nanmean(seconds['fastai']) / np.nanmean(seconds[name]):.1f} of "
+                "the time, "
                 f"accuracy {d['value']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}).")
 
-    what = {"fastai": "fastai `fine_tune(4)`, lite0", "head": "`head` on lite0, embedding included", "finetune": "`finetune` on lite0, all included"}
+    what = {"fastai": "fastai `fine_tune(4)`, lite0", "head": "`head` on lite0, embedding included",
+            "finetune": "`finetune` on lite0, all included"}
     report("Training: fastai fine_tune(4) against ours", [
-        f"{done.sum()} posters of genre3 held out once each, {args.folds} folds.", "", "| recipe | accuracy | interval | always horror | seconds a fold |", "|---|---|---|---|---|",
-        *(line(name, what[name]) for name in recipes), "", *(gain(name) for name in recipes if name != "fastai"), f"Once a machine, export and choice of an engine: {once:.0f} s."])
+        f"{done.sum()} posters of genre3 held out once each, {args.folds} folds.", "",
+        "| recipe | accuracy | interval | always horror | seconds a fold |", "|---|---|---|---|---|",
+        *(line(name, what[name]) for name in recipes), "", *(gain(name) for name in recipes if name != "fastai"),
+        f"Once a machine, export and choice of an engine: {once:.0f} s."])
 
 
 def _in_order(result, labels):

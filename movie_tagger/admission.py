@@ -55,12 +55,14 @@ class Problem(Exception):
 
     def document(self) -> dict:
         "The members of RFC 9457."
-        return {"type": f"/docs#{self.kind}", "title": PROBLEMS[self.kind][1], "status": self.status, "detail": self.detail, **self.more}
+        return {"type": f"/docs#{self.kind}", "title": PROBLEMS[self.kind][1], "status": self.status,
+                "detail": self.detail, **self.more}
 
 
 def busy(kind="busy", seconds=1.0):
     "The refusal of one request too many."
-    return Problem(kind, "There are more requests than can be answered: try again a little later.", {"retry-after": str(max(1, round(seconds)))})
+    return Problem(kind, "There are more requests than can be answered: try again a little later.",
+                   {"retry-after": str(max(1, round(seconds)))})
 
 # %% ../nbs/41_admission.ipynb #373578ba
 @dataclass
@@ -147,7 +149,9 @@ async def read_body(
                 if size > limit: raise too_large(limit)
                 if not message.get("more_body"): return b"".join(chunks)
                 if seat and seat.crowded: raise busy()
-    except TimeoutError: raise Problem("slow-upload", f"The body did not arrive within {seconds:g} seconds.", {"connection": "close"}) from None
+    except TimeoutError:
+        raise Problem("slow-upload", f"The body did not arrive within {seconds:g} seconds.",
+                      {"connection": "close"}) from None
     finally:
         if patient: patient.cancel()
         if seat: seat.come_back()
@@ -160,13 +164,17 @@ class Metrics:
     "What Prometheus may ask about one server."
     def __init__(self):
         self.registry, self._known = prometheus.CollectorRegistry(), {}
-        def make(kind, name, text, *labels, **more): return kind(f"movie_tagger_{name}", text, labels, registry=self.registry, **more)
+        def make(kind, name, text, *labels, **more):
+            return kind(f"movie_tagger_{name}", text, labels, registry=self.registry, **more)
         steps = (.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10)
         self.requests = make(prometheus.Counter, "requests", "Requests answered", "path", "status")
-        self.seconds = make(prometheus.Histogram, "request_seconds", "From the first line of a request to the end of its answer", "path", buckets=steps)
+        self.seconds = make(prometheus.Histogram, "request_seconds", "From the first line of a request to the end of "
+                                                                     "its answer", "path", buckets=steps)
         self.stills = make(prometheus.Counter, "stills", "Stills by what became of them", "outcome")
-        self.stages = make(prometheus.Histogram, "stage_seconds", "Where the time of a still went", "stage", buckets=steps)
-        self.batch = make(prometheus.Histogram, "batch_stills", "Stills that the model was asked about at once", buckets=(1, 2, 4, 8, 16, 32))
+        self.stages = make(prometheus.Histogram, "stage_seconds", "Where the time of a still went", "stage",
+                           buckets=steps)
+        self.batch = make(prometheus.Histogram, "batch_stills", "Stills that the model was asked about at once",
+                          buckets=(1, 2, 4, 8, 16, 32))
         self.feedback = make(prometheus.Counter, "feedback", "Decisions written to the ledger", "action")
         self.swaps = make(prometheus.Counter, "model_swaps", "Changes of the model", "outcome")
         self.model = make(prometheus.Gauge, "model_info", "The model in use", "name", "version")
@@ -181,7 +189,8 @@ class Metrics:
 
 # %% ../nbs/41_admission.ipynb #1c914f34
 HEADERS = [(k.encode(), v.encode()) for k, v in {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+                               "connect-src 'self'; "
                                "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin",
@@ -222,8 +231,10 @@ class Refusals:
 
 def _ready_made(problem):
     body = json.dumps(problem.document()).encode()
-    own = {"content-type": "application/problem+json", "content-length": str(len(body)), "cache-control": "no-store", **problem.headers}
-    lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}".encode(), *(f"{k}: {v}".encode() for k, v in own.items()),
+    own = {"content-type": "application/problem+json", "content-length": str(len(body)), "cache-control": "no-store",
+           **problem.headers}
+    lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}".encode(),
+             *(f"{k}: {v}".encode() for k, v in own.items()),
              *(k + b": " + v for k, v in HEADERS), b"x-request-id: %b", b""]
     return b"\r\n".join(lines), body
 
@@ -252,9 +263,11 @@ class Admission:
     upload: float = 30.0        # seconds in which a body must arrive
     patience: float = 1.0       # seconds until a slow upload gives its seat away
     refusals: Refusals | None = None
-    direct: dict = field(default_factory=dict)  # {(method, path): ASGI application} asked instead of `app` where there is no query
+    # {(method, path): ASGI application} asked instead of `app` where there is no query
+    direct: dict = field(default_factory=dict)
 
-    def __post_init__(self): self._paths, self.refusals = {path for _, path in self.rules}, self.refusals or Refusals({}, self.metrics)
+    def __post_init__(self):
+        self._paths, self.refusals = {path for _, path in self.rules}, self.refusals or Refusals({}, self.metrics)
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http": return await self.app(scope, receive, send)
@@ -262,14 +275,17 @@ class Admission:
         visit = Visit(scope, send, self.keys)
         try:
             with self._let_in(visit) as seat:
-                if visit.rule.body: receive = again(await read_body(receive, visit.rule.body, self.upload, seat, self.patience))
+                if visit.rule.body:
+                    receive = again(await read_body(receive, visit.rule.body, self.upload, seat, self.patience))
                 app = None if scope.get("query_string") else self.direct.get((visit.method, visit.path))
                 await (app or self.app)(scope, receive, visit.send)
         except Problem as p: await visit.refuse(p)
         except Gone: visit.status = 499
         except Exception:
             log.exception(json.dumps({"event": "mistake", "request": visit.id, "path": visit.path}))
-            if not visit.status: await visit.refuse(Problem("internal", f"The server made a mistake; its log tells more under {visit.id}."))
+            if not visit.status:
+                await visit.refuse(Problem("internal", "The server made a mistake; its log tells more under "
+                                                       f"{visit.id}."))
         finally: self._note(visit)
 
     @contextmanager
@@ -278,7 +294,8 @@ class Admission:
         visit.rule = rule = self.rules.get((visit.method, visit.path), _ANY)
         headers = visit.headers
         if self.hosts and _called(visit.scope["headers"]) not in self.hosts:
-            raise Problem("wrong-host", "This server does not answer to the name in the address; its owner can allow it with --allow-host.")
+            raise Problem("wrong-host", "This server does not answer to the name in the address; "
+                                        "its owner can allow it with --allow-host.")
         size = declared(headers, rule.body) if rule.body else 0
         if rule.json and headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
             raise Problem("not-json", "Send JSON, and the header `Content-Type: application/json`.")
@@ -292,8 +309,11 @@ class Admission:
 
     def _whose(self, headers):
         scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        key = self.keys.who(given.strip() if scheme.lower() == "bearer" else headers.get(b"x-api-key", b"").decode("latin-1"))
-        if not key: raise Problem("no-key", "Send a valid key in the header `Authorization: Bearer mt_...`.", {"www-authenticate": "Bearer"})
+        key = self.keys.who(given.strip() if scheme.lower() == "bearer"
+                            else headers.get(b"x-api-key", b"").decode("latin-1"))
+        if not key:
+            raise Problem("no-key", "Send a valid key in the header `Authorization: Bearer mt_...`.",
+                          {"www-authenticate": "Bearer"})
         return key
 
     def _note(self, visit):
@@ -302,8 +322,9 @@ class Admission:
         self.metrics.one("requests", path, visit.status).inc()
         self.metrics.one("seconds", path).observe(seconds)
         if log.isEnabledFor(logging.INFO):
-            log.info(json.dumps({"event": "request", "request": visit.id, "method": visit.method, "path": path, "status": visit.status,
-                                 "ms": round(seconds * 1000, 1), "key": visit.key and visit.key.name, **visit.scope.get("note", {})}))
+            log.info(json.dumps({"event": "request", "request": visit.id, "method": visit.method, "path": path,
+                                 "status": visit.status, "ms": round(seconds * 1000, 1),
+                                 "key": visit.key and visit.key.name, **visit.scope.get("note", {})}))
 
 
 _ANY = Rule()
@@ -339,7 +360,8 @@ class Visit:
     async def refuse(self, problem):
         body = json.dumps(problem.document()).encode()
         headers = {"content-type": "application/problem+json", "content-length": str(len(body)), **problem.headers}
-        await self.send({"type": "http.response.start", "status": problem.status, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
+        await self.send({"type": "http.response.start", "status": problem.status,
+                         "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
         await self.send({"type": "http.response.body", "body": body})
 
 

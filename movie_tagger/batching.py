@@ -43,7 +43,8 @@ class Batcher:
         workers: int | None = None,  # threads, one more than there are cores by default
     ):
         self.model, self.workers, self._line = model, workers or (os.cpu_count() or 1) + 1, SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, name=f"tagger-{k}", daemon=True) for k in range(self.workers)]
+        self._threads = [threading.Thread(target=self._work, name=f"tagger-{k}", daemon=True)
+                         for k in range(self.workers)]
         for thread in self._threads: thread.start()
 
     async def ask(
@@ -85,7 +86,8 @@ def _answer(model, jobs):
     for job in jobs:
         start = time.monotonic()
         if job.future.cancelled(): continue
-        if start > job.until: outcomes.append((job, Late("The server was too busy to look at the picture in time: try again.")))
+        if start > job.until:
+            outcomes.append((job, Late("The server was too busy to look at the picture in time: try again.")))
         else:
             try: ready.append((job, model.read(job.data), start, time.monotonic()))
             except Exception as e: outcomes.append((job, e))
@@ -94,7 +96,8 @@ def _answer(model, jobs):
         try: rows = model.answer([picture for _, picture, _, _ in ready])
         except Exception as e: rows = [e] * len(ready)
         ran = time.monotonic() - begun
-        outcomes += [(job, row if isinstance(row, Exception) else Answer(row, start - job.came, done - start, ran, len(ready)))
+        outcomes += [(job, row if isinstance(row, Exception) else Answer(row, start - job.came, done - start, ran,
+                                                                         len(ready)))
                      for (job, _, start, done), row in zip(ready, rows)]
     if outcomes: _hand_back(outcomes)
 

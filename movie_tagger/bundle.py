@@ -54,9 +54,11 @@ def _manifest(model):
     return {
         "format": FORMAT, "movie_tagger": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "kind": model.kind, "tags": model.tags, "input": model.input, "thresholds": model.thresholds,
-        "recipe": model.recipe, "encoder": model.encoder, "settings": model.settings, "licences": {"encoder": model.licence},
+        "recipe": model.recipe, "encoder": model.encoder, "settings": model.settings,
+        "licences": {"encoder": model.licence},
         "evaluation": None if measured is None else measured.to_dict() | {"baselines": measured.baselines},
-        "data": {"pictures": len(model.trained_on), "version": sha256("".join(model.trained_on).encode())[:16], "sha256": model.trained_on},
+        "data": {"pictures": len(model.trained_on), "version": sha256("".join(model.trained_on).encode())[:16],
+                 "sha256": model.trained_on},
     }
 
 
@@ -66,17 +68,24 @@ def _checksum(manifest):
 
 # %% ../nbs/26_bundle.ipynb #dcd6391d
 def _card(name, m):
-    how = "out-of-fold, " + ("everything chosen without the fold" if m["settings"].get("nested") else "strength and thresholds chosen on the same folds")
-    lines = [f"# {name}", "", f"Made {m['created'][:10]} with movie_tagger {m['movie_tagger']}, recipe `{m['recipe']}`, encoder `{m['encoder']}` "
-             f"({m['licences']['encoder']}), from {m['data']['pictures']} pictures (data version `{m['data']['version']}`).", "",
-             f"It gives {'one of these labels' if m['kind'] == 'single' else 'any of these tags'}: {', '.join(m['tags'])}.", "", *_on_silence(m), "## How good", ""]
-    if m["evaluation"] is None: return "\n".join([*lines, "Not measured: there were too few groups to hold some out.", ""])
-    lines += [f"On {m['evaluation']['n']} pictures, {how}; intervals are 95 %.", "", "| metric | value | interval | baseline |", "|---|---|---|---|"]
+    how = "out-of-fold, " + ("everything chosen without the fold" if m["settings"].get("nested")
+                             else "strength and thresholds chosen on the same folds")
+    lines = [f"# {name}", "", f"Made {m['created'][:10]} with movie_tagger {m['movie_tagger']}, "
+                              f"recipe `{m['recipe']}`, encoder `{m['encoder']}` "
+             f"({m['licences']['encoder']}), from {m['data']['pictures']} pictures (data version "
+             f"`{m['data']['version']}`).", "",
+             f"It gives {'one of these labels' if m['kind'] == 'single' else 'any of these tags'}: "
+             f"{', '.join(m['tags'])}.", "", *_on_silence(m), "## How good", ""]
+    if m["evaluation"] is None:
+        return "\n".join([*lines, "Not measured: there were too few groups to hold some out.", ""])
+    lines += [f"On {m['evaluation']['n']} pictures, {how}; intervals are 95 %.", "",
+              "| metric | value | interval | baseline |", "|---|---|---|---|"]
     known = {metric: v for metric, v in m["evaluation"]["metrics"].items() if v["value"] is not None}
     if not known: return "\n".join([*lines[:-4], "Not measured: no tag has both a known yes and a known no.", ""])
     for metric, v in known.items():
         value, low, high, base = ("–" if v[k] is None else f"{v[k]:.3f}" for k in ("value", "low", "high", "baseline"))
-        lines.append(f"| {metric} | {value} | {low} – {high} | {base} ({m['evaluation']['baselines'].get(metric, '')}) |")
+        lines.append(f"| {metric} | {value} | {low} – {high} | {base} "
+                     f"({m['evaluation']['baselines'].get(metric, '')}) |")
     return "\n".join([*lines, ""])
 
 
@@ -85,7 +94,8 @@ def _on_silence(m):
     silent = m["settings"].get("silence")
     if not silent: return []
     which = "any of these tags" if len(silent) == len(m["tags"]) else ", ".join(silent)
-    where = "in training, for the thresholds and in the numbers below" if m["settings"]["silence judged"] else "in training and for the thresholds, not in the numbers below"
+    where = "in training, for the thresholds and in the numbers below" if m["settings"][
+        "silence judged"] else "in training and for the thresholds, not in the numbers below"
     return [f"Hardly anybody said no to {which}: there silence counted as no {where}.", ""]
 
 # %% ../nbs/26_bundle.ipynb #d7f503d6
@@ -94,12 +104,15 @@ def check(
 ) -> dict:             # its manifest
     "The manifest of a bundle whose files are all what they were; raises `MovieTaggerError` otherwise."
     path = Path(path)
-    if not (path / "manifest.json").is_file(): raise MovieTaggerError(f"{path} is not a bundle: it has no manifest.json.")
+    if not (path / "manifest.json").is_file():
+        raise MovieTaggerError(f"{path} is not a bundle: it has no manifest.json.")
     try: manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (ValueError, OSError) as e: raise _damaged(path, "manifest.json", e) from None
-    if not isinstance(manifest, dict) or manifest.get("checksum") != _checksum(manifest): raise _damaged(path, "manifest.json")
+    if not isinstance(manifest, dict) or manifest.get("checksum") != _checksum(manifest):
+        raise _damaged(path, "manifest.json")
     if manifest["format"] > FORMAT:
-        raise MovieTaggerError(f"{path} was made by movie_tagger {manifest['movie_tagger']}, which is newer than this one: run pip install -U movie_tagger.")
+        raise MovieTaggerError(f"{path} was made by movie_tagger {manifest['movie_tagger']}, "
+                               "which is newer than this one: run pip install -U movie_tagger.")
     for name, checksum in manifest["checksums"].items():
         if not (path / name).is_file() or sha256(path / name) != checksum: raise _damaged(path, name)
     return manifest
@@ -107,7 +120,8 @@ def check(
 
 def _damaged(path, name, error=None):
     why = f" ({error})" if error else ""
-    return MovieTaggerError(f"The bundle {path} is damaged: {name} is not what was saved{why}. Copy it again from where it came, or train it again.")
+    return MovieTaggerError(f"The bundle {path} is damaged: {name} is not what was saved{why}. "
+                            "Copy it again from where it came, or train it again.")
 
 # %% ../nbs/26_bundle.ipynb #5b1e7a03
 def amend(
@@ -154,14 +168,16 @@ class Bundle:
             named = all(isinstance(p, str | Path) for p in pictures)
             pictures = pd.Series(list(pictures), [str(p) for p in pictures] if named else None, dtype=object)
         parts = list(self.stream(pictures, backend, threads))
-        frame = pd.DataFrame(np.concatenate([p for p, _ in parts]) if parts else np.empty((0, len(self.tags))), pictures.index, self.tags)
+        frame = pd.DataFrame(np.concatenate([p for p, _ in parts]) if parts else np.empty((0, len(self.tags))),
+                             pictures.index, self.tags)
         frame.attrs["errors"] = [e for _, errors in parts for e in errors]
         return frame
 
     def open(self, backend="auto", threads=1, pictures=None) -> Opened:
         "The model, read into memory once and ready for any number of pictures."
         run = engine.load(self.path / "model.onnx", backend, threads=threads, pictures=pictures)
-        return Opened(partial(images.decode, **self.manifest["input"]), run, partial(softmax, axis=1) if self.kind == "single" else expit)
+        return Opened(partial(images.decode, **self.manifest["input"]), run,
+                      partial(softmax, axis=1) if self.kind == "single" else expit)
 
     def stream(self, pictures, backend="auto", threads=1):
         "Yields `(probabilities, errors)` a few pictures at a time, in order, with memory that does not grow."
@@ -212,20 +228,28 @@ def evaluate_on(
 ) -> Judgement:
     "How good a model is on pictures that it has not seen."
     if not set(labels) & set(bundle.tags):
-        raise MovieTaggerError(f"The data and the model have no tag in common: the model knows {', '.join(bundle.tags[:5])}; the data {', '.join(labels.columns[:5])}.")
+        raise MovieTaggerError("The data and the model have no tag in common: "
+                               f"the model knows {', '.join(bundle.tags[:5])}; "
+                               f"the data {', '.join(labels.columns[:5])}.")
     old = seen(bundle, items)
-    strange = ~labels[[t for t in labels if t in bundle.tags]].any(axis=1).to_numpy() if bundle.kind == "single" else np.zeros(len(items), bool)
+    strange = ~labels[[t for t in labels if t in bundle.tags]].any(
+        axis=1).to_numpy() if bundle.kind == "single" else np.zeros(len(items), bool)
     use = ~old & ~strange & items["error"].isna().to_numpy()
     if not use.any():
-        reasons = {"the model was trained on": old, "the model knows no label of": strange & ~old, "there is something wrong with": ~old & ~strange}
-        raise MovieTaggerError(f"Nothing to measure: of {counted(len(items), 'picture')} {', '.join(f'{why} {rows.sum():,}' for why, rows in reasons.items() if rows.any())}.")
+        reasons = {"the model was trained on": old, "the model knows no label of": strange & ~old,
+                   "there is something wrong with": ~old & ~strange}
+        raise MovieTaggerError(f"Nothing to measure: of {counted(len(items), 'picture')} "
+                               f"{', '.join(f'{why} {rows.sum():,}' for why, rows in reasons.items() if rows.any())}.")
     probabilities = bundle.predict(items.loc[use, "path"])
     unreadable = int(probabilities.isna().all(axis=1).sum())
-    if unreadable == len(probabilities): raise MovieTaggerError(f"None of the {unreadable} pictures can be read; the first: {probabilities.attrs['errors'][0]}")
+    if unreadable == len(probabilities):
+        raise MovieTaggerError(f"None of the {unreadable} pictures can be read; the first: "
+                               f"{probabilities.attrs['errors'][0]}")
     fill = False if labels.notna().all(axis=None) else pd.NA
     known = labels[use].reindex(columns=bundle.tags, fill_value=fill).astype("boolean")
     y = known.to_numpy(np.float32, na_value=np.nan)
-    measured = evaluate(y, probabilities.to_numpy(), bundle.tags, bundle.kind, items.loc[use, "group"], bundle.manifest["thresholds"])
+    measured = evaluate(y, probabilities.to_numpy(), bundle.tags, bundle.kind, items.loc[use, "group"],
+                        bundle.manifest["thresholds"])
     left_out = {"trained on": int(old.sum()), "label unknown to the model": int((strange & ~old).sum()),
                 "unreadable": unreadable + int((items["error"].notna() & ~old & ~strange).sum())}
     return Judgement(measured, items[use], known, probabilities, left_out)
@@ -251,9 +275,11 @@ def promote(
     "Gives a role to a bundle, after checking it, in one step."
     models = Path(models)
     if role not in ROLES: raise MovieTaggerError(f"There is no role {role!r}; there are {' and '.join(ROLES)}.")
-    if Path(name).name != name or name in ROLES: raise MovieTaggerError(f"{name!r} is not the name of a bundle in {models}: give the folder's own name.")
+    if Path(name).name != name or name in ROLES:
+        raise MovieTaggerError(f"{name!r} is not the name of a bundle in {models}: give the folder's own name.")
     check(models / name)
-    if (models / role).exists() and not (models / role).is_symlink(): raise MovieTaggerError(f"{models / role} is a folder, where a link is needed: rename it.")
+    if (models / role).exists() and not (models / role).is_symlink():
+        raise MovieTaggerError(f"{models / role} is a folder, where a link is needed: rename it.")
     with atomic(models / role) as t: os.symlink(name, t)
     return models / name
 
@@ -265,5 +291,7 @@ def find(
     path = Path(path)
     found = path if (path / "manifest.json").exists() else holder(path)
     if found: return found.resolve()
-    if path.is_dir(): raise MovieTaggerError(f"{path} holds no bundle and no champion: name one with movie-tagger models promote NAME --dir {path} first.")
+    if path.is_dir():
+        raise MovieTaggerError(f"{path} holds no bundle and no champion: name one with movie-tagger models promote "
+                               f"NAME --dir {path} first.")
     raise MovieTaggerError(f"There is no bundle {path}.")

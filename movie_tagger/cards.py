@@ -50,7 +50,8 @@ def _decided(decision, asked, tag):
 
 def _buttons(asked, answer, single):
     "The words for keeping, and for accepting the answer."
-    keep = "✓ Keep" if single or not (asked and asked[0]) else f"✕ No {asked[0]}" if asked[1] else f"✓ {asked[0]} is right"
+    keep = "✓ Keep" if single or not (asked
+                                      and asked[0]) else f"✕ No {asked[0]}" if asked[1] else f"✓ {asked[0]} is right"
     if not answer: return keep, ""
     sign = "→" if single else "+" if answer[1] else "−"
     return keep, f"{sign} {answer[0]}" if answer[0] else "✕ Not this one"
@@ -72,11 +73,15 @@ def face(
     asked, tag = suggested(why.get("suggestion") or "", tags), why.get("tag")
     says, answer = opinion(now, p, tags, single)
     if "suggestion" in why: answer = asked
-    if "suggestion" in why and not single and tag in tags and not np.isnan(p).all(): says = f"{tag} {100 * p[tags.get_loc(tag)]:.0f} %"
+    if "suggestion" in why and not single and tag in tags and not np.isnan(p).all():
+        says = f"{tag} {100 * p[tags.get_loc(tag)]:.0f} %"
     mark, word = _decided(decision, None if single else asked, tag)
     keep, accept = _buttons(asked, answer, single)
-    if blind: return {"item": item, "mark": mark, "word": word, "label": "", "says": "", "reason": "", "keep": keep, "accept": f"✓ {tag}",
-                      "accepts": "relabel", "yes": [], "tint": False}
+    if blind:
+        return {"item": item, "mark": mark, "word": word, "label": "", "says": "", "reason": "", "keep": keep,
+                "accept": f"✓ {tag}", "accepts": "relabel", "yes": [], "tint": False}
     label = dict.fromkeys([words(tags, before) or "none", words_after(tags, before, decision) or "none"])
-    return {"item": item, "mark": mark, "word": word, "label": " → ".join(label), "says": says, "reason": why.get("reason", ""), "keep": keep,
-            "accept": accept, "accepts": "relabel" if answer and answer[0] else "exclude", "yes": np.flatnonzero(now == 1).tolist(), "tint": tint}
+    return {"item": item, "mark": mark, "word": word, "label": " → ".join(label), "says": says,
+            "reason": why.get("reason", ""), "keep": keep,
+            "accept": accept, "accepts": "relabel" if answer and answer[0] else "exclude",
+            "yes": np.flatnonzero(now == 1).tolist(), "tint": tint}

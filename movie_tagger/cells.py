@@ -25,7 +25,8 @@ def rank(
     "How much an actor's kind counts."
     kind, _, name = str(actor).partition(":")
     if kind in KINDS and name.strip(): return KINDS[kind]
-    raise MovieTaggerError(f"{actor!r} is no actor: write kind:name, with {', '.join(KINDS)} as the kind, such as curator:anna.")
+    raise MovieTaggerError(f"{actor!r} is no actor: write kind:name, with {', '.join(KINDS)} as the kind, "
+                           "such as curator:anna.")
 
 # %% ../nbs/12_cells.ipynb #01ab54ce
 BITS = 40  # an event's number has less than this, minus one for `clean`
@@ -52,7 +53,8 @@ def clean(
     names = names[~(names.str.contains(",") | names.str.startswith("-") | names.str.strip().eq(""))]
     w, yes = cells["weight"].to_numpy(), cells["state"].to_numpy() == 1
     import_says_yes = yes & (rank_of(w) < PERSON)
-    cells = cells.assign(tag=names.reindex(cells["tag"]).to_numpy(object), order=w | (import_says_yes.astype(np.int64) << BITS - 1))
+    cells = cells.assign(tag=names.reindex(cells["tag"]).to_numpy(object),
+                         order=w | (import_says_yes.astype(np.int64) << BITS - 1))
     cells = cells[cells["tag"].notna()]
     return _merged(cells, rules) if rules else cells
 
@@ -72,7 +74,8 @@ def one_yes(
     "Cells in which the strongest yes of an item makes the other tags of the set no."
     inside = cells["tag"].isin(tags)
     yes = strongest(cells[inside & (cells["state"] == 1)], "item")
-    every = yes.loc[yes.index.repeat(len(tags))].assign(state=0, said=yes["tag"].repeat(len(tags)), tag=np.tile(np.array(tags, object), len(yes)))
+    every = yes.loc[yes.index.repeat(len(tags))].assign(state=0, said=yes["tag"].repeat(len(tags)),
+                                                        tag=np.tile(np.array(tags, object), len(yes)))
     others = every[every["tag"] != every.pop("said")]
     return pd.concat([cells[~(inside & cells["item"].isin(yes["item"]))], yes, others], ignore_index=True)
 
@@ -89,7 +92,9 @@ def to_labels(
         raise MovieTaggerError(f"The labels of {len(index)} items and {len(tags)} tags would take {size / 1e9:.0f} GB: "
                                "set a min_count in the rules, or name the tags that you want.")
     column = pd.Index(tags, dtype=object).get_indexer(cells["tag"])
-    item, yes, column = cells["item"].to_numpy()[column >= 0], cells["state"].to_numpy()[column >= 0] == 1, column[column >= 0]
+    item = cells["item"].to_numpy()[column >= 0]
+    yes = cells["state"].to_numpy()[column >= 0] == 1
+    column = column[column >= 0]
     answer, unknown = np.zeros((len(tags), len(index)), bool), np.ones((len(tags), len(index)), bool)
     answer[column, item], unknown[column, item] = yes, False
     columns = {k: pd.arrays.BooleanArray(a, u) for k, (a, u) in enumerate(zip(answer, unknown))}
@@ -104,19 +109,24 @@ def from_labels(
     known = labels.notna().to_numpy() if no else labels.eq(True).fillna(False).to_numpy(bool)
     row, column = np.nonzero(known)
     yes = labels.eq(True).fillna(False).to_numpy(bool)[row, column]
-    return pd.DataFrame({"item": labels.index.astype(str).to_numpy(object)[row], "tag": labels.columns.to_numpy(object)[column], "state": yes})
+    return pd.DataFrame({"item": labels.index.astype(str).to_numpy(object)[row],
+                         "tag": labels.columns.to_numpy(object)[column], "state": yes})
 
 # %% ../nbs/12_cells.ipynb #e9714aa0
 def checked(
     decisions: pd.DataFrame,  # columns item, tag and state: True, False or NA
 ) -> pd.DataFrame:            # the same as text and 1, 0 or None; each cell once
     "Decisions that make sense."
-    if missing := {"item", "tag", "state"} - set(decisions): raise MovieTaggerError(f"The decisions have no column {min(missing)!r}: they need item, tag and state.")
-    columns = decisions["item"].astype(str), decisions["tag"], pd.Series(list(map(state_of, decisions["state"])), dtype=object)
+    if missing := {"item", "tag", "state"} - set(decisions):
+        raise MovieTaggerError(f"The decisions have no column {min(missing)!r}: they need item, tag and state.")
+    columns = decisions["item"].astype(str), decisions["tag"], pd.Series(list(map(state_of, decisions["state"])),
+                                                                         dtype=object)
     frame = pd.DataFrame(dict(zip(["item", "tag", "state"], (c.to_numpy(object) for c in columns)))).drop_duplicates()
-    for i in np.flatnonzero([not isinstance(t, str) or not t.strip() for t in frame["tag"]])[:1]: good_tag(frame["tag"].iloc[i], frame["item"].iloc[i])
+    for i in np.flatnonzero([not isinstance(t, str) or not t.strip() for t in frame["tag"]])[:1]:
+        good_tag(frame["tag"].iloc[i], frame["item"].iloc[i])
     if len(twice := frame[frame.duplicated(["item", "tag"])]):
-        raise MovieTaggerError(f"Two things are said about {twice['tag'].iloc[0]!r} of {twice['item'].iloc[0]}: keep one of them. Nothing of this step was kept.")
+        raise MovieTaggerError(f"Two things are said about {twice['tag'].iloc[0]!r} of {twice['item'].iloc[0]}: "
+                               "keep one of them. Nothing of this step was kept.")
     return frame
 
 
@@ -146,7 +156,8 @@ class Difference:
 
     def __repr__(self): return self.words
     def __len__(self): return len(self.table)
-    def _repr_html_(self): return f"<p>{self.words}</p>" + (self.table.head(5).to_html(index=False) if len(self) else "")
+    def _repr_html_(self):
+        return f"<p>{self.words}</p>" + (self.table.head(5).to_html(index=False) if len(self) else "")
 
 
 def changes(
@@ -159,7 +170,8 @@ def changes(
     a, b = (both[c].fillna(absent).astype(int) for c in ("state_a", "state_b"))
     def spoken(tags, states): return [_OF_ITEMS.get(t, SPOKEN)[s] for t, s in zip(tags, states)]
     both, a, b = both[a != b], a[a != b], b[a != b]
-    table = pd.DataFrame({"item": both["item"], "tag": both["tag"], "before": spoken(both["tag"], a), "after": spoken(both["tag"], b),
+    table = pd.DataFrame({"item": both["item"], "tag": both["tag"], "before": spoken(both["tag"], a),
+                          "after": spoken(both["tag"], b),
                           "by": event_of(both["weight_b"].fillna(0).to_numpy(np.int64))})
     return table[table["before"] != table["after"]].reset_index(drop=True)
 
@@ -171,5 +183,6 @@ def in_words(
     "One sentence on what changed."
     counts = pd.Series([f"{a} → {b}" for a, b in zip(table["before"], table["after"])], dtype=object).value_counts()
     how = ", ".join(f"{n} × {what}" for what, n in counts.items())
-    said = f"{len(table)} changes on {table['item'].nunique()} items: {how}." if len(table) else "Nothing was said." if new_rules else "Nothing changed."
+    said = f"{len(table)} changes on {table['item'].nunique()} items: {how}." if len(
+        table) else "Nothing was said." if new_rules else "Nothing changed."
     return said + " The rules changed." * new_rules

@@ -34,17 +34,21 @@ class Looks:
         data: bytes,
     ) -> tuple[int, int]:  # width and height as they are stored
         "The size of a picture that may be unpacked; raises a `Problem` for the others."
-        if len(data) > self.size: raise Problem("too-large", f"The picture is larger than the {self.size:,} bytes taken here.")
+        if len(data) > self.size:
+            raise Problem("too-large", f"The picture is larger than the {self.size:,} bytes taken here.")
         try:
             with Image.open(io.BytesIO(data), formats=images.FORMATS) as im: kind, size = im.format, im.size
         except Image.DecompressionBombError: raise self._too_many() from None
         except Exception: return self._unknown(data)
         kind = {"MPO": "JPEG"}.get(kind, kind)
-        if kind not in self.formats: raise Problem("not-a-picture", f"A {kind} is not taken here: send {', '.join(self.formats[:-1])} or {self.formats[-1]}.")
+        if kind not in self.formats:
+            raise Problem("not-a-picture", f"A {kind} is not taken here: send {', '.join(self.formats[:-1])} or "
+                                           f"{self.formats[-1]}.")
         if size[0] * size[1] > self.pixels: raise self._too_many()
         return size
 
-    def _too_many(self): return Problem("too-large", f"The picture has more than the {self.pixels:,} pixels taken here.")
+    def _too_many(self):
+        return Problem("too-large", f"The picture has more than the {self.pixels:,} pixels taken here.")
 
     def _unknown(self, data):
         try: return images.open_image(data, self.pixels).size
@@ -81,7 +85,8 @@ class Served:
     def read(self, data: bytes) -> Seen:
         size = self.looks.check(data)
         try:
-            scores = {tag: float(d.score(images.open_image(data, self.looks.pixels))) for tag, d in self.detectors.items()}
+            scores = {tag: float(d.score(images.open_image(data, self.looks.pixels)))
+                      for tag, d in self.detectors.items()}
             return Seen(self.model.read(data), size, scores, sha256(data))
         except images.BadPicture as e: raise Problem("bad-picture", str(e)) from None
 
@@ -93,7 +98,8 @@ class Served:
         "The most probable tags first; `likely` are those that the model gives."
         tags, cut, rank = self.bundle.tags, self.thresholds, np.argsort(-p, kind="stable").tolist()
         best = islice((i for i in rank if p[i] >= least and tags[i] not in without), most)
-        return [{"tag": tags[i], "probability": round(float(p[i]), 4), "likely": bool(i == rank[0] if cut is None else p[i] >= cut[i]),
+        return [{"tag": tags[i], "probability": round(float(p[i]), 4),
+                 "likely": bool(i == rank[0] if cut is None else p[i] >= cut[i]),
                  "sensitive": tags[i] in self.sensitive} for i in best]
 
     @property
@@ -104,7 +110,8 @@ class Served:
         promises, tags = self.bundle.manifest.get("promises") or {}, self.bundle.tags
         def verdict(tag):
             i = tags.index(tag) if tag in tags else None
-            return judge(tag, None if i is None else round(float(p[i]), 4), 1.0 if i is None or self.thresholds is None else self.thresholds[i],
+            return judge(tag, None if i is None else round(float(p[i]), 4),
+                         1.0 if i is None or self.thresholds is None else self.thresholds[i],
                          promises.get(tag), self.detectors.get(tag), scores.get(tag))
         return [verdict(tag) for tag in self.sensitive]
 
@@ -119,7 +126,8 @@ def serve_bundle(
     found = bundles.load(bundles.find(path))
     detectors = {tag: d if isinstance(d, Detector) else Detector(d) for tag, d in (detectors or {}).items()}
     if unknown := [t for t in sensitive if t not in found.tags and t not in detectors]:
-        raise MovieTaggerError(f"The model {found.path.name} does not know the sensitive tag {unknown[0]!r}, and no detector does; it knows {', '.join(found.tags)}.")
+        raise MovieTaggerError(f"The model {found.path.name} does not know the sensitive tag {unknown[0]!r}, "
+                               f"and no detector does; it knows {', '.join(found.tags)}.")
     named = dict.fromkeys([*(found.manifest.get("sensitive") or []), *sensitive, *detectors])
     served = Served(found, found.open(pictures=1), tuple(named), detectors, looks)
     served.answer([served.read(_grey())])
@@ -139,7 +147,12 @@ class Champion:
         path: str | Path,  # as for `serve_bundle`
         make: Callable = serve_bundle,  # path -> Served
     ):
-        self.path, self.make, self.served, self.problem, self._mark, self.tags = Path(path), make, None, f"The model {path} is not loaded yet.", (), set()
+        self.path = Path(path)
+        self.make = make
+        self.served = None
+        self.problem = f"The model {path} is not loaded yet."
+        self._mark = ()
+        self.tags = set()
 
     def look(self) -> bool:
         "Loads the model that is meant now, where that is another one; True if it is in use now."
@@ -162,5 +175,6 @@ class Champion:
         "The bundle's folder and its files' stamps; they change when somebody changes the link or the files."
         try:
             folder = bundles.find(self.path)
-            return str(folder), tuple(sorted((f.name, (s := f.stat()).st_mtime_ns, s.st_size, s.st_ino) for f in os.scandir(folder)))
+            return str(folder), tuple(sorted((f.name, (s := f.stat()).st_mtime_ns, s.st_size, s.st_ino)
+                                             for f in os.scandir(folder)))
         except (MovieTaggerError, OSError) as e: return str(e)

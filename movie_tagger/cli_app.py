@@ -24,10 +24,14 @@ def _(): pass
 def say(*lines): print(*lines, sep="\n")
 
 # %% ../nbs/50_cli_app.ipynb #11318d5b
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="Class folders, a CSV with `image` and `label` or `tags`, or a ledger.")]
-Images = Annotated[Path | None, typer.Option(help="Folder that the image paths of a CSV are relative to; the CSV's own by default.")]
-Absent = Annotated[str | None, typer.Option(help="What an absent tag means: 'no' (each picture was looked at for each tag) or 'unknown'.")]
-Version = Annotated[str | None, typer.Option(help="Of a ledger: the state after this event's number, at this time, or of this name.")]
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="Class folders, a CSV with `image` and `label` or `tags`, "
+                                                           "or a ledger.")]
+Images = Annotated[Path | None,
+                   typer.Option(help="Folder that the image paths of a CSV are relative to; the CSV's own by default.")]
+Absent = Annotated[str | None, typer.Option(help="What an absent tag means: 'no' (each picture was looked at for each "
+                                                 "tag) or 'unknown'.")]
+Version = Annotated[str | None, typer.Option(help="Of a ledger: the state after this event's number, at this time, "
+                                                  "or of this name.")]
 
 
 def read_data(source: Path, images: Path | None = None, absent: str | None = None, version: str | None = None):

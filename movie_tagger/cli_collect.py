@@ -18,32 +18,41 @@ from .core import MovieTaggerError, counted
 # %% ../nbs/50_cli_collect.ipynb #1833cb94
 @app.command()
 def download(
-    urls: Annotated[list[Path], typer.Argument(metavar="URLS...", help="Lists: .txt with an address a line, .csv with a column `url` [and `label`]; urls_horror.csv names its label.")],
+    urls: Annotated[list[Path], typer.Argument(metavar="URLS...", help="Lists: .txt with an address a line, "
+                                                                       ".csv with a column `url` [and `label`]; "
+                                                                       "urls_horror.csv names its label.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures, one folder a label, and for downloads.csv.")],
     retry_failed: Annotated[bool, typer.Option(help="Try again what left no picture the last time.")] = False,
     allow_private: Annotated[bool, typer.Option(help="Fetch from this machine and the local network too.")] = False,
-    ignore_robots: Annotated[bool, typer.Option(help="Take pictures that their owners do not want in data sets (X-Robots-Tag: noai and the like).")] = False,
+    ignore_robots: Annotated[bool, typer.Option(help="Take pictures that their owners do not want in data sets "
+                                                     "(X-Robots-Tag: noai and the like).")] = False,
     connections: Annotated[int, typer.Option(min=1, help="Most connections at once.")] = 64,
     per_host: Annotated[int, typer.Option(min=1, help="Most of them to one host.")] = 8,
     rate: Annotated[float, typer.Option(min=0, help="Most requests a second to one host; 0 for no limit.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 30,
-    retries: Annotated[int, typer.Option(min=0, help="Further tries after timeouts, broken connections and busy servers.")] = 3,
+    retries: Annotated[int, typer.Option(min=0, help="Further tries after timeouts, broken connections and "
+                                                     "busy servers.")] = 3,
     max_mb: Annotated[float, typer.Option(min=0.001, help="Largest file to take, in MB.")] = 20,
     min_side: Annotated[int, typer.Option(min=1, help="Shortest side to take, in pixels.")] = 32,
 ):
     "Fetch the pictures of lists of addresses; started again, it goes on where it stopped."
     from movie_tagger import download as downloads
-    table = downloads.download_images(urls, out, retry_failed, allow_private=allow_private, ignore_robots=ignore_robots, connections=connections, per_host=per_host,
-                                      rate=rate, timeout=timeout, retries=retries, max_bytes=int(max_mb * 1e6), min_side=min_side)
+    table = downloads.download_images(urls, out, retry_failed, allow_private=allow_private, ignore_robots=ignore_robots,
+                                      connections=connections, per_host=per_host, rate=rate, timeout=timeout,
+                                      retries=retries, max_bytes=int(max_mb * 1e6), min_side=min_side)
     there = table["file"].ne("")
-    say(downloads.by_status(table).to_string(), "", f"{there.sum()} of {counted(len(table), 'row')} gave a picture; {out / 'downloads.csv'} says what became of each.")
-    if not there.any(): raise MovieTaggerError(f"None of the {len(table)} addresses gave a picture; the first: {table['status'][0]}, {table['note'][0]}.")
+    say(downloads.by_status(table).to_string(), "", f"{there.sum()} of {counted(len(table), 'row')} gave a picture; "
+                                                    f"{out / 'downloads.csv'} says what became of each.")
+    if not there.any():
+        raise MovieTaggerError(f"None of the {len(table)} addresses gave a picture; the first: {table['status'][0]}, "
+                               f"{table['note'][0]}.")
 
 # %% ../nbs/50_cli_collect.ipynb #615f306f
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What to search for, such as \"horror movie poster\".")],
-    out: Annotated[Path, typer.Option(help="The list to write, a CSV with url, title and source; name it urls_LABEL.csv to give it a label.")],
+    out: Annotated[Path, typer.Option(help="The list to write, a CSV with url, title and source; "
+                                           "name it urls_LABEL.csv to give it a label.")],
     n: Annotated[int, typer.Option("-n", min=1, help="Most addresses.")] = 200,
     provider: Annotated[str, typer.Option(help="Whom to ask.")] = "ddgs",
 ):
@@ -57,11 +66,16 @@ def search(
 # %% ../nbs/50_cli_collect.ipynb #5813e846
 @app.command()
 def tags(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="dump.sql[.gz|.zst|.bz2], - for standard input, mysql://user:password@host/site, or a folder of CSV exports.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="dump.sql[.gz|.zst|.bz2], - for standard input, "
+                                                                 "mysql://user:password@host/site, "
+                                                                 "or a folder of CSV exports.")],
     out: Annotated[Path, typer.Option(help="Write one row a still to this CSV: id,image,tags,group.")],
-    rules: Annotated[Path | None, typer.Option(help="TOML file with [merge], [implies], exclude and min_count.")] = None,
-    min_count: Annotated[int | None, typer.Option(min=0, help="Stills that a tag needs; what the rules say by default, else 500.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the pictures, where they lie in folders below it.")] = None,
+    rules: Annotated[Path | None,
+                     typer.Option(help="TOML file with [merge], [implies], exclude and min_count.")] = None,
+    min_count: Annotated[int | None, typer.Option(min=0, help="Stills that a tag needs; what the rules say by "
+                                                              "default, else 500.")] = None,
+    images: Annotated[Path | None,
+                      typer.Option(help="Folder of the pictures, where they lie in folders below it.")] = None,
 ):
     "Turn a site's database into a table to train on, and say where every row went."
     from dataclasses import replace
@@ -70,12 +84,15 @@ def tags(
     decided = cleaning.read_rules(rules) if rules else cleaning.Rules()
     decided = replace(decided, min_count=min_count if min_count is not None else decided.min_count or 500)
     site = cleaning.read_site(source)
-    if unknown := cleaning.unknown_names(site["tags"], decided): print(f"movie-tagger: nobody typed what {rules} names: {', '.join(unknown)}.", file=sys.stderr)
+    if unknown := cleaning.unknown_names(site["tags"], decided):
+        print(f"movie-tagger: nobody typed what {rules} names: {', '.join(unknown)}.", file=sys.stderr)
     clean, report = cleaning.clean_tags(site.pop("tags"), decided, site["shots"])
     typed = int(report["typed"].sum())
-    say(f"{typed:,} tags were typed:", *(f"  {row.typed:>9,}  {row.Index}" + (f": {row[3]}" if row[3] else "") for row in report.itertuples() if row.typed),
+    say(f"{typed:,} tags were typed:", *(f"  {row.typed:>9,}  {row.Index}" + (f": {row[3]}" if row[3] else "")
+                                         for row in report.itertuples() if row.typed),
         *([f"{report['implied'].sum():,} more were implied."] if report["implied"].any() else []),
         "")
     table = cleaning.tag_table(site["shots"], clean, images=images)
     cleaning.write_table(out, table)
-    say(f"{out}: {counted(len(table), 'still')}, {counted(clean['value'].nunique(), 'tag')}. Next: movie-tagger train {out} --images FOLDER --absent unknown --out model")
+    say(f"{out}: {counted(len(table), 'still')}, {counted(clean['value'].nunique(), 'tag')}. Next: "
+        f"movie-tagger train {out} --images FOLDER --absent unknown --out model")

@@ -21,13 +21,17 @@ from .core import MovieTaggerError, counted
 def train(
     source: Data,
     out: Annotated[Path, typer.Option(help="The bundle to write, a folder.")],
-    recipe: Annotated[str, typer.Option(help="'head': the encoder as it is, seconds. 'finetune': the encoder too, minutes.")] = "head",
-    encoder: Annotated[str, typer.Option(help="lite0, lite1, lite2, any timm name, or torchvision/NAME; @SIZE for another input size.")] = "lite0",
-    weights: Annotated[str | None, typer.Option(help="File with the encoder's weights, or 'random'; its published ones by default.")] = None,
+    recipe: Annotated[str, typer.Option(help="'head': the encoder as it is, seconds. 'finetune': "
+                                             "the encoder too, minutes.")] = "head",
+    encoder: Annotated[str, typer.Option(help="lite0, lite1, lite2, any timm name, or torchvision/NAME; "
+                                              "@SIZE for another input size.")] = "lite0",
+    weights: Annotated[str | None, typer.Option(help="File with the encoder's weights, or 'random'; "
+                                                     "its published ones by default.")] = None,
     images: Images = None,
     absent: Absent = None,
     version: Version = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Measure by cross-validation with so many folds, everything chosen inside.")] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="Measure by cross-validation with so many folds, "
+                                                          "everything chosen inside.")] = None,
     min_count: Annotated[int, typer.Option(min=1, help="Leave out tags with fewer yes than this.")] = 2,
     crop_bars: Annotated[bool, typer.Option(help="Cut letterbox bars before looking.")] = False,
     seed: int = 0,
@@ -35,12 +39,15 @@ def train(
 ):
     "Train a model and save it as a bundle."
     from movie_tagger import bundle, data, features, head
-    if recipe not in ("head", "finetune"): raise MovieTaggerError(f"There is no recipe {recipe!r}; there are 'head' and 'finetune'.")
+    if recipe not in ("head", "finetune"):
+        raise MovieTaggerError(f"There is no recipe {recipe!r}; there are 'head' and 'finetune'.")
     bundle.vacant(out)
     items, labels = read_data(source, images, absent, version)
     todo = features.to_compute(items, encoder, crop_bars, weights)
-    what = f"{labels.shape[1]} class{'es' * (labels.shape[1] > 1)}" if data.kind(labels) == "single" else counted(labels.shape[1], "tag")
-    say(f"{counted(len(items), 'picture')}, {what}; {todo} to embed, the others are in the cache.", *data.oddities(items, labels))
+    what = f"{labels.shape[1]} class{'es' * (labels.shape[1] > 1)}" if data.kind(labels) == "single" else counted(
+        labels.shape[1], "tag")
+    say(f"{counted(len(items), 'picture')}, {what}; {todo} to embed, the others are in the cache.",
+        *data.oddities(items, labels))
     if recipe == "finetune": from movie_tagger.finetune import train as fit
     else: fit = head.train
     model = fit(items, labels, encoder, weights, crop_bars, folds, min_count, seed)
@@ -59,14 +66,16 @@ def _report_left_out(model, out):
     if not len(model.problems): path.unlink(missing_ok=True)
     else:
         with atomic(path) as t: model.problems.to_csv(t)
-        say(f"Left out, and {path} says why: {counted(len(model.problems), 'picture')}. The first: {model.problems['error'].iloc[0]}")
+        say(f"Left out, and {path} says why: {counted(len(model.problems), 'picture')}. The first: "
+            f"{model.problems['error'].iloc[0]}")
 
 
 def _report_metrics(kind, evaluation, path):
     from movie_tagger.core import write_json
     if evaluation is None: say("Not measured: there are too few groups of pictures to hold some out.")
     else: say("", str(evaluation), "")
-    if path: write_json(path, evaluation.to_dict() if evaluation else {"n": 0, "kind": kind, "metrics": {}, "per_tag": []})
+    if path:
+        write_json(path, evaluation.to_dict() if evaluation else {"n": 0, "kind": kind, "metrics": {}, "per_tag": []})
 
 # %% ../nbs/50_cli_learn.ipynb #0745a2b8
 @app.command()
@@ -77,7 +86,8 @@ def evaluate(
     absent: Absent = None,
     version: Version = None,
     json: Annotated[Path | None, typer.Option(help="Write the metrics to this file.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page with the mistakes to look at, one HTML file.")] = None,
+    report: Annotated[Path | None,
+                      typer.Option(help="Write a page with the mistakes to look at, one HTML file.")] = None,
 ):
     "Measure a bundle on labelled pictures that it has not seen."
     from movie_tagger import bundle as bundles
@@ -95,15 +105,18 @@ def evaluate(
 @app.command()
 def suspects(
     source: Data,
-    out: Annotated[Path, typer.Option(help="Write item,image,reason,tag,score,suggestion to this CSV, the surest first.")],
+    out: Annotated[Path, typer.Option(help="Write item,image,reason,tag,score,suggestion to this CSV, "
+                                           "the surest first.")],
     images: Images = None,
     absent: Absent = None,
     version: Version = None,
     encoder: Annotated[str, typer.Option(help="As for `train`.")] = "lite0",
     weights: Annotated[str | None, typer.Option(help="As for `train`.")] = None,
     crop_bars: Annotated[bool, typer.Option(help="Cut letterbox bars before looking.")] = False,
-    folds: Annotated[int, typer.Option(min=2, help="Judge each picture by a model that has not seen it, so many in turn.")] = 5,
-    decided: Annotated[Path | None, typer.Option(help="CSV with columns item and tag: what is not to be shown again.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Judge each picture by a model that has not seen it, "
+                                                   "so many in turn.")] = 5,
+    decided: Annotated[Path | None,
+                       typer.Option(help="CSV with columns item and tag: what is not to be shown again.")] = None,
     most: Annotated[int, typer.Option(min=1, help="Write at most so many rows.")] = 5000,
     seed: int = 0,
 ):
@@ -112,30 +125,36 @@ def suspects(
     from movie_tagger.suspects import suspects as ranked
     before = None if decided is None else _decided(decided)
     items, labels = read_data(source, images, absent, version)
-    table = ranked(items, labels, decided=before, encoder=encoder, weights=weights, crop_bars=crop_bars, folds=folds, seed=seed, most=most)
-    shown = table.assign(image=[Path(os.path.relpath(p, out.parent)).as_posix() if p else "" for p in table["image"]], score=table["score"].round(4))
+    table = ranked(items, labels, decided=before, encoder=encoder, weights=weights, crop_bars=crop_bars, folds=folds,
+                   seed=seed, most=most)
+    shown = table.assign(image=[Path(os.path.relpath(p, out.parent)).as_posix() if p else "" for p in table["image"]],
+                         score=table["score"].round(4))
     with atomic(out) as t: shown.to_csv(t, index=False)
     counts = ", ".join(f"{n} {reason}" for reason, n in table["reason"].value_counts().items())
-    say(f"{len(items)} pictures; wrote {len(table)} rows to {out}: {counts}." if len(table) else f"{len(items)} pictures; nothing to look at.")
+    say(f"{len(items)} pictures; wrote {len(table)} rows to {out}: {counts}."
+        if len(table) else f"{len(items)} pictures; nothing to look at.")
 
 
 def _decided(path):
     from movie_tagger.data import read_table
     table = read_table(path)
-    if not {"item", "tag"} <= set(table): raise MovieTaggerError(f"{path} needs the columns item and tag; it has {', '.join(map(repr, table))}.")
+    if not {"item", "tag"} <= set(table):
+        raise MovieTaggerError(f"{path} needs the columns item and tag; it has {', '.join(map(repr, table))}.")
     return table
 
 # %% ../nbs/50_cli_learn.ipynb #1e4ccd63
 @app.command()
 def tag(
     bundle: Annotated[Path, typer.Argument(help="The bundle to ask.")],
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, folders, or a CSV with a column `image`.")],
+    paths: Annotated[list[Path],
+                     typer.Argument(metavar="PATH...", help="Pictures, folders, or a CSV with a column `image`.")],
     out: Annotated[Path | None, typer.Option(help="Write image,tags,error to this CSV.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Write each picture's probabilities to this CSV.")] = None,
 ):
     "Tag pictures with a bundle."
     from movie_tagger import bundle as bundles
-    if out and scores and out.resolve() == scores.resolve(): raise MovieTaggerError(f"Both tags and scores would go to {out}: name two files.")
+    if out and scores and out.resolve() == scores.resolve():
+        raise MovieTaggerError(f"Both tags and scores would go to {out}: name two files.")
     model, pictures = bundles.load(bundle), _pictures(paths)
     bad, first = 0, None
     with _table(out, ["image", "tags", "error"]) as tags_row, _table(scores, ["image", *model.tags]) as scores_row:
@@ -148,10 +167,13 @@ def tag(
                 else: scores_row(picture, [f"{x:.6f}" for x in p])
                 if not out and not scores: say(f"{picture}: {error or _spoken(words, p, model.tags)}")
     if bad == len(pictures): raise MovieTaggerError(f"None of the {bad} pictures can be read; the first: {first}")
-    if bad and (out or scores): print(f"{bad} of {len(pictures)} pictures cannot be read, the column `error` says why; the first: {first}", file=sys.stderr)
+    if bad and (out or scores):
+        print(f"{bad} of {len(pictures)} pictures cannot be read, the column `error` says why; the first: {first}",
+              file=sys.stderr)
 
 
-def _spoken(words, p, tags): return ", ".join(f"{w} ({p[tags.index(w)]:.2f})" for w in words) or "nothing over its threshold"
+def _spoken(words, p, tags):
+    return ", ".join(f"{w} ({p[tags.index(w)]:.2f})" for w in words) or "nothing over its threshold"
 
 
 def _pictures(paths):
@@ -168,7 +190,8 @@ def _pictures(paths):
 def _column(path):
     from movie_tagger.data import read_table
     table = read_table(path)
-    if table.empty or "image" not in table: raise MovieTaggerError(f"{path} needs a column `image` and at least one row.")
+    if table.empty or "image" not in table:
+        raise MovieTaggerError(f"{path} needs a column `image` and at least one row.")
     return [path.parent / name for name in table["image"]]
 
 

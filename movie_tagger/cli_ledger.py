@@ -26,8 +26,11 @@ By = Annotated[str, typer.Option(help="Who does this, such as curator:anna.")]
 @ledgers.command("import")
 def ledger_import(
     ledger: LedgerFile,
-    source: Annotated[str, typer.Argument(metavar="DATA", help="Class folders, a CSV, or with --images a site: dump.sql[.gz|.zst|.bz2] or mysql://user:password@host/site.")],
-    actor: Annotated[str | None, typer.Option("--as", help="The source's name, the same each time; 'import:' and the file's name by default.")] = None,
+    source: Annotated[str, typer.Argument(metavar="DATA", help="Class folders, a CSV, or with --images a site: "
+                                                               "dump.sql[.gz|.zst|.bz2] or "
+                                                               "mysql://user:password@host/site.")],
+    actor: Annotated[str | None, typer.Option("--as", help="The source's name, the same each time; "
+                                                           "'import:' and the file's name by default.")] = None,
     images: Images = None,
     absent: Absent = None,
     batch: Annotated[str | None, typer.Option(help="A name for what this import adds.")] = None,
@@ -37,7 +40,8 @@ def ledger_import(
     from movie_tagger import exchange
     from movie_tagger.ledger import Ledger
     site = "://" in source or ".sql" in Path(source).suffixes
-    if site and not images: raise MovieTaggerError("A site's tables hold no pictures: say where those are with --images FOLDER.")
+    if site and not images:
+        raise MovieTaggerError("A site's tables hold no pictures: say where those are with --images FOLDER.")
     actor = actor or f"import:{source.rpartition('/')[2]}"  # of a database its name; never its user and password
     with Ledger(ledger) as book:
         if site:
@@ -47,7 +51,8 @@ def ledger_import(
             say(report.to_string())
         else: took = exchange.import_data(book, source, actor, images, absent, batch)
         if rules: took += bool(book.set_rules(rules, actor))
-        say(f"{took} new events; {ledger} now holds {len(book.items())} pictures and {book.version} events.", "", book.summary().to_string())
+        say(f"{took} new events; {ledger} now holds {len(book.items())} pictures and {book.version} events.", "",
+            book.summary().to_string())
 
 
 @ledgers.command("export")
@@ -61,7 +66,8 @@ def ledger_export(
     from movie_tagger import exchange
     from movie_tagger.ledger import Ledger
     with Ledger(ledger, create=False) as book:
-        n = exchange.export_csv(book, out, version) if out.suffix.lower() == ".csv" else exchange.export_folder(book, out, copy, version)
+        n = exchange.export_csv(book, out, version) if out.suffix.lower() == ".csv" else exchange.export_folder(book,
+            out, copy, version)
     say(f"Wrote {n} pictures to {out}.")
 
 
@@ -78,8 +84,12 @@ def ledger_log(
     "What happened last, or what changed since a version."
     from movie_tagger.ledger import Ledger
     with Ledger(ledger, create=False) as book:
-        if since is not None: say(str(found := book.diff(since)), *([found.table.head(last).to_string(index=False)] if len(found) else []))
-        else: say((events := book.events(item, tag, actor, batch, last).astype(object)).where(events.notna(), "").to_string())
+        if since is not None:
+            say(str(found := book.diff(since)),
+                *([found.table.head(last).to_string(index=False)] if len(found) else []))
+        else:
+            say((events := book.events(item, tag, actor, batch, last).astype(object)).where(events.notna(),
+                "").to_string())
 
 
 @ledgers.command("undo")
@@ -111,7 +121,10 @@ def ledger_check(ledger: LedgerFile):
     with Ledger(ledger, create=False) as book:
         book.verify()
         wrong, torn, leaks = book.check(), book.disagreements(), book.leaks()
-        say(f"{ledger} is sound: {book.version} events.", f"{len(wrong)} pictures are gone or have changed" + (f"; the first: {wrong.iloc[0]}" if len(wrong) else "."),
+        say(f"{ledger} is sound: {book.version} events.", f"{len(wrong)} pictures are gone or "
+                                                          "have changed" + (f"; the first: {wrong.iloc[0]}"
+                                                              if len(wrong) else "."),
             f"{torn[['item', 'tag']].drop_duplicates().shape[0]} cells are said to be both yes and no.",
-            f"{len(leaks)} pairs of near duplicates lie in different groups, {leaks['across'].sum()} of them on both sides of the usual split.",
+            f"{len(leaks)} pairs of near duplicates lie in different groups, "
+            f"{leaks['across'].sum()} of them on both sides of the usual split.",
             *([leaks[["item", "other", "score"]].head(10).to_string(index=False)] if len(leaks) else []))

@@ -17,9 +17,11 @@ from .core import MovieTaggerError
 # %% ../nbs/50_cli_retrain.ipynb #8c58b88e
 @app.command()
 def retrain(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The plan: where the data is, the ledger, the models, the gates.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The plan: where the data is, the ledger, "
+                                                                       "the models, the gates.")],
     dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
-    accept: Annotated[bool, typer.Option(help="Take the site's data as it is, whatever the checks of it say; look at it first.")] = False,
+    accept: Annotated[bool, typer.Option(help="Take the site's data as it is, whatever the checks of it say; "
+                                              "look at it first.")] = False,
 ):
     "A month: read the site, train a challenger, judge it, promote it or keep the champion. An interrupted run goes on where it was."
     from movie_tagger import retrain as monthly

@@ -21,21 +21,30 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
     ledger: Annotated[Path | None, typer.Option(help="Ledger that feedback goes to; none is taken without it.")] = None,
-    keys: Annotated[Path | None, typer.Option(help="File of API keys (see `movie-tagger keys`); everybody may ask without it.")] = None,
-    sensitive: Annotated[str, typer.Option(help="Sensitive tags beside those the bundle names, joined with commas.")] = "",
-    detector: Annotated[list[str] | None, typer.Option(help="Detectors that look too: 'nudity', from the extra [sensitive].")] = None,
-    keep: Annotated[Path | None, typer.Option(help="Keep pictures that got feedback in this folder; none are kept without it.")] = None,
-    cors: Annotated[list[str] | None, typer.Option(help="Origin whose pages may ask from the browser, such as https://quiz.example.")] = None,
-    allow_host: Annotated[list[str] | None, typer.Option(help="Name the server answers to; localhost alone by default on 127.0.0.1, any on other addresses.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that ask the model; by default one more than there are cores.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys (see `movie-tagger keys`); "
+                                                   "everybody may ask without it.")] = None,
+    sensitive: Annotated[str,
+                         typer.Option(help="Sensitive tags beside those the bundle names, joined with commas.")] = "",
+    detector: Annotated[list[str] | None,
+                        typer.Option(help="Detectors that look too: 'nudity', from the extra [sensitive].")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep pictures that got feedback in this folder; "
+                                                   "none are kept without it.")] = None,
+    cors: Annotated[list[str] | None, typer.Option(help="Origin whose pages may ask from the browser, "
+                                                        "such as https://quiz.example.")] = None,
+    allow_host: Annotated[list[str] | None, typer.Option(help="Name the server answers to; localhost alone by default "
+                                                              "on 127.0.0.1, any on other addresses.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that ask the model; by default one more than "
+                                                            "there are cores.")] = None,
 ):
     "Suggest tags over HTTP: an API at /v1, described at /docs, and a page at /."
     from movie_tagger import sensitive as detectors
     from movie_tagger import serve as server
     known = detectors.DETECTORS
-    if unknown := [d for d in detector or () if d not in known]: raise MovieTaggerError(f"There is no detector {unknown[0]!r}; there is {', '.join(known)}.")
+    if unknown := [d for d in detector or () if d not in known]:
+        raise MovieTaggerError(f"There is no detector {unknown[0]!r}; there is {', '.join(known)}.")
     local = host in ("127.0.0.1", "::1", "localhost")
-    app = server.create_app(bundle, ledger, keys, [t.strip() for t in sensitive.split(",") if t.strip()], {d: known[d]() for d in detector or ()}, keep, cors or (),
+    app = server.create_app(bundle, ledger, keys, [t.strip() for t in sensitive.split(",") if t.strip()],
+                            {d: known[d]() for d in detector or ()}, keep, cors or (),
                             allow_host or (["127.0.0.1", "localhost", "::1"] if local else None), workers=workers)
     server.run(app, host, port)
 
@@ -62,7 +71,8 @@ def keys_list(file: KeyFile = Path("keys.json")):
     "The keys there are, by name."
     from movie_tagger.keys import read_keys
     for k in read_keys(file).values():
-        say(f"{k.name}: made {k.created}, {f'{k.rate:g} pictures a minute' if k.rate else 'no limit'}" + (f", revoked {k.revoked}" if k.revoked else ""))
+        say(f"{k.name}: made {k.created}, {f'{k.rate:g} pictures a minute' if k.rate else 'no limit'}"
+            + (f", revoked {k.revoked}" if k.revoked else ""))
 
 
 @keys.command("revoke")

@@ -56,7 +56,9 @@ class Client:
 
     def _say(self, body, user, key):
         key = key or f"python-{secrets.token_hex(12)}"
-        status, said = self._ask("/v1/feedback", json.dumps(body | {"key": key} | ({"user": user} if user else {})).encode(), "application/json")
+        status, said = self._ask("/v1/feedback",
+                                 json.dumps(body | {"key": key} | ({"user": user} if user else {})).encode(),
+                                 "application/json")
         if status != 200: raise MovieTaggerError(f"{self.url} says: {said['detail']}")
         return key
 
@@ -64,7 +66,9 @@ class Client:
         headers = {"content-type": kind} | ({"authorization": f"Bearer {self.key}"} if self.key else {})
         for n in range(self.tries):
             try:
-                with urllib.request.urlopen(urllib.request.Request(self.url + path, body, headers), timeout=self.timeout) as answer: return answer.status, json.load(answer)
+                with urllib.request.urlopen(urllib.request.Request(self.url + path, body, headers),
+                                            timeout=self.timeout) as answer:
+                    return answer.status, json.load(answer)
             except urllib.error.HTTPError as e:
                 with e: said, again = e.read(), float(e.headers.get("retry-after") or 1)
                 try: said = json.loads(said)
@@ -72,5 +76,7 @@ class Client:
                 if e.code not in (429, 503) or n == self.tries - 1: return e.code, said
                 time.sleep(again)
             except OSError as e:
-                if n == self.tries - 1: raise MovieTaggerError(f"{self.url} cannot be reached: {getattr(e, 'reason', e)}. Is the server running there?") from None
+                if n == self.tries - 1:
+                    raise MovieTaggerError(f"{self.url} cannot be reached: {getattr(e, 'reason', e)}. "
+                                           "Is the server running there?") from None
                 time.sleep(0.2 * 2 ** n)

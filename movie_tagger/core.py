@@ -31,7 +31,8 @@ def require(
     try: return importlib.import_module(module)
     except ModuleNotFoundError as e:
         if (e.name or "").partition(".")[0] != module.partition(".")[0]: raise
-        raise MissingExtra(f"{module} is not installed: run pip install 'movie_tagger[{extra}]' and try again.") from None
+        raise MissingExtra(f"{module} is not installed: run pip install 'movie_tagger[{extra}]' and "
+                           "try again.") from None
 
 
 class later:
@@ -102,7 +103,8 @@ def cache_dir(
     path = Path(root, *parts)
     try: path.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise MovieTaggerError(f"Cannot use the cache folder {path}: {e.strerror}. Point MOVIE_TAGGER_CACHE at a folder you may write to.") from e
+        raise MovieTaggerError(f"Cannot use the cache folder {path}: {e.strerror}. "
+                               "Point MOVIE_TAGGER_CACHE at a folder you may write to.") from e
     return path
 
 

@@ -24,7 +24,8 @@ class ImageCleaner(Cleaning):
         self._n = message.get("n")
         try: self._act(**{name: value for name, value in message.items() if name != "n"})
         except Exception as e:
-            self.panel.send({"kind": "error", "text": str(e) if isinstance(e, MovieTaggerError) else f"{type(e).__name__}: {e}", "n": self._n})
+            self.panel.send({"kind": "error", "text": str(e) if isinstance(e, MovieTaggerError)
+                             else f"{type(e).__name__}: {e}", "n": self._n})
             if not isinstance(e, MovieTaggerError): raise
         finally: self._n = None
 
@@ -46,12 +47,15 @@ class ImageCleaner(Cleaning):
         if not self.panel.shown: return
         self.record.sync()
         estimate, (decided, total) = self.estimate(), self.far()
-        pages = {k: [self.face(item) for item in self.pages[k]] for k in range(self.page, min(self.page + 1 + page, len(self.pages)))}
+        pages = {k: [self.face(item) for item in self.pages[k]]
+                 for k in range(self.page, min(self.page + 1 + page, len(self.pages)))}
         self.panel.send({
-            "kind": "page", "n": self._n, "g": self.views, "page": self.page, "pages": len(self.pages), "faces": pages, "focus": focus, "view": self.view,
-            "single": self.single, "question": self.question(), "order": self.order(), "status": self.summary(), "undo": bool(self.record.done), "redo": bool(self.record.undone),
-            "decided": decided, "total": total, "trains": self.retrain is not None, "review": self.asked,
-            "estimate": " — ".join(filter(None, [str(estimate) if estimate else "", self.measured])), **({"menus": self.choices(), "tags": list(self.tags)} if page else {})})
+            "kind": "page", "n": self._n, "g": self.views, "page": self.page, "pages": len(self.pages), "faces": pages,
+            "focus": focus, "view": self.view, "single": self.single, "question": self.question(),
+            "order": self.order(), "status": self.summary(), "undo": bool(self.record.done),
+            "redo": bool(self.record.undone), "decided": decided, "total": total, "trains": self.retrain is not None,
+            "review": self.asked, "estimate": " — ".join(filter(None, [str(estimate) if estimate else "",
+                self.measured])), **({"menus": self.choices(), "tags": list(self.tags)} if page else {})})
 
     def busy(self, text): self.panel.send({"kind": "busy", "text": text})
 

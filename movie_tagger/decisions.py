@@ -34,7 +34,8 @@ class Decisions:
     "The steps in which pictures were decided about, kept in the file `out` if there is one."
     HEADER = b'"decisions about pictures, version 1"\n'
 
-    def __init__(self, out: str | Path | None = None):  # a file that each step is added to at once; if it is there, it is read first
+    def __init__(self, out: str | Path
+                 | None = None):  # a file that each step is added to at once; if it is there, it is read first
         self.out, self.done, self.undone, self._lines, self._size, self._now = out and Path(out), [], [], [], 0, None
         self.sync()
         if self.out: self._append(b"")
@@ -100,16 +101,19 @@ class Decisions:
 
     def _append(self, line):
         try:
-            if self._size > (self.out.stat().st_size if self.out.exists() else 0):  # somebody has removed it: it comes back whole
+            # somebody has removed it: it comes back whole
+            if self._size > (self.out.stat().st_size if self.out.exists() else 0):
                 with atomic(self.out) as t: t.write_bytes(b"".join(self._lines))
             self.out.parent.mkdir(parents=True, exist_ok=True)
             with open(self.out, "a+b") as f:
                 end = f.seek(0, os.SEEK_END)
                 f.seek(max(0, end - 1))
                 torn = end > 0 and f.read(1) != b"\n"
-                f.write(b"\n" * torn + self.HEADER * (end == 0) + line)  # at once, so that two programs never mix their lines
+                # at once, so that two programs never mix their lines
+                f.write(b"\n" * torn + self.HEADER * (end == 0) + line)
                 f.flush(), os.fsync(f.fileno())
-        except OSError as e: raise MovieTaggerError(f"Cannot write to {self.out}: {e.strerror}. The decision was not made.") from e
+        except OSError as e:
+            raise MovieTaggerError(f"Cannot write to {self.out}: {e.strerror}. The decision was not made.") from e
 
 
 def _latest(decisions):
@@ -130,14 +134,16 @@ def relabelled(
     cells = cells.copy()
     if decision and decision.tags:
         if strange := [t for t in decision.tags if t not in tags]:
-            raise MovieTaggerError(f"{decision.item} was relabelled {strange[0]!r}, which is no label here: choose another file for these decisions.")
+            raise MovieTaggerError(f"{decision.item} was relabelled {strange[0]!r}, which is no label here: "
+                                   "choose another file for these decisions.")
         for tag, yes in decision.tags.items(): cells[tags.get_loc(tag)] = yes
     return cells
 
 
 def is_changed(before, tags, said: dict) -> bool:  # before (t,), said: tag: True or False
     "Do these answers change the label? A no where nobody had looked does not."
-    return any(before[k] != v for k, v in ((tags.get_loc(t), v) for t, v in said.items()) if v or not np.isnan(before[k]))
+    return any(before[k] != v for k, v in ((tags.get_loc(t), v) for t, v in said.items()) if v
+               or not np.isnan(before[k]))
 
 
 def words(tags, cells) -> str: return ", ".join(t for t, c in zip(tags, cells) if c == 1)
@@ -145,7 +151,8 @@ def words(tags, cells) -> str: return ", ".join(t for t, c in zip(tags, cells) i
 
 def words_after(tags, before, decision) -> str:
     "The label that a decision leaves, in words; with many tags, `-tag` says no where nobody had looked."
-    new = [] if len(decision.tags) == len(tags) else [f"-{t}" for t, b in zip(tags, before) if np.isnan(b) and decision.tags.get(t) is False]
+    new = [] if len(decision.tags) == len(tags) else [f"-{t}" for t, b in zip(tags, before) if np.isnan(b)
+                                                      and decision.tags.get(t) is False]
     return ", ".join(filter(None, [words(tags, relabelled(before, tags, decision)), *new]))
 
 
@@ -157,7 +164,8 @@ def cleaned(
     "Items and labels without the excluded pictures and with the new labels."
     cells, stay, state = data.to_array(labels), np.ones(len(items), bool), decisions.state()
     for k, item in enumerate(items.index):
-        if d := state.get(str(item)): cells[k], stay[k] = relabelled(cells[k], labels.columns, d), d.decision != "exclude"
+        if d := state.get(str(item)):
+            cells[k], stay[k] = relabelled(cells[k], labels.columns, d), d.decision != "exclude"
     return items[stay].copy(), data.from_array(cells[stay], items.index[stay], labels.columns)
 
 
@@ -166,7 +174,10 @@ def decision_table(
     decisions: Decisions,
 ) -> pd.DataFrame:  # indexed by item: decision, labels before and after, reason
     "The decisions in force about the rows of `labels`, in the order they were made."
-    tags, cells, row, table = labels.columns, data.to_array(labels), {str(item): k for k, item in enumerate(labels.index)}, []
+    tags = labels.columns
+    cells = data.to_array(labels)
+    row = {str(item): k for k, item in enumerate(labels.index)}
+    table = []
     for d in (d for d in decisions.state().values() if d.item in row):
         k, before = row[d.item], cells[row[d.item]]
         after = "" if d.decision == "exclude" else words_after(tags, before, d)
@@ -177,7 +188,8 @@ def decision_table(
 _STEPS = """SELECT e.id, b.name, e.kind, i.name, nullif(t.name, ''), e.state, e.value, e.id IN (SELECT event FROM undone)
   FROM event e JOIN actor a ON a.id = e.actor JOIN batch b ON b.id = e.batch LEFT JOIN item i ON i.id = e.item LEFT JOIN tag t ON t.id = e.tag
   WHERE e.id > ? AND a.name = ? AND substr(b.name, 1, length(?)) = ? ORDER BY e.id"""
-_AGAIN = "SELECT 1 FROM event WHERE id > ? AND kind IN ('undo', 'forget', 'purge') LIMIT 1"  # after those, what was read before may no longer hold
+# after those, what was read before may no longer hold
+_AGAIN = "SELECT 1 FROM event WHERE id > ? AND kind IN ('undo', 'forget', 'purge') LIMIT 1"
 _UNDOS = """SELECT b.name, max(e.id) FROM event e JOIN batch b ON b.id = json_extract(e.value, '$.batch')
   WHERE e.item IS NULL AND e.kind = 'undo' AND e.id NOT IN (SELECT event FROM undone) GROUP BY b.id"""
 _BY_PEOPLE = f"SELECT item, tag, coalesce(state, -1), weight FROM cell WHERE weight >> {BITS} >= {PERSON}"
@@ -191,9 +203,15 @@ class LedgerDecisions:
         name: str = "cleaning",    # of this cleaning; the same name goes on with it
         tags: list | None = None,  # of the labels; by default all
     ):
-        if rank(actor) < PERSON: raise MovieTaggerError(f"{actor} is no person: decisions are signed by somebody such as curator:anna.")
+        if rank(actor) < PERSON:
+            raise MovieTaggerError(f"{actor} is no person: decisions are signed by somebody such as curator:anna.")
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger, create=False)
-        self.actor, self.cleaning, self._panel, self._why, self._made, self._looked = actor, f"{name}: ", secrets.token_hex(3), {}, {}, {}
+        self.actor = actor
+        self.cleaning = f"{name}: "
+        self._panel = secrets.token_hex(3)
+        self._why = {}
+        self._made = {}
+        self._looked = {}
         self.seen, self._rows, self._steps, self._undos, self._now = 0, [], {}, {}, None
         self.sync()
         self._begin(tags)
@@ -207,7 +225,8 @@ class LedgerDecisions:
         with self._open() as db:
             db.execute("BEGIN")  # so that all of it is read at one moment
             version = ev.last_event(db)
-            if db.execute(_AGAIN, (self.seen,)).fetchone(): self.seen, self._rows, self._steps, self._undos = 0, [], {}, dict(db.execute(_UNDOS))
+            if db.execute(_AGAIN, (self.seen,)).fetchone():
+                self.seen, self._rows, self._steps, self._undos = 0, [], {}, dict(db.execute(_UNDOS))
             new = db.execute(_STEPS, (self.seen, self.actor, *[self.cleaning] * 2)).fetchall()
         self.seen, self._rows, self._now = version, self._rows + new, None
         for row in new: self._steps.setdefault(row[1], []).append(row)
@@ -220,10 +239,12 @@ class LedgerDecisions:
         self.sync()
         old, step, nothing = self.state(), f"{self.cleaning}{self._panel} {len(self._steps) + 1}", Decision("", "")
         kept = [(d, old.get(d.item, nothing)) for d in decisions if d.decision in ("keep", "relabel")]
-        cells = [(d.item, t, v) for d, o in kept for t, v in d.tags.items() if o.tags.get(t) is not v and (v or t not in self.single)]
+        cells = [(d.item, t, v) for d, o in kept for t, v in d.tags.items() if o.tags.get(t) is not v
+                 and (v or t not in self.single)]
         if cells: self._tell(pd.DataFrame(cells, columns=["item", "tag", "state"]), step)
         whole = [("restore", [d for d, o in kept if o.decision == "exclude" or not (d.tags or o.decision)]),
-                 ("exclude", [d for d in decisions if d.decision == "exclude" and old.get(d.item, nothing).decision != "exclude"])]
+                 ("exclude", [d for d in decisions if d.decision == "exclude"
+                              and old.get(d.item, nothing).decision != "exclude"])]
         back = {d.item for d in decisions if not d.decision}
         self._say(step, whole, [row[0] for row in self._rows if row[3] in back and not row[7]])
         self._why |= {d.item: d.reason for d in decisions}
@@ -232,7 +253,9 @@ class LedgerDecisions:
     def _tell(self, cells, step):
         "Says this of tags; who is told of another person's word and says it again has looked."
         now = self.ledger.version
-        try: self.ledger.decide(cells, self.actor, step, seen=min(self._looked.get(item, self.opened) for item in cells["item"]))
+        try:
+            self.ledger.decide(cells, self.actor, step,
+                               seen=min(self._looked.get(item, self.opened) for item in cells["item"]))
         except MovieTaggerError:
             self._looked |= dict.fromkeys(cells["item"], now)
             raise
@@ -247,7 +270,9 @@ class LedgerDecisions:
 
     def state(self) -> dict[str, Decision]:
         "The decision in force for each item that has one, in the order they were made."
-        if self._now is None: self._now = {item: self._decision(item, said) for item, said in _said(row for row in self._rows if not row[7]).items()}
+        if self._now is None:
+            self._now = {item: self._decision(item, said)
+                         for item, said in _said(row for row in self._rows if not row[7]).items()}
         return self._now
 
     def closed(self) -> pd.DataFrame:
@@ -255,7 +280,9 @@ class LedgerDecisions:
         mine = {row[0] for row in self._rows}
         with self._open() as db:
             rows = [row for row in db.execute(_BY_PEOPLE) if event_of(row[3]) not in mine]
-            names, typed, texts = dict(db.execute("SELECT id, name FROM item")), dict(db.execute("SELECT id, name FROM tag WHERE id > 0")), ev.settings(db, "rules")
+            names = dict(db.execute("SELECT id, name FROM item"))
+            typed = dict(db.execute("SELECT id, name FROM tag WHERE id > 0"))
+            texts = ev.settings(db, "rules")
         cells = pd.DataFrame(rows, columns=["item", "tag", "state", "weight"]).astype("int64")
         said = clean(cells[cells["tag"] > 0], pd.Series(typed, dtype="str"), read_rules(texts[-1]) if texts else None)
         both = pd.concat([said[["item", "tag"]], cells.loc[cells["tag"] == 0, ["item"]].assign(tag="")])
@@ -269,21 +296,26 @@ class LedgerDecisions:
         self.single = next((s for s in self.ledger.sets() if {*labels} <= {*s}), [])
         if self._rows:
             changes = self.ledger.diff(self._rows[0][0] - 1, self.opened).table
-            changes = changes[(changes["by"] == self.actor) & changes["item"].isin(mine) & changes["tag"].isin(labels.columns)]
+            changes = changes[(changes["by"] == self.actor) & changes["item"].isin(mine)
+                              & changes["tag"].isin(labels.columns)]
             for item, tag, before in changes[["item", "tag", "before"]].itertuples(index=False):
                 labels.loc[item, tag] = {"yes": True, "no": False}.get(before, pd.NA)
         use = items.index.isin(self.ledger.items().index) | items.index.isin(list(mine))
         self.items, self.labels = items[use], labels[use]
-        self._made, self._place, self._cells = {}, {i: k for k, i in enumerate(self.items.index)}, data.to_array(self.labels)
+        self._made = {}
+        self._place = {i: k for k, i in enumerate(self.items.index)}
+        self._cells = data.to_array(self.labels)
 
     def _decision(self, item, said):
         "What all that was said about an item amounts to."
         if (made := self._made.get(item)) and made[0] == said: return made[1]
         excluded, tags, note = said
-        if self.single and (yes := [t for t, v in tags.items() if v and t in self.labels]): tags = {t: t == yes[-1] for t in self.labels}
+        if self.single and (yes := [t for t, v in tags.items() if v and t in self.labels]):
+            tags = {t: t == yes[-1] for t in self.labels}
         tags = {t: v for t, v in tags.items() if t in self.labels}
         changed = item in self._place and is_changed(self._cells[self._place[item]], self.labels.columns, tags)
-        decision = Decision(item, "exclude" if excluded else "relabel" if changed else "keep", tags, note or self._why.get(item, ""))
+        decision = Decision(item, "exclude" if excluded else "relabel" if changed else "keep", tags,
+                            note or self._why.get(item, ""))
         self._made[item] = said, decision
         return decision
 
@@ -292,13 +324,17 @@ class LedgerDecisions:
         with self._open() as db, ev.transaction(db):
             said = ev.new_step(db, self.actor, step, 2)
             for kind, ds in whole:
-                if ds: ev.say(db, said, kind, [(i, 0, int(kind == "exclude"), d.reason or None) for i, d in zip(ev.present(db, [d.item for d in ds]), ds)])
+                if ds:
+                    ev.say(db, said, kind, [(i, 0, int(kind == "exclude"), d.reason or None)
+                                            for i, d in zip(ev.present(db, [d.item for d in ds]), ds)])
             for event in back: ev.undo(db, said, json.dumps({"event": event}))
 
     def _turn(self, steps, act):
         self.sync()
         if not steps: return []
-        step, item_of, names = steps[-1], {row[0]: row[3] for row in self._rows}, {"set": "relabel", "restore": "keep", "exclude": "exclude"}
+        step = steps[-1]
+        item_of = {row[0]: row[3] for row in self._rows}
+        names = {"set": "relabel", "restore": "keep", "exclude": "exclude"}
         events = [(row[3] or item_of[json.loads(row[6])["event"]], names.get(row[2], "")) for row in self._steps[step]]
         act(step)
         self.sync()

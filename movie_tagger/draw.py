@@ -17,7 +17,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 # %% ../nbs/02_draw.ipynb #3764c429
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 40)), np.sin(np.linspace(0, 2 * np.pi, 40))], 1)
-_GLOW = ImageChops.invert(Image.radial_gradient("L")).point([int(255 * max(0, (v - 75) / 180) ** 1.6) for v in range(256)])
+_GLOW = ImageChops.invert(Image.radial_gradient("L")).point([int(255 * max(0, (v - 75) / 180) ** 1.6)
+                                                             for v in range(256)])
 
 def mix(a, b, t): return tuple(int(x + (y - x) * t) for x, y in zip(a, b))  # colour a at t = 0, b at t = 1
 
@@ -54,7 +55,8 @@ class Canvas:
     def line(self, points, fill, width):
         p, w = self.place(points), width * self.unit
         self.pen.line(p.ravel().tolist(), fill, max(1, round(w)), "curve")
-        if len(fill) == 3 and len(self.tags) > 1: self.marker.line((p / 4).ravel().tolist(), self.tag, max(1, round(w / 4)))
+        if len(fill) == 3 and len(self.tags) > 1:
+            self.marker.line((p / 4).ravel().tolist(), self.tag, max(1, round(w / 4)))
 
     def shape(self, name, fill): self.poly(OUTLINES[name], fill)
     def disc(self, x, y, r, fill, ry=None): self.poly(_CIRCLE * [r, ry or r] + [x, y], fill)
@@ -112,7 +114,8 @@ def lettering(text, weight=0, spacing=0., slant=0., wobble=0., rng=None):
     f, x = _font(60), 40.
     mask = Image.new("L", (int(sum(f.getlength(t) + 2 * weight + 60 * spacing for t in text)) + 100, 120))
     for t in text:
-        ImageDraw.Draw(mask).text((x, 22 + (rng.normal() * wobble * 60 if wobble else 0)), t, 255, f, stroke_width=weight)
+        ImageDraw.Draw(mask).text((x, 22 + (rng.normal() * wobble * 60 if wobble else 0)), t, 255, f,
+                                  stroke_width=weight)
         x += f.getlength(t) + 2 * weight + 60 * spacing
     if slant: mask = mask.transform(mask.size, Image.AFFINE, (1, slant, -60 * slant, 0, 1, 0), Image.BILINEAR)
     return mask.crop(mask.getbbox())
@@ -203,7 +206,8 @@ def crowned_tree(c, trunk, leaf, n=40):
 
 def house(c, ink, light):
     c.shape("house", ink)
-    for i, (x, y, s) in enumerate([(.13, -.78, .05), (-.28, -.34, .07), (-.08, -.34, .07), (.24, -.3, .07), (-.2, -.56, .045)]):
+    for i, (x, y, s) in enumerate([(.13, -.78, .05), (-.28, -.34, .07), (-.08, -.34, .07), (.24, -.3, .07),
+                                   (-.2, -.56, .045)]):
         if i and c.rng.random() > .6: continue
         c.glow(x, y, s * 3, light, .5), c.box(x - s * .7, y - s, x + s * .7, y + s, light)
         c.line([x, y - s, x, y + s], ink, .014), c.line([x - s, y, x + s, y], ink, .014)
@@ -227,7 +231,8 @@ def figure(c, kind, ink):
     if kind == "woman": c.shape("hair", ink)
 
 def couple(c, ink):
-    figure(c.at(-.13), "man", ink), figure(c.at(.13, .01, .93), "woman", ink), c.line([-.02, -.46, .02, -.46], ink, .035)
+    figure(c.at(-.13), "man", ink), figure(c.at(.13, .01, .93), "woman",
+                                           ink), c.line([-.02, -.46, .02, -.46], ink, .035)
 
 def hero(c, suit, cape, trim):
     c.at(flip=c.rng.random() < .5).shape("cape", cape)
@@ -236,7 +241,8 @@ def hero(c, suit, cape, trim):
 
 def heart(c, fill):
     t = np.linspace(0, 2 * np.pi, 50)
-    c.poly(np.c_[np.sin(t)**3, (5 * np.cos(2 * t) + 2 * np.cos(3 * t) + np.cos(4 * t) - 13 * np.cos(t)) / 16] * .5, fill)
+    c.poly(np.c_[np.sin(t)**3, (5 * np.cos(2 * t) + 2 * np.cos(3 * t) + np.cos(4 * t) - 13 * np.cos(t)) / 16] * .5,
+           fill)
 
 def bouquet(c, petals, green, n=11):
     for a, d, s in c.rng.random((n, 3)) * [360, .5, .14]:
@@ -301,7 +307,8 @@ def person(c, woman, skin, hair, coat, trousers, hat=False, glasses=False, phone
     if glasses: spectacles(c.at(0, -.05, tag="glasses"))
     if hat:
         h = c.at(tag="hat")
-        h.shape("crown", dim), h.box(-.38, -.5, .38, -.4, mix(coat, WHITE, .3)), h.disc(0, -.36, .64, mix(dim, BLACK, .15), .1)
+        h.shape("crown", dim), h.box(-.38, -.5, .38, -.4,
+                                     mix(coat, WHITE, .3)), h.disc(0, -.36, .64, mix(dim, BLACK, .15), .1)
     if phone:
         b.line([.95 * k, 1.9, .62, .5], coat, .34), b.disc(.5, .2, .16, mix(skin, BLACK, .15))
         c.at(tag="telephone").line([.41, -.22, .47, .1, .37, .44], (28, 26, 30), .12)
@@ -316,8 +323,10 @@ def face(c, skin, hair, woman, beard):
     dark, brow = mix(skin, BLACK, .4), mix(hair, BLACK, .3)
     for s in (-1, 1):
         e = c.at(.16 * s, -.05)
-        e.poly(curve([-.09, 0, 0, -.055, .09, 0, 0, .045]), (244, 240, 234)), e.disc(0, 0, .04, mix(hair, (40, 50, 60), .5))
-        e.line([-.09, -.01, 0, -.06, .09, -.01], dark, .018), c.line([.07 * s, -.16, .25 * s, -.17], brow, .025 if woman else .04)
+        e.poly(curve([-.09, 0, 0, -.055, .09, 0, 0, .045]),
+               (244, 240, 234)), e.disc(0, 0, .04, mix(hair, (40, 50, 60), .5))
+        e.line([-.09, -.01, 0, -.06, .09, -.01], dark, .018), c.line([.07 * s, -.16, .25 * s, -.17], brow,
+                                                                     .025 if woman else .04)
     c.poly(curve([0, -.05, .07, .13, 0, .16, -.03, .13]), (*dark, 70))
     c.poly(curve([.14, -.46, .35, -.3, .36, .1, .18, .47, .1, .42, .21, .1]), (*BLACK, 30))
     if beard: c.shape("beard", hair)
@@ -337,5 +346,6 @@ def sign(c, x, y, w, text):
 
 def blood(c):
     b, red = c.at(tag="blood"), (122, 10, 16)
-    b.poly(curve([-.2, 0, -.1, -.22, .12, -.2, .22, .02, .1, .22, -.12, .18]), red), b.line([.02, .1, .03, .62], red, .07)
+    b.poly(curve([-.2, 0, -.1, -.22, .12, -.2, .22, .02, .1, .22, -.12, .18]),
+           red), b.line([.02, .1, .03, .62], red, .07)
     for x, y, s in c.rng.normal(0, .2, (3, 3)): b.disc(x, y, .03 + abs(s) * .1, red)

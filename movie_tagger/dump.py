@@ -312,7 +312,7 @@ def _other_statement(stream, found, encoding, database):
 
 # %% ../nbs/11_dump.ipynb #76b323b8
 def read_dump(
-    path: str | Path,          # an SQL dump, also packed with gzip, zstd or bzip2, or a folder of its files; `-` for standard input; CSV exports, or their folder
+    path: str | Path,          # an SQL dump, also packed (gzip, zstd, bzip2); `-`: standard input; or CSV exports; or a folder of either
     tables: list[str] | None = None,  # tables to read; all by default
     columns: dict[str, list[str]]
         | None = None,  # table → columns to keep; where a dump has no names, what they are called

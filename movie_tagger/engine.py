@@ -33,7 +33,8 @@ def backend(name: str):
 
 @backend("onnxruntime")
 def _onnxruntime(model, precision, threads):
-    if precision != "fp32": raise MovieTaggerError(f"ONNX Runtime computes in fp32 here, not in {precision}: use the openvino backend.")
+    if precision != "fp32":
+        raise MovieTaggerError(f"ONNX Runtime computes in fp32 here, not in {precision}: use the openvino backend.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -87,12 +88,15 @@ class Engine:
 
 def _opened(model, backend, precision, threads, batch):
     if backend not in installed():
-        if backend in backends: raise MovieTaggerError(f"{backend} is not installed: run pip install 'movie_tagger[{backend}]' and try again.")
+        if backend in backends:
+            raise MovieTaggerError(f"{backend} is not installed: run pip install 'movie_tagger[{backend}]' and "
+                                   "try again.")
         raise MovieTaggerError(f"There is no backend {backend!r}; there are {', '.join(backends)}.")
     try: return Engine(backends[backend](model, precision, threads), backend, precision, batch, *shape(model))
     except MovieTaggerError: raise
     except Exception as e:
-        raise MovieTaggerError(f"{backend} cannot load the model: {str(e).strip().splitlines()[0][:200]} The file may be damaged.") from e
+        raise MovieTaggerError(f"{backend} cannot load the model: {str(e).strip().splitlines()[0][:200]} The file may "
+                               "be damaged.") from e
 
 # %% ../nbs/20_engine.ipynb #f90dda73
 def measure(
@@ -103,11 +107,13 @@ def measure(
     rounds: int = 3,          # trials of each; the best counts, since other programs only ever make one slower
 ) -> pd.DataFrame:            # backend, batch, images_per_second; the fastest first
     "Throughput of every backend at several batch sizes, on all cores."
-    engines = [_opened(model, name, precision, 1, 1) for name in installed() if precision == "fp32" or name != "onnxruntime"]
+    engines = [_opened(model, name, precision, 1, 1) for name in installed() if precision == "fp32"
+               or name != "onnxruntime"]
     rows = [(engine.backend, b, _speed(engine, np.zeros((b, *engine.size, 3), np.uint8), seconds))
             for _ in range(rounds) for engine in engines for b in batches]
     table = pd.DataFrame(rows, columns=["backend", "batch", "images_per_second"])
-    return table.groupby(["backend", "batch"], as_index=False).max().sort_values("images_per_second", ascending=False, ignore_index=True)
+    return table.groupby(["backend", "batch"], as_index=False).max().sort_values("images_per_second", ascending=False,
+        ignore_index=True)
 
 
 def _speed(engine, images, seconds):
@@ -125,14 +131,17 @@ def _speed(engine, images, seconds):
 # %% ../nbs/20_engine.ipynb #f6ef96f9
 def _key(model, precision):
     graph = onnx.load_model_from_string(model).graph
-    kind = [[n.op_type for n in graph.node], _shape(graph), sum(len(i.raw_data) for i in graph.initializer) // 1_000_000]
+    kind = [[n.op_type for n in graph.node], _shape(graph),
+            sum(len(i.raw_data) for i in graph.initializer) // 1_000_000]
     versions = [onnxruntime.__version__, *installed(), os.cpu_count(), _processor()]
     return hashlib.sha256(json.dumps([kind, versions, precision]).encode()).hexdigest()[:16]
 
 
 @lru_cache
 def _processor():
-    try: return next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")).split(":")[1].strip()
+    try:
+        return next(x for x in Path("/proc/cpuinfo").read_text().splitlines()
+                    if x.startswith("model name")).split(":")[1].strip()
     except (OSError, StopIteration):
         import platform
         return platform.processor() or platform.machine()

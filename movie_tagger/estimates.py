@@ -29,10 +29,13 @@ class Estimate:
     changed: int  # put right so far, wherever
 
     def __str__(self):
-        share = f"{self.wrong} of {self.looked} {self.of}: {self._percent(self.wrong / self.looked)} ({self._percent(self.low)} to {self._percent(self.high)})"
+        share = (f"{self.wrong} of {self.looked} {self.of}: {self._percent(self.wrong / self.looked)} "
+                 f"({self._percent(self.low)} to {self._percent(self.high)})")
         if self.of != LOT: return f"{share}, of this queue so far and not of all pictures"
-        value, low, high = (max(0, round(self.total * rate) - self.changed) for rate in (self.wrong / self.looked, self.low, self.high))
-        return f"{share} of all {self.total} as they came; {self.changed} put right, about {value} left ({low} to {high})"
+        value, low, high = (max(0, round(self.total * rate) - self.changed)
+                            for rate in (self.wrong / self.looked, self.low, self.high))
+        return (f"{share} of all {self.total} as they came; {self.changed} put right, "
+                f"about {value} left ({low} to {high})")
 
     def _percent(self, rate): return f"{100 * rate:.0f} %"
 
@@ -57,7 +60,8 @@ def error_rate(
     if not looked: return None
     wrong = sum(was_wrong(state[i]) for i in looked)
     low, high = binomtest(wrong, len(looked)).proportion_ci(method="wilson")
-    return Estimate(of, wrong, len(looked), low, high, len(known), sum(was_wrong(d) for i, d in state.items() if i in known))
+    return Estimate(of, wrong, len(looked), low, high, len(known),
+                    sum(was_wrong(d) for i, d in state.items() if i in known))
 
 # %% ../nbs/31_estimates.ipynb #dfaefdc9
 def yields(
@@ -67,7 +71,8 @@ def yields(
     "How many of each block of decisions put something right."
     wrong = pd.Series([was_wrong(d) for d in state.values()], dtype=float)
     blocks = wrong.groupby(np.arange(len(wrong)) // block)
-    return pd.DataFrame({"wrong": blocks.sum().astype(int), "share": blocks.mean()}).set_index(pd.Index(blocks.size().cumsum(), name="decided"))
+    return pd.DataFrame({"wrong": blocks.sum().astype(int),
+                         "share": blocks.mean()}).set_index(pd.Index(blocks.size().cumsum(), name="decided"))
 
 # %% ../nbs/31_estimates.ipynb #4be75e74
 def compare(
@@ -78,12 +83,15 @@ def compare(
 ) -> str:
     "Before and after in words; from probabilities, by the labels as they came and with an interval."
     if np.ndim(before) == 0: return f"{float(before):.3f} → {float(after):.3f}, as your function measures it"
-    rows, metric = ~np.isnan(before).any(1) & ~np.isnan(after).any(1), "accuracy" if kind == "single" else "mean average precision"
-    if rows.sum() < 2: raise MovieTaggerError("Fewer than two pictures were judged both times, so there is nothing to compare.")
+    rows = ~np.isnan(before).any(1) & ~np.isnan(after).any(1)
+    metric = "accuracy" if kind == "single" else "mean average precision"
+    if rows.sum() < 2:
+        raise MovieTaggerError("Fewer than two pictures were judged both times, so there is nothing to compare.")
     y, groups = data.to_array(labels)[rows], items["group"].to_numpy()[rows] if "group" in items else None
     silent = kind == "multi" and not (y == 0).any()
     if silent: y = np.nan_to_num(y)
-    one, two = (accuracy(y, p[rows]) if kind == "single" else np.nanmean(average_precision(y, p[rows])) for p in (before, after))
+    one, two = (accuracy(y, p[rows]) if kind == "single" else np.nanmean(average_precision(y, p[rows]))
+                for p in (before, after))
     gain = paired_difference(y, before[rows], after[rows], metric, groups)
     return (f"{metric} {one:.3f} → {two:.3f}: {gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}), "
             f"{rows.sum()} pictures, by the labels as they came{', silence taken for no' * silent}")

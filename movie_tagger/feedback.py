@@ -18,7 +18,8 @@ from .core import MovieTaggerError, atomic
 # %% ../nbs/41_feedback.ipynb #79fd1d49
 class Receipts:
     "Signs the stills that were answered."
-    def __init__(self, secret: bytes | None = None): self._secret = secret or secrets.token_bytes(32)  # shared by servers that know each other's receipts
+    def __init__(self, secret: bytes | None = None):
+        self._secret = secret or secrets.token_bytes(32)  # shared by servers that know each other's receipts
 
     @classmethod
     def kept(cls, path: Path):
@@ -29,9 +30,11 @@ class Receipts:
                 t.write_text(secrets.token_hex(32))
         return cls(path.read_bytes().strip())
 
-    def sign(self, still: str) -> str: return hmac.new(self._secret, f"still {still}".encode(), hashlib.sha256).hexdigest()[:32]
+    def sign(self, still: str) -> str:
+        return hmac.new(self._secret, f"still {still}".encode(), hashlib.sha256).hexdigest()[:32]
 
-    def good(self, still: str, receipt: str | None) -> bool: return hmac.compare_digest(self.sign(still).encode(), (receipt or "").encode("utf-8", "replace"))
+    def good(self, still: str, receipt: str | None) -> bool:
+        return hmac.compare_digest(self.sign(still).encode(), (receipt or "").encode("utf-8", "replace"))
 
 # %% ../nbs/41_feedback.ipynb #e4dbb118
 class Keep:
@@ -77,14 +80,17 @@ class Book:
         self._thread.submit(self._open).result()
 
     def _open(self):
-        from movie_tagger.ledger import Ledger  # half as much again to import as the whole server, which may have no ledger
+        # half as much again to import as the whole server, which may have no ledger
+        from movie_tagger.ledger import Ledger
         self._ledger, self._stamp = Ledger(self.path), _stamp(self.path)
         self._refresh()
 
     def _reach(self):
         "Opens the ledger anew where its file is another one; an error where it is gone, since what is written to a deleted file is lost."
         now = _stamp(self.path)
-        if not now: raise MovieTaggerError(f"The ledger {self.path} is gone: put it back, or start the server again to begin a new one.")
+        if not now:
+            raise MovieTaggerError(f"The ledger {self.path} is gone: put it back, or start the server again to begin "
+                                   "a new one.")
         if now != self._stamp:
             self._ledger.close()
             self._open()
@@ -120,20 +126,24 @@ class Book:
         new = [still for still in dict.fromkeys(e[0] for e in events) if still not in self._items]
         if new:
             paths = [keep.take(still) if keep else "" for still in new]
-            self._ledger.add(pd.DataFrame({"path": paths, "sha256": new, "source": "upload"}, index=pd.Index(new, name="item")), actor)
+            self._ledger.add(pd.DataFrame({"path": paths, "sha256": new, "source": "upload"},
+                                          index=pd.Index(new, name="item")), actor)
             self._items |= {still: still for still in new}
-        table = pd.DataFrame([(self._items[still], tag, state) for still, tag, state in events], columns=["item", "tag", "state"])
+        table = pd.DataFrame([(self._items[still], tag, state) for still, tag, state in events],
+                             columns=["item", "tag", "state"])
         written = self._ledger.decide(table, actor, batch=key, once=True)
         if not written: self._same(table, key)
         else:
-            for still, tag, state in events: self._rejected[still] = self.rejected(still) - {tag} if state else self.rejected(still) | {tag}
+            for still, tag, state in events:
+                self._rejected[still] = self.rejected(still) - {tag} if state else self.rejected(still) | {tag}
         return written
 
     def _same(self, table, key):
         "An error where a key stands for something else already."
         said = self._ledger.events(batch=key)[["item", "tag", "state"]]
         if {*said.itertuples(index=False, name=None)} != {*table.itertuples(index=False, name=None)}:
-            raise Problem("key-used", "This key was sent before with something else, and a key counts once: invent another one.")
+            raise Problem("key-used", "This key was sent before with something else, and a key counts once: "
+                                      "invent another one.")
 
     def undo(self, key: str, actor: str):
         "A future of how many decisions were taken back that were written under a key."
@@ -143,7 +153,8 @@ class Book:
         self._reach()
         try: undone = self._ledger.undo(actor, batch=key)
         except MovieTaggerError as e:
-            if "There is no batch" in str(e): raise Problem("not-found", "There is no feedback with that key to undo.") from None
+            if "There is no batch" in str(e):
+                raise Problem("not-found", "There is no feedback with that key to undo.") from None
             raise
         self._find_rejected()
         return undone

@@ -16,7 +16,8 @@ from .core import MovieTaggerError, cache_dir, progress, sha256
 
 # %% ../nbs/12_files.ipynb #8f2db7e4
 SETTLED = 2.0  # seconds after which a file's times are sure to tell of another write
-_TABLE = "CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, inode INTEGER, sha256 TEXT) WITHOUT ROWID"
+_TABLE = ("CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, "
+          "inode INTEGER, sha256 TEXT) WITHOUT ROWID")
 _PIECE = 500  # paths at a time
 
 
@@ -69,7 +70,8 @@ def _memory(use):
 def _remembered(pieces):
     "What was read of these paths: path → size, times, inode, digest."
     def found(piece): return f"SELECT * FROM file WHERE path IN ({','.join('?' * len(piece))})", piece
-    return _memory(lambda db: {path: tuple(rest) for piece in pieces for path, *rest in db.execute(*found(piece))}) or {}
+    return _memory(lambda db: {path: tuple(rest) for piece in pieces
+                               for path, *rest in db.execute(*found(piece))}) or {}
 
 
 def _remember(rows):

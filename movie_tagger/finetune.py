@@ -41,24 +41,31 @@ def dataloaders(
     _check_split(labels, valid)
     size, single = features.find(encoder).size, (kind or data.kind(labels)) == "single"
     larger = tuple(round(side * 1.15) for side in size)
-    pictures = fastai.TransformBlock(type_tfms=[_reader(larger, crop_bars, 0), _reader(size, crop_bars, 1)], batch_tfms=fastai.IntToFloatTensor)
+    pictures = fastai.TransformBlock(type_tfms=[_reader(larger, crop_bars, 0), _reader(size, crop_bars, 1)],
+                                     batch_tfms=fastai.IntToFloatTensor)
     tags = list(labels)
-    answers = fastai.CategoryBlock(vocab=tags, sort=False) if single else fastai.MultiCategoryBlock(encoded=True, vocab=tags)
+    answers = fastai.CategoryBlock(vocab=tags,
+                                   sort=False) if single else fastai.MultiCategoryBlock(encoded=True, vocab=tags)
     table = pd.DataFrame(data.to_array(labels), columns=tags).assign(_path=items["path"].astype(str).to_numpy())
     if single: table["_label"] = labels.astype(bool).idxmax(axis=1).to_numpy()
-    block = fastai.DataBlock((pictures, answers), get_x=fastai.ColReader("_path"), get_y=fastai.ColReader("_label" if single else tags),
-                             splitter=fastai.IndexSplitter(np.flatnonzero(valid)), batch_tfms=_augmentation(size) if augment is None else augment)
+    block = fastai.DataBlock((pictures, answers), get_x=fastai.ColReader("_path"),
+                             get_y=fastai.ColReader("_label" if single else tags),
+                             splitter=fastai.IndexSplitter(np.flatnonzero(valid)),
+                             batch_tfms=_augmentation(size) if augment is None else augment)
     loaders = block.dataloaders(table, bs=min(batch_size, int((~valid).sum())), num_workers=_workers())
-    loaders.movie_tagger = {"size": list(size), "crop_bars": crop_bars, "encoder": encoder, "tags": tags, "kind": "single" if single else "multi"}
+    loaders.movie_tagger = {"size": list(size), "crop_bars": crop_bars, "encoder": encoder, "tags": tags,
+                            "kind": "single" if single else "multi"}
     return loaders
 
 
 def _check_split(labels, valid):
     if not valid.any() or valid.all():
-        raise MovieTaggerError(f"The split leaves {'nothing to validate on' if not valid.any() else 'nothing to train on'}: "
+        raise MovieTaggerError("The split leaves "
+                               f"{'nothing to validate on' if not valid.any() else 'nothing to train on'}: "
                                f"{len(labels)} pictures in too few groups. Add pictures, or give `valid`.")
     if (empty := [t for t in labels if not labels.loc[~valid, t].eq(True).any()]):
-        raise MovieTaggerError(f"The split leaves no picture of {empty[0]!r} to train on: add some, remove the tag, or take another seed.")
+        raise MovieTaggerError(f"The split leaves no picture of {empty[0]!r} to train on: add some, remove the tag, "
+                               "or take another seed.")
 
 
 def _reader(size, crop_bars, split):
@@ -107,7 +114,8 @@ def _tagger(body, size, n_tags, start, spread):
         def __init__(self, width):
             super().__init__()
             self.body, self.linear = body, torch.nn.Linear(width, n_tags)
-            self.register_buffer("spread", torch.ones(width) if spread is None else torch.as_tensor(np.maximum(spread, 1e-6), dtype=torch.float32))
+            self.register_buffer("spread", torch.ones(width)
+                                 if spread is None else torch.as_tensor(np.maximum(spread, 1e-6), dtype=torch.float32))
 
         def forward(self, pictures): return self.linear(self.body(pictures * 255) / self.spread)
 
@@ -156,8 +164,10 @@ def _keep_best(loss, patience):
             if self.training: self.check(self.learn.loss_grad.detach().item())
 
         def check(self, loss):
-            if not np.isfinite(loss): raise MovieTaggerError(
-                f"The loss became {loss} in epoch {self.epoch + 1}: lower the learning rate, and look at the pictures of this batch.")
+            if not np.isfinite(loss):
+                raise MovieTaggerError(
+                    f"The loss became {loss} in epoch {self.epoch + 1}: lower the learning rate, "
+                    "and look at the pictures of this batch.")
 
         def after_epoch(self):
             now = self.recorder.values[-1][list(self.recorder.metric_names[1:]).index("valid_loss")]
@@ -197,7 +207,9 @@ def _fitted(items, labels, x, valid, about, epochs, rate, batch_size):
     try: return tune(learn, epochs, rate)
     except (RuntimeError, MemoryError) as e:
         if not _out_of_memory(e): raise
-        if batch_size == 1: raise MovieTaggerError("Not even one picture at a time fits into memory: take a smaller encoder or input size.") from None
+        if batch_size == 1:
+            raise MovieTaggerError("Not even one picture at a time fits into memory: "
+                                   "take a smaller encoder or input size.") from None
     del learn, loaders
     gc.collect(), torch.cuda.empty_cache()
     print(f"{batch_size} pictures at a time do not fit into memory: going on with {batch_size // 2}.")
@@ -206,8 +218,10 @@ def _fitted(items, labels, x, valid, about, epochs, rate, batch_size):
 
 def _out_of_memory(error):
     "Was it memory that ran out? On the CPU torch has no class of its own for that."
-    said = "can't allocate memory", "could not create a primitive", "could not create a memory object"  # torch and oneDNN, on the CPU
-    return isinstance(error, (MemoryError, require("torch", "train").cuda.OutOfMemoryError)) or any(words in str(error) for words in said)
+    # torch and oneDNN, on the CPU
+    said = "can't allocate memory", "could not create a primitive", "could not create a memory object"
+    return isinstance(error, (MemoryError, require("torch", "train").cuda.OutOfMemoryError)) or any(words in str(error)
+        for words in said)
 
 
 def probabilities(
@@ -220,7 +234,8 @@ def probabilities(
     return p.numpy()
 
 
-def _held(groups, seed): return data.split(groups, seed=f"validation {seed}")  # other groups than those that a caller may have set apart
+def _held(groups, seed):
+    return data.split(groups, seed=f"validation {seed}")  # other groups than those that a caller may have set apart
 
 
 
@@ -253,13 +268,15 @@ def train(
     def held_out(inside, outside):
         held = _held(items["group"][inside], seed)
         part = fit(items[inside], aims[inside], x[inside], held)
-        cut = None if kind == "single" else head.choose_thresholds(labels[inside][held], probabilities(part, items[inside][held]), kind)
+        cut = None if kind == "single" else head.choose_thresholds(labels[inside][held],
+                                                                   probabilities(part, items[inside][held]), kind)
         return probabilities(part, items[outside]), cut
     p, cut = (p, thresholds) if folds is None else head.cross_validate(held_out, items["group"], folds, seed)
     rows = ~np.isnan(p[:, 0])
     if cut is not None and np.ndim(cut) == 2: cut = cut[rows]
     measured = evaluate(y[rows], p[rows], list(labels), kind, items["group"][rows], cut)
-    settings = {"seed": seed, "folds": folds or 0, "nested": folds is not None, "epochs": epochs, "rate": rate, "min_count": min_count}
+    settings = {"seed": seed, "folds": folds or 0, "nested": folds is not None, "epochs": epochs, "rate": rate,
+                "min_count": min_count}
     settings |= head.about_silence(labels)
     return to_model(learn, thresholds, measured, sorted(items["sha256"]), settings, problems, left_out)
 
@@ -289,17 +306,23 @@ def to_model(
     onnx = features.to_onnx(Answers().eval(), about["size"], "logits")
     many = about["kind"] == "multi"
     inputs = {k: about[k] for k in ("size", "crop_bars", "resize") if k in about}
-    return head.Model(onnx, about["tags"], about["kind"], inputs, (list(thresholds or [0.5] * len(about["tags"])) if many else None),
-                      evaluation, list(trained_on), about["encoder"], features.licence(about["encoder"]), "finetune", settings or {}, problems, left_out)
+    return head.Model(onnx, about["tags"], about["kind"], inputs,
+                      (list(thresholds or [0.5] * len(about["tags"])) if many else None),
+                      evaluation, list(trained_on), about["encoder"], features.licence(about["encoder"]), "finetune",
+                      settings or {}, problems, left_out)
 
 
 def _about(learn):
     fastai = _fastai()
     resize = [t for t in learn.dls.valid.after_item.fs if isinstance(t, fastai.Resize)]
-    if not resize: raise MovieTaggerError("This Learner does not say to what size its pictures are brought: give its data block item_tfms=Resize(...).")
+    if not resize:
+        raise MovieTaggerError("This Learner does not say to what size its pictures are brought: "
+                               "give its data block item_tfms=Resize(...).")
     methods = {fastai.ResizeMethod.Crop: "crop", fastai.ResizeMethod.Squish: "squish exactly"}
-    if resize[0].method not in methods: raise MovieTaggerError(f"Pictures resized by {resize[0].method} cannot be bundled: use Crop or Squish.")
+    if resize[0].method not in methods:
+        raise MovieTaggerError(f"Pictures resized by {resize[0].method} cannot be bundled: use Crop or Squish.")
     vocab = list(learn.dls.vocab[-1] if isinstance(learn.dls.vocab[0], (list, tuple)) else learn.dls.vocab)
     many = isinstance(learn.loss_func, fastai.BCEWithLogitsLossFlat)
-    return {"size": [int(s) for s in reversed(resize[0].size)], "crop_bars": False, "resize": methods[resize[0].method], "tags": [str(v) for v in vocab],
-            "kind": "multi" if many else "single", "encoder": type(learn.model).__name__}
+    return {"size": [int(s) for s in reversed(resize[0].size)], "crop_bars": False, "resize": methods[resize[0].method],
+            "tags": [str(v) for v in vocab], "kind": "multi" if many else "single",
+            "encoder": type(learn.model).__name__}

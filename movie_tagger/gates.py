@@ -22,7 +22,8 @@ class Gates:
     margin: float = 0.01            # mean average precision that may be lost
     sensitive_margin: float = 0.05  # average precision that a sensitive tag may lose
     confidence: float = 0.95        # of the intervals
-    min_positives: int = 50         # groups with a known yes from which on a sensitive tag must be shown not to be worse
+    # groups with a known yes from which on a sensitive tag must be shown not to be worse
+    min_positives: int = 50
     min_rows: float = 0.8           # share of last time's rows that must still be there
     max_new_tags: float = 0.25      # share of the new rows whose tag nobody had typed before
     max_user_share: float = 0.3     # share of the new rows that one user may have typed
@@ -49,9 +50,12 @@ class Verdict:
 def _changes(y, champion, challenger, tags, groups, samples, seed):
     "Known labels, groups, average precision of both (2 x t), and the difference in each resample (samples x t), over the pictures that both can read."
     y, p, q = (np.asarray(a, np.float32) for a in (y, champion, challenger))
-    if not len(tags): raise MovieTaggerError("Champion and challenger have no tag in common, so they cannot be compared: promote by hand, or keep.")
+    if not len(tags):
+        raise MovieTaggerError("Champion and challenger have no tag in common, so they cannot be compared: "
+                               "promote by hand, or keep.")
     if not (y.shape == p.shape == q.shape == (len(groups), len(tags))):
-        raise MovieTaggerError(f"Labels {y.shape}, champion {p.shape} and challenger {q.shape} must be pictures x tags, for {len(groups)} groups and {len(tags)} tags.")
+        raise MovieTaggerError(f"Labels {y.shape}, champion {p.shape} and challenger {q.shape} must be pictures x "
+                               f"tags, for {len(groups)} groups and {len(tags)} tags.")
     keep = ~np.isnan(p).any(1) & ~np.isnan(q).any(1) & ~np.isnan(y).all(1)
     y, p, q, codes = y[keep], p[keep], q[keep], _numbered(np.asarray(groups, object)[keep])
     if not len(y): return y, codes, np.full((2, len(tags)), np.nan), np.full((0, len(tags)), np.nan)
@@ -91,14 +95,16 @@ def compare(
     seed: int = 0,
 ) -> pd.DataFrame:  # by tag: `yes`, `groups` with a yes, `champion`, `challenger`, `change`, `low`, `high`
     "Average precision of both models, tag by tag, the greatest loss first; of a hundred intervals about five miss the truth."
-    return _table(tags, *_changes(y, champion, challenger, tags, groups, samples, seed), confidence).sort_values("change", kind="stable")
+    return _table(tags, *_changes(y, champion, challenger, tags, groups, samples, seed),
+                  confidence).sort_values("change", kind="stable")
 
 
 def _table(tags, y, codes, ap, draws, confidence):
     yes = y == 1
     low, high = _middle(draws, confidence)
-    return pd.DataFrame({"yes": yes.sum(0), "groups": [len(np.unique(codes[c])) for c in yes.T], "champion": ap[0], "challenger": ap[1],
-                         "change": ap[1] - ap[0], "low": low, "high": high}, index=pd.Index(tags, name="tag"))
+    return pd.DataFrame({"yes": yes.sum(0), "groups": [len(np.unique(codes[c])) for c in yes.T], "champion": ap[0],
+                         "challenger": ap[1], "change": ap[1] - ap[0], "low": low, "high": high},
+                        index=pd.Index(tags, name="tag"))
 
 
 def judge(
@@ -133,15 +139,20 @@ def judge_tags(
 def _not_worse(gate, before, after, low, high, margin, gates, on):
     "The verdict on a change whose whole interval must lie above minus the margin."
     change = after - before
-    if np.isnan(low): return Verdict(gate, False, change, -margin, None, None, f"{gate}: it cannot be judged on {on}; more reviewed stills of other films are needed.")
+    if np.isnan(low):
+        return Verdict(gate, False, change, -margin, None, None, f"{gate}: it cannot be judged on {on}; "
+                                                                 "more reviewed stills of other films are needed.")
     what = "rose" if change > 0 else "fell" if change < 0 else "stayed"
     passed = bool(low > -margin)
-    verdict = f"at most {margin:g} may be lost" if change < -margin else f"a loss of more than {margin:g} {'is' if passed else 'cannot be'} ruled out"
+    verdict = (f"at most {margin:g} may be lost" if change < -margin else f"a loss of more than {margin:g} "
+                                                                          f"{'is' if passed else 'cannot be'} ruled out")
     return Verdict(gate, passed, change, -margin, low, high,
-                   f"{gate} {what} from {before:.3f} to {after:.3f} ({_ends(change, low, high, gates)}, on {on}); {verdict}.")
+                   f"{gate} {what} from {before:.3f} to {after:.3f} ({_ends(change, low, high, gates)}, on {on}); "
+                   f"{verdict}.")
 
 
-def _ends(change, low, high, gates): return f"{_sign(change)}, {gates.confidence:.0%} interval {_sign(low)} to {_sign(high)}".replace("%", " %")
+def _ends(change, low, high, gates):
+    return f"{_sign(change)}, {gates.confidence:.0%} interval {_sign(low)} to {_sign(high)}".replace("%", " %")
 
 
 def _sign(x): return f"{x:+.3f}".replace("-", "−")
@@ -150,15 +161,18 @@ def _sign(x): return f"{x:+.3f}".replace("-", "−")
 def _sensitive(tag, table, gates, least=3):
     gate, margin = f"average precision of {tag}", gates.sensitive_margin
     if tag not in table.index:
-        return Verdict(gate, False, np.nan, -margin, None, None, f"{tag}: the challenger no longer knows this sensitive tag, and the champion does.")
+        return Verdict(gate, False, np.nan, -margin, None, None, f"{tag}: the challenger no longer knows this "
+                                                                 "sensitive tag, and the champion does.")
     row = table.loc[tag]
     if row["groups"] < least or np.isnan(row["low"]):
         says = f"{tag}: not compared, because the test pictures show it in {counted(int(row['groups']), 'group')} only."
         return Verdict(gate, True, np.nan, -margin, None, None, says)
-    full = _not_worse(gate, row["champion"], row["challenger"], row["low"], row["high"], margin, gates, f"{int(row['yes'])} known yes of {int(row['groups'])} groups")
+    full = _not_worse(gate, row["champion"], row["challenger"], row["low"], row["high"], margin, gates,
+                      f"{int(row['yes'])} known yes of {int(row['groups'])} groups")
     if row["groups"] >= gates.min_positives: return full
     worse = bool(row["high"] < 0)
-    says = f"with fewer than {gates.min_positives} such groups only a change that is surely for the worse counts, and this one is{'' if worse else ' not'}."
+    says = (f"with fewer than {gates.min_positives} such groups only a change that is surely for the worse counts, "
+            f"and this one is{'' if worse else ' not'}.")
     return Verdict(gate, not worse, full.value, -margin, full.low, full.high, f"{full.says.split(';')[0]}; {says}")
 
 # %% ../nbs/42_gates.ipynb #8dc72a43
@@ -183,7 +197,8 @@ def _promise(y, p, groups, recall, confidence):
     k = lowest_rank(len(scores), recall, confidence)
     if not k: return None
     threshold = np.floor(scores[k - 1] * 1e4) / 1e4  # a server rounds probabilities to four digits
-    return {"threshold": float(threshold), "recall": recall, "confidence": confidence, "reviewed": int(known.sum()), "positives": len(scores)}
+    return {"threshold": float(threshold), "recall": recall, "confidence": confidence, "reviewed": int(known.sum()),
+            "positives": len(scores)}
 
 
 def lowest_rank(
@@ -205,10 +220,14 @@ def kept_promises(
 
 
 def _kept(tag, old, new):
-    gate, was = f"promise for {tag}", f"{old['recall']:.0%} of true stills at {old['confidence']:.0%} confidence".replace("%", " %")
-    if not new: return Verdict(gate, False, 0.0, old["recall"], None, None, f"{tag}: the champion promises {was}, and the challenger cannot promise anything.")
+    gate = f"promise for {tag}"
+    was = f"{old['recall']:.0%} of true stills at {old['confidence']:.0%} confidence".replace("%", " %")
+    if not new:
+        return Verdict(gate, False, 0.0, old["recall"], None, None, f"{tag}: the champion promises {was}, "
+                                                                    "and the challenger cannot promise anything.")
     passed = new["recall"] >= old["recall"] and new["confidence"] >= old["confidence"]
-    now = f"{new['recall']:.0%} at {new['confidence']:.0%} confidence, from {new['threshold']:.2g} on".replace("%", " %")
+    now = f"{new['recall']:.0%} at {new['confidence']:.0%} confidence, from {new['threshold']:.2g} on".replace("%",
+        " %")
     says = f"{tag}: the champion promises {was}, from {old['threshold']:.2g} on, and the challenger {now}."
     return Verdict(gate, passed, new["recall"], old["recall"], None, None, says)
 
@@ -223,38 +242,50 @@ def facts(
 ) -> dict:                # small, and plain enough for JSON
     "What a version of the data looks like from afar: its size, its tags, who typed what is new, and its pictures."
     for name, frame, need in (("shots", shots, ["id"]), ("tags", tags, ["id", "value", "ref_id"])):
-        if missing := [c for c in need if c not in frame]: raise MovieTaggerError(f"The table {name} has no column {missing[0]!r}; it has {', '.join(map(str, frame))}.")
+        if missing := [c for c in need if c not in frame]:
+            raise MovieTaggerError(f"The table {name} has no column {missing[0]!r}; "
+                                   f"it has {', '.join(map(str, frame))}.")
     new = {"shots": _is_new(shots, (before or {}).get("shots")), "tags": _is_new(tags, (before or {}).get("tags"))}
     sizes = {name: _size(frame, new[name]) for name, frame in (("shots", shots), ("tags", tags))}
-    return {**sizes, "new": _typed(shots, tags, new["tags"], said), "pictures": _seen(embeddings, encoder, (before or {}).get("pictures"))}
+    return {**sizes, "new": _typed(shots, tags, new["tags"], said),
+            "pictures": _seen(embeddings, encoder, (before or {}).get("pictures"))}
 
 
 def _is_new(frame, before):
     "(n,) True for rows that came after the facts `before`, by number or by time."
     if not before or not before["rows"]: return np.ones(len(frame), bool)
     new = (frame["id"] > before["last id"]).to_numpy(bool, na_value=False)
-    if "created_at" in frame and before["last time"]: new = new | (frame["created_at"] > pd.Timestamp(before["last time"])).to_numpy(bool, na_value=False)
+    if "created_at" in frame and before["last time"]:
+        new = new | (frame["created_at"] > pd.Timestamp(before["last time"])).to_numpy(bool, na_value=False)
     return new
 
 
 def _size(frame, new):
     when = frame["created_at"].max() if "created_at" in frame else None
-    return {"rows": len(frame), "old": int((~new).sum()), "new": int(new.sum()), "last id": int(frame["id"].max()) if len(frame) else 0,
+    return {"rows": len(frame), "old": int((~new).sum()), "new": int(new.sum()),
+            "last id": int(frame["id"].max()) if len(frame) else 0,
             "last time": None if pd.isna(when) else str(when)}
 
 
 def _typed(shots, tags, new, said, most=300):
     "Who typed what among the new rows, and how that compares with the old ones; what was said at upload counts for who, not for how often."
     value = tags["value"].astype("str").str.strip().str.lower().fillna("")
-    film = tags["ref_id"].map(shots.drop_duplicates("id").set_index("id")["movie_id"]) if "movie_id" in shots else tags["ref_id"]
-    rows = pd.DataFrame({"tag": value, "film": film.fillna(-1).to_numpy(), "user": tags["user_id"].to_numpy() if "user_id" in tags else None})
+    film = tags["ref_id"].map(
+        shots.drop_duplicates("id").set_index("id")["movie_id"]) if "movie_id" in shots else tags["ref_id"]
+    rows = pd.DataFrame({"tag": value, "film": film.fillna(-1).to_numpy(),
+                         "user": tags["user_id"].to_numpy() if "user_id" in tags else None})
     old, rows = rows["tag"][~new].value_counts(), rows[new]
     counts = rows.groupby(["tag", "film"]).size()
-    table = pd.DataFrame({"new": counts.groupby("tag").sum(), "squares": (counts**2).groupby("tag").sum(), "old": old}).fillna(0).astype(int)
-    table = table.loc[(table / table.sum().clip(lower=1))[["new", "old"]].max(axis=1).sort_values(ascending=False, kind="stable").index]
-    used = pd.concat([rows.dropna(subset="user")[["user", "tag"]].astype(str), *([] if said is None else [said[["user", "tag"]]])])
-    return {"rows": len(rows) + (0 if said is None else len(said)), "unseen": int((~rows["tag"].isin(old.index)).sum()), "different": int(len(table)), "by one user": _most(used, ["user"]),
-            "one user, one tag": _most(used, ["user", "tag"]), "tags": table.head(most).to_dict("list") | {"tag": table.index[:most].tolist()}}
+    table = pd.DataFrame({"new": counts.groupby("tag").sum(), "squares": (counts**2).groupby("tag").sum(),
+                          "old": old}).fillna(0).astype(int)
+    table = table.loc[(table / table.sum().clip(lower=1))[["new", "old"]].max(axis=1).sort_values(ascending=False,
+        kind="stable").index]
+    used = pd.concat([rows.dropna(subset="user")[["user", "tag"]].astype(str),
+                      *([] if said is None else [said[["user", "tag"]]])])
+    return {"rows": len(rows) + (0 if said is None else len(said)), "unseen": int((~rows["tag"].isin(old.index)).sum()),
+            "different": int(len(table)), "by one user": _most(used, ["user"]),
+            "one user, one tag": _most(used, ["user", "tag"]),
+            "tags": table.head(most).to_dict("list") | {"tag": table.index[:most].tolist()}}
 
 
 def _most(rows, by):
@@ -304,10 +335,14 @@ def sane(
 # %% ../nbs/42_gates.ipynb #c127a2bc
 def _rows(name, before, now, gates):
     gate, was, size = f"rows of {name}", (before or {name: {"rows": 0}})[name]["rows"], now[name]
-    if not was: return Verdict(gate, size["rows"] > 0, float(size["rows"] > 0), gates.min_rows, None, None, f"The table {name} has {counted(size['rows'], 'row')}.")
+    if not was:
+        return Verdict(gate, size["rows"] > 0, float(size["rows"] > 0), gates.min_rows, None, None,
+                       f"The table {name} has {counted(size['rows'], 'row')}.")
     share = size["old"] / was
-    says = f"Of the {counted(was, 'row')} that {name} had last time {size['old']:,} are still there ({_percent(share)}; at least {_percent(gates.min_rows)} must be)"
-    return Verdict(gate, share >= gates.min_rows, share, gates.min_rows, None, None, f"{says}, and {size['new']:,} are new.")
+    says = (f"Of the {counted(was, 'row')} that {name} had last time {size['old']:,} are still there "
+            f"({_percent(share)}; at least {_percent(gates.min_rows)} must be)")
+    return Verdict(gate, share >= gates.min_rows, share, gates.min_rows, None, None,
+                   f"{says}, and {size['new']:,} are new.")
 
 
 def _percent(x): return f"{100 * x:.3g} %"
@@ -316,12 +351,14 @@ def _percent(x): return f"{100 * x:.3g} %"
 def _at_most(gate, count, of, limit, says):
     "The verdict on a share of the new rows."
     share = count / of
-    return Verdict(gate, share <= limit, share, limit, None, None, f"{says} ({_percent(share)}; at most {_percent(limit)} is allowed).")
+    return Verdict(gate, share <= limit, share, limit, None, None, f"{says} ({_percent(share)}; "
+                                                                   f"at most {_percent(limit)} is allowed).")
 
 
 def _unseen(now, gates):
     n, unseen = now["tags"]["new"], now["new"]["unseen"]
-    return _at_most("new tags", unseen, n, gates.max_new_tags, f"Of the {n:,} new rows of tags {unseen:,} say something that nobody had typed before")
+    return _at_most("new tags", unseen, n, gates.max_new_tags, f"Of the {n:,} new rows of tags {unseen:,} say "
+                                                               "something that nobody had typed before")
 
 
 def _users(now, gates):
@@ -329,32 +366,40 @@ def _users(now, gates):
     n, one, same = (now["new"][key] for key in ("rows", "by one user", "one user, one tag"))
     if not one: return []
     of = f"of the {n:,} new rows of tags"
-    return [_at_most("one user", one["rows"], n, gates.max_user_share, f"User {one['user']} typed {one['rows']:,} {of}"),
-            _at_most("one user, one tag", same["rows"], n, gates.max_user_tag_share, f"User {same['user']} typed {same['tag']!r} in {same['rows']:,} {of}")]
+    return [_at_most("one user", one["rows"], n, gates.max_user_share, f"User {one['user']} typed "
+                                                                       f"{one['rows']:,} {of}"),
+            _at_most("one user, one tag", same["rows"], n, gates.max_user_tag_share,
+                     f"User {same['user']} typed {same['tag']!r} in {same['rows']:,} {of}")]
 
 
 def _rates(now, gates, error=.01):
     "The verdict on how often each tag is typed; films are the units of chance, so that one film's stills do not count as many."
     table, n, past = pd.DataFrame(now["new"]["tags"]).set_index("tag"), now["tags"]["new"], now["tags"]["old"]
     expected = n * table["old"] / past
-    z = (table["new"] - expected) / np.sqrt(np.maximum(table["squares"], expected) + expected**2 / table["old"].clip(lower=1))
+    z = (table["new"] - expected) / np.sqrt(np.maximum(table["squares"], expected)
+                                            + expected**2 / table["old"].clip(lower=1))
     factor = table["new"] / expected.where(expected > 0)
     times = np.maximum(factor, 1 / factor.where(factor > 0)).fillna(np.inf)
     odd = times.where(z.abs() > norm.isf(error / 2 / len(table)), 1.0)
-    worst, often = (odd if (odd > 1).any() else z.abs()).idxmax(), f"at most {gates.max_tag_growth:g} times as often, or as rarely, is allowed"
-    says = f"{worst!r} was typed in {table.at[worst, 'new']:,} of the {n:,} new rows of tags, where {expected[worst]:.3g} were to be expected; {often}."
+    worst = (odd if (odd > 1).any() else z.abs()).idxmax()
+    often = f"at most {gates.max_tag_growth:g} times as often, or as rarely, is allowed"
+    says = (f"{worst!r} was typed in {table.at[worst, 'new']:,} of the {n:,} new rows of tags, "
+            f"where {expected[worst]:.3g} were to be expected; {often}.")
     if odd[worst] == 1: says = f"No tag is typed more often or more rarely than chance explains; nearest to it: {says}"
-    return Verdict("tag rates", bool(odd[worst] <= gates.max_tag_growth), float(odd[worst]), gates.max_tag_growth, None, None, says)
+    return Verdict("tag rates", bool(odd[worst] <= gates.max_tag_growth), float(odd[worst]), gates.max_tag_growth,
+                   None, None, says)
 
 
 def _pictures(before, now, gates):
     n = now["pictures"]
     if n < gates.min_new: return []
-    found = [_at_most("unreadable pictures", now["unreadable"], n, gates.max_unreadable, f"Of {counted(n, 'new picture')} {now['unreadable']:,} cannot be read")]
+    found = [_at_most("unreadable pictures", now["unreadable"], n, gates.max_unreadable,
+                      f"Of {counted(n, 'new picture')} {now['unreadable']:,} cannot be read")]
     if before and before["encoder"] == now["encoder"] and before["all"]["n"] and now["new"]["n"]:
         drift = _drift(before["all"], now["new"])
         found.append(Verdict("drift", drift <= gates.max_drift, drift, gates.max_drift, None, None,
-                             f"The new pictures lie {drift:.2f} standard deviations from the old ones, beyond chance; at most {gates.max_drift:g} is allowed."))
+                             f"The new pictures lie {drift:.2f} standard deviations from the old ones, beyond chance; "
+                             f"at most {gates.max_drift:g} is allowed."))
     return found
 
 
@@ -376,12 +421,17 @@ def surprise(
     if users.empty: return []
     z, n = norm.isf(.01 / len(users)), len(typed)
     room = (users["tags"] / (users["tags"] / 2 - users["expected"]).clip(lower=1e-9)) / n
-    found = users.assign(value=(users["odd"] - users["expected"]) * room, sure=(users["odd"] - users["expected"] - z * users["spread"] - .5).clip(lower=0) * room)
+    found = users.assign(value=(users["odd"] - users["expected"]) * room,
+                         sure=(users["odd"] - users["expected"] - z * users["spread"] - .5).clip(lower=0) * room)
     worst = found.loc[found.sort_values(["sure", "value"]).index[-1]]
-    odd, wrong = f"{worst['odd']:.0f} less likely than on half of the stills, where {worst['expected']:.3g} were to be expected", _percent(worst["sure"])
-    says = (f"Of the {worst['tags']:,.0f} tags that user {worst.name} has typed, the champion finds {odd}: surely {wrong} of the {n:,} new rows of tags are wrong, "
+    odd = (f"{worst['odd']:.0f} less likely than on half of the stills, "
+           f"where {worst['expected']:.3g} were to be expected")
+    wrong = _percent(worst["sure"])
+    says = (f"Of the {worst['tags']:,.0f} tags that user {worst.name} has typed, the champion finds {odd}: "
+            f"surely {wrong} of the {n:,} new rows of tags are wrong, "
             f"and by one user; at most {_percent(gates.max_wrong)} is allowed.")
-    return [Verdict("wrong tags", bool(worst["sure"] <= gates.max_wrong), float(worst["value"]), gates.max_wrong, float(worst["sure"]), None, says)]
+    return [Verdict("wrong tags", bool(worst["sure"] <= gates.max_wrong), float(worst["value"]), gates.max_wrong,
+                    float(worst["sure"]), None, says)]
 
 
 def _surprises(typed, p, least):
@@ -392,9 +442,11 @@ def _surprises(typed, p, least):
     mine, all_ = (rows.groupby(by)["odd"].agg(["sum", "count"]) for by in (["user", "tag"], "tag"))
     others = all_.reindex(mine.index.get_level_values("tag")).to_numpy() - mine.to_numpy()
     rate = pd.Series(np.minimum((others[:, 0] + .5) / (others[:, 1] + 1), .5), mine.index, name="rate")
-    doubt = (mine["count"]**2 * rate * (1 - rate) / (others[:, 1] + 1)).groupby("user").sum()  # the rate itself is known from a few rows only
+    # the rate itself is known from a few rows only
+    doubt = (mine["count"]**2 * rate * (1 - rate) / (others[:, 1] + 1)).groupby("user").sum()
     rows = rows.join(rate, on=["user", "tag"])
     chance = (rows["rate"] * (1 - rows["rate"]))**.5
     chance = (chance.groupby([rows["user"], rows["film"]]).sum()**2).groupby("user").sum()
-    users = rows.groupby("user").agg(tags=("odd", "size"), odd=("odd", "sum"), expected=("rate", "sum")).assign(spread=(chance + doubt)**.5)
+    users = rows.groupby("user").agg(tags=("odd", "size"), odd=("odd", "sum"),
+                                     expected=("rate", "sum")).assign(spread=(chance + doubt)**.5)
     return users[users["tags"] >= least]

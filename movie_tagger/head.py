@@ -119,12 +119,14 @@ def _solve(kind, z, variance, aim, weight, strength, start=None):
         w, b = v[:r] * ease, v[r]
         loss, g = _loss(kind, z @ w + b, aim, weight)
         loss += strength / 2 * np.square(w).sum() + hold / 2 * np.square(b - base).sum()
-        return float(loss), np.vstack([ease * (z.T @ g + strength * w), g.sum(0) + hold * (b - base)]).ravel().astype(float)
+        return float(loss), np.vstack([ease * (z.T @ g + strength * w),
+                                       g.sum(0) + hold * (b - base)]).ravel().astype(float)
 
     ease, base = ease.astype(np.float32), base.astype(np.float32)
     weight = weight.astype(np.float32)
     first = np.vstack([np.zeros((r, t)), base]) if start is None else np.vstack([start[0] / ease, start[1]])
-    found = minimize(objective, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 3e-6, "gtol": 1e-6})
+    found = minimize(objective, first.ravel(), jac=True, method="L-BFGS-B",
+                     options={"maxiter": 200, "ftol": 3e-6, "gtol": 1e-6})
     v = found.x.reshape(r + 1, t).astype(np.float32)
     return v[:r] * ease, v[r]
 
@@ -146,7 +148,8 @@ def _cross_validate(kind, space, z, y, weak_no, fold, strengths):
     best, worse = (np.inf, None, None), 0
     for strength in strengths:
         logits = np.full(y.shape, np.nan, np.float32)
-        with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(partial(step, strength=strength, logits=logits), range(len(parts))))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(partial(step, strength=strength, logits=logits), range(len(parts))))
         loss = _loss(kind, logits, aim, weight / np.maximum(weight.sum(0), 1))[0]
         worse = worse + 1 if loss > best[0] else 0
         best = min(best, (loss, strength, logits), key=lambda b: b[0])
@@ -166,7 +169,8 @@ def fit(
 ) -> tuple[Head, np.ndarray]:  # the head, and out-of-fold probabilities (n, t)
     "A head for these labels; NaN instead of out-of-fold probabilities where there are too few groups to hold some out."
     y, kind, x = data.to_array(labels), kind or data.kind(labels), np.asarray(embeddings, np.float32)
-    if len(x) != len(y): raise MovieTaggerError(f"There are {len(x)} embeddings for {len(y)} rows of labels: give one a row.")
+    if len(x) != len(y):
+        raise MovieTaggerError(f"There are {len(x)} embeddings for {len(y)} rows of labels: give one a row.")
     fold = data.folds(np.arange(len(y)) if groups is None else groups, folds, seed)
     with threadpool_limits(1):  # folds run beside each other; a BLAS with threads of its own would only be in the way
         space = _space(x)
@@ -185,7 +189,8 @@ def compose(
     model = onnx.load_model_from_string(encoder)
     graph = model.graph
     embedding = graph.output[0].name
-    graph.initializer.extend([numpy_helper.from_array(head.weight, "head_weight"), numpy_helper.from_array(head.bias, "head_bias")])
+    graph.initializer.extend([numpy_helper.from_array(head.weight, "head_weight"),
+                              numpy_helper.from_array(head.bias, "head_bias")])
     graph.node.append(helper.make_node("Gemm", [embedding, "head_weight", "head_bias"], ["logits"], name="head"))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["n", len(head.tags)]))
@@ -209,7 +214,8 @@ class Model:
     settings: dict = field(default_factory=dict)
     problems: pd.DataFrame | None = None  # pictures that were left out, and why
     left_out: pd.Series | None = None     # tags that were left out, and how many yes they have
-    out_of_fold: pd.DataFrame | None = None  # probabilities of the pictures trained on, from heads that had not seen them
+    # probabilities of the pictures trained on, from heads that had not seen them
+    out_of_fold: pd.DataFrame | None = None
 
 
 def prepare(
@@ -225,7 +231,8 @@ def prepare(
     embeddings, errors = features.embed(items, encoder, crop_bars, weights)
     items["error"] = errors
     good = items["error"].isna().to_numpy()
-    if not good.any(): raise MovieTaggerError(f"None of the {len(items)} pictures can be read; the first: {items['error'].iloc[0]}")
+    if not good.any():
+        raise MovieTaggerError(f"None of the {len(items)} pictures can be read; the first: {items['error'].iloc[0]}")
     labels, left_out = data.enough(labels[good], min_count)
     return items[good], labels, embeddings[good], items.loc[~good, ["path", "error"]], left_out
 
@@ -255,12 +262,14 @@ def train(
         part, q = fitted(x[inside], labels[inside], groups[inside], kind=head.kind)
         return part.probabilities(x[outside]), choose_thresholds(labels[inside], q, head.kind)
     judged = (p, thresholds) if folds is None else cross_validate(held_out, groups, folds, seed)
-    settings = {"strength": head.strength, "seed": seed, "folds": folds or inner, "nested": folds is not None, "weak_no": weak_no, "min_count": min_count}
+    settings = {"strength": head.strength, "seed": seed, "folds": folds or inner, "nested": folds is not None,
+                "weak_no": weak_no, "min_count": min_count}
     return Model(
         compose(features.export(encoder, weights).read_bytes(), head), head.tags, head.kind,
         {"size": features.input_size(encoder, weights), "crop_bars": crop_bars},
-        thresholds, _judge(labels, groups, head, *judged, silence), sorted(items["sha256"]), encoder, features.licence(encoder, weights), "head",
-        settings | about_silence(labels, silence), problems, left_out, pd.DataFrame(p, labels.index, labels.columns))
+        thresholds, _judge(labels, groups, head, *judged, silence), sorted(items["sha256"]), encoder,
+        features.licence(encoder, weights), "head", settings | about_silence(labels, silence), problems, left_out,
+        pd.DataFrame(p, labels.index, labels.columns))
 
 
 def choose_thresholds(labels, p, kind):
@@ -279,9 +288,12 @@ def cross_validate(
     "Out-of-fold probabilities, and the thresholds that were chosen without the row's fold."
     fold, p, cut = data.folds(groups, folds, f"outer {seed}"), None, None
     for k in progress(np.unique(fold), "cross-validating", unit="fold"):
-        if (fold == k).all(): raise MovieTaggerError("All pictures belong to one group, so there is nothing to hold out: leave out --folds, or give more groups.")
+        if (fold == k).all():
+            raise MovieTaggerError("All pictures belong to one group, so there is nothing to hold out: "
+                                   "leave out --folds, or give more groups.")
         part, thresholds = held_out(fold != k, fold == k)
-        if p is None: p, cut = np.full((len(fold), part.shape[1]), np.nan, np.float32), np.full((len(fold), part.shape[1]), 0.5)
+        if p is None:
+            p, cut = np.full((len(fold), part.shape[1]), np.nan, np.float32), np.full((len(fold), part.shape[1]), 0.5)
         p[fold == k] = part
         if thresholds is not None: cut[fold == k] = thresholds
     return p, None if thresholds is None else cut

@@ -22,7 +22,8 @@ from scipy.sparse.csgraph import connected_components
 from .core import MovieTaggerError
 
 # %% ../nbs/01_images.ipynb #bb75e8f5
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # MPO, a JPEG with a second picture behind it, opens as JPEG
+# MPO, a JPEG with a second picture behind it, opens as JPEG
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000
 
 class BadPicture(MovieTaggerError):
@@ -76,7 +77,8 @@ def _stream(source):
     "An open file over a path or bytes; only regular files, because a pipe or a device may never end."
     if isinstance(source, (bytes, bytearray, memoryview)): return io.BytesIO(source)
     if not isinstance(source, (str, os.PathLike)):
-        raise BadPicture(f"Cannot open a {type(source).__name__}: a picture is a path, bytes, a Pillow image or an array.")
+        raise BadPicture(f"Cannot open a {type(source).__name__}: a picture is a path, bytes, "
+                         "a Pillow image or an array.")
     mode = os.stat(source).st_mode
     if stat.S_ISDIR(mode): raise BadPicture(f"Cannot open {source}: it is a folder.")
     if not stat.S_ISREG(mode): raise BadPicture(f"Cannot open {source}: it is not a regular file.")
@@ -110,7 +112,8 @@ def opened(source, max_pixels):
 
 def _from_array(array):
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise BadPicture(f"Cannot use an array of {array.dtype} and shape {array.shape}: a picture is uint8, height x width x 3.")
+        raise BadPicture(f"Cannot use an array of {array.dtype} and shape {array.shape}: a picture is uint8, "
+                         "height x width x 3.")
     return Image.fromarray(array)
 
 # %% ../nbs/01_images.ipynb #c6c0bff8
@@ -140,7 +143,8 @@ def _rgb(im):
 
 # %% ../nbs/01_images.ipynb #f5f4a39e
 _UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+            8: Image.Transpose.ROTATE_90}
 
 def _orientation(im):
     try: return int(im.getexif().get(0x0112, 1))
@@ -180,7 +184,9 @@ def contact_sheet(
     cell: int = 128,  # pixels a side
 ) -> Image.Image:
     "A grid of small copies of `images`."
-    small, gap, font = [thumbnail_or_cross(source, cell) for source in images], 6, ImageFont.load_default(max(10, cell // 10))
+    small = [thumbnail_or_cross(source, cell) for source in images]
+    gap = 6
+    font = ImageFont.load_default(max(10, cell // 10))
     titles = [" ".join(str(t).split()) for t in titles] if titles is not None else []
     columns = max(1, min(columns, len(small)))
     tall = max((im.height for im in small), default=0)
@@ -190,7 +196,8 @@ def contact_sheet(
     for k, im in enumerate(small):
         x, y = k % columns * width + gap, k // columns * height + gap
         sheet.paste(im, (x + (cell - im.width) // 2, y + (tall - im.height) // 2))
-        if k < len(titles): pen.text((x + cell / 2, y + tall + 2), _shortened(titles[k], font, cell), "black", font, anchor="ma")
+        if k < len(titles):
+            pen.text((x + cell / 2, y + tall + 2), _shortened(titles[k], font, cell), "black", font, anchor="ma")
     return sheet
 
 
@@ -310,7 +317,8 @@ def near_duplicates(
     distance: int = 4,  # most bits in which a pair may differ, 0 to 64
 ) -> np.ndarray:        # int32, pairs x 3: i, j and their distance; i < j; the closest first
     "All pairs of `hashes` that differ in at most `distance` bits."
-    if not 0 <= distance <= 64: raise MovieTaggerError(f"Hashes of 64 bits cannot differ in {distance} bits: choose 0 to 64.")
+    if not 0 <= distance <= 64:
+        raise MovieTaggerError(f"Hashes of 64 bits cannot differ in {distance} bits: choose 0 to 64.")
     hashes = np.asarray(hashes, np.uint64).reshape(-1)
     bands = [np.uint64(sum(1 << bit for bit in range(b, 64, distance + 1))) for b in range(distance + 1)]
     found = [np.empty((0, 3), np.int32)]
@@ -355,7 +363,8 @@ def find_images(
 ) -> list[Path]:
     "Paths of the picture files below `folder`, in the order of their names; links to folders are not followed."
     def stop(error):
-        raise MovieTaggerError(f"Cannot look into {error.filename}: {error.strerror}. Name a folder that you may read.") from error
+        raise MovieTaggerError(f"Cannot look into {error.filename}: {error.strerror}. "
+                               "Name a folder that you may read.") from error
 
     found = []
     for root, folders, names in os.walk(folder, onerror=stop):

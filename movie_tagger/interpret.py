@@ -55,13 +55,17 @@ def _plot_matrix(counts, totals, normalize, ax):
     shares = counts.to_numpy() / np.maximum(totals.to_numpy(), 1)[:, None]
     t = len(counts)
     few = t <= 6
-    if ax is None: ax = _pyplot().subplots(figsize=(1.6 + (.8 if few else .4) * t, .8 + (.5 if few else .34) * t), dpi=72, layout="constrained")[1]
+    if ax is None:
+        ax = _pyplot().subplots(figsize=(1.6 + (.8 if few else .4) * t, .8 + (.5 if few else .34) * t), dpi=72,
+                                layout="constrained")[1]
     shades = [[shade(share, i == j) for j, share in enumerate(row)] for i, row in enumerate(shares)]
     ax.imshow([[colour for colour, _ in row] for row in shades], aspect="auto")
     for i, j in np.ndindex(t, t):
         text = f"{shares[i, j]:.2f}".removeprefix("0") if normalize else f"{counts.iat[i, j]:,}"
-        if counts.iat[i, j]: ax.text(j, i, text, color=shades[i][j][1], ha="center", va="center", fontsize=9 if few else 8)
-    ax.set_xticks(range(t), counts.columns, **({} if few else {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}))
+        if counts.iat[i, j]:
+            ax.text(j, i, text, color=shades[i][j][1], ha="center", va="center", fontsize=9 if few else 8)
+    ax.set_xticks(range(t), counts.columns,
+                  **({} if few else {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}))
     ax.set_yticks(range(t), [f"{tag} ({n:,})" for tag, n in totals.items()])
     ax.set(xlabel="said", ylabel="is")
     ax.tick_params(length=0)
@@ -77,7 +81,8 @@ def captions(
     if kind == "single":
         lines = [(f"said {row['predicted']} {row['p of predicted']:.2f}", row["truth"] == row["predicted"]),
                  (f"is {row['truth']} {row['p of truth']:.2f}", True)]
-    else: lines = [(f"{what} {row[what]}", False) for what in ("missed", "wrongly") if row[what]] or [("all right", True)]
+    else:
+        lines = [(f"{what} {row[what]}", False) for what in ("missed", "wrongly") if row[what]] or [("all right", True)]
     return [*lines, (f"loss {row['loss']:.2f}", True)]
 
 
@@ -86,14 +91,16 @@ def _plot_pictures(table, kind, columns):
     shape, words = max((p.height / p.width for p in pictures), default=1), .62  # inches a caption
     wide = 1.6 if shape > .8 else 2.4  # inches a picture
     tall = shape * wide
-    fig, axes = _pyplot().subplots(rows, columns, figsize=(1.06 * wide * columns, (tall + words) * rows), dpi=72, squeeze=False)
+    fig, axes = _pyplot().subplots(rows, columns, figsize=(1.06 * wide * columns, (tall + words) * rows), dpi=72,
+                                   squeeze=False)
     fig.subplots_adjust(0, words / rows / (tall + words), 1, 1, .06, words / tall)
     for ax in axes.flat: ax.axis("off")
     for ax, picture, (_, row) in zip(axes.flat, pictures, table.iterrows()):
         ax.imshow(picture)
         for k, (text, fine) in enumerate(captions(row, kind)):
-            ax.annotate(textwrap.shorten(text, int(wide / .069), placeholder=" …"), (.5, 0), (0, -4 - 12 * k), "axes fraction", "offset points",
-                        ha="center", va="top", fontsize=8.5, color="#222222" if fine else "#b2182b")
+            ax.annotate(textwrap.shorten(text, int(wide / .069), placeholder=" …"), (.5, 0), (0, -4 - 12 * k),
+                        "axes fraction", "offset points", ha="center", va="top", fontsize=8.5,
+                        color="#222222" if fine else "#b2182b")
     return axes
 
 # %% ../nbs/25_interpret.ipynb #a514906e
@@ -124,7 +131,8 @@ class Interpretation:
         names, what = ("classes", "answers") if self.kind == "single" else ("tags", "known cells")
         gone = {"unreadable": self.unreadable, "without a label": len(use) - use.sum() - self.unreadable}
         left_out = ", ".join(f"{n:,} {why}" for why, n in gone.items() if n)
-        return (f"{use.sum():,} pictures, {len(self.labels.columns)} {names}: {wrong.sum():,} of {len(wrong):,} {what} wrong"
+        return (f"{use.sum():,} pictures, {len(self.labels.columns)} {names}: "
+                f"{wrong.sum():,} of {len(wrong):,} {what} wrong"
                 + (f" (left out: {left_out})" if left_out else ""))
 
     def confusion_matrix(
@@ -178,7 +186,8 @@ class Interpretation:
         worst = np.argsort(-loss, kind="stable")[:n]
         y, p, said, names = y[worst], p[worst], said[worst], np.asarray(self.labels.columns, str)
         def words(mask): return [", ".join(names[row]) for row in mask]
-        def scored(mask, sign): return [", ".join(f"{names[j]} {q[j]:.2f}" for j in np.argsort(sign * q) if m[j]) for m, q in zip(mask, p)]
+        def scored(mask, sign):
+            return [", ".join(f"{names[j]} {q[j]:.2f}" for j in np.argsort(sign * q) if m[j]) for m, q in zip(mask, p)]
         one = self.kind == "single"
         more = {"p of truth": (p * (y == 1)).sum(1), "p of predicted": p.max(1, initial=0)} if one else {
             "missed": scored((y == 1) & ~said, 1), "wrongly": scored((y == 0) & said, -1)}
@@ -189,9 +198,11 @@ class Interpretation:
         "A row a tag: what is known, found, missed and wrongly said, precision, recall, F1, average precision and its baseline."
         y, _, said, _ = self._used()
         counts = {"found": (y == 1) & said, "missed": (y == 1) & ~said, "wrongly": (y == 0) & said}
-        table = pd.DataFrame(self.evaluation(samples=0).per_tag).set_index("tag").assign(**{what: cells.sum(0) for what, cells in counts.items()})
+        table = pd.DataFrame(self.evaluation(samples=0).per_tag).set_index("tag").assign(**{what: cells.sum(0)
+            for what, cells in counts.items()})
         cut = ["threshold"] * (self.kind == "multi")
-        return table[["yes", "no", "unknown", *cut, *counts, "precision", "recall", "f1", "average precision", "baseline"]]
+        return table[["yes", "no", "unknown", *cut, *counts, "precision", "recall", "f1", "average precision",
+                      "baseline"]]
 
     def plot_confusion_matrix(
         self,
@@ -224,12 +235,15 @@ def interpret(
     if labels is None or probabilities is None: raise MovieTaggerError(
         "An interpretation needs labels and probabilities beside the pictures, or a fastai Learner alone.")
     labels = _labels(labels, items, getattr(probabilities, "columns", None))
-    if not isinstance(items, pd.DataFrame): items = pd.DataFrame({"path": [str(p) for p in items]}, labels.index[:len(items)])
+    if not isinstance(items, pd.DataFrame):
+        items = pd.DataFrame({"path": [str(p) for p in items]}, labels.index[:len(items)])
     _same_pictures(items, labels, "items")
     probabilities, kind = _probabilities(probabilities, labels), kind or data.kind(labels)
     many = labels.eq(True).sum(axis=1) > 1
-    if kind == "single" and many.any(): raise MovieTaggerError(
-        f"{labels.index[many][0]!r} has several labels where each picture must have one: use kind='multi', or keep one.")
+    if kind == "single" and many.any():
+        raise MovieTaggerError(
+            f"{labels.index[many][0]!r} has several labels where each picture must have one: use kind='multi', "
+            "or keep one.")
     cuts = np.asarray(.5 if thresholds is None else thresholds, float)
     if cuts.shape not in [(), (labels.shape[1],), labels.shape]: raise MovieTaggerError(
         f"There are thresholds of shape {cuts.shape} for {labels.shape[1]} tags: give one number, or one a tag.")
@@ -237,9 +251,11 @@ def interpret(
 
 
 def _same_pictures(frame, labels, what):
-    if not frame.index.equals(labels.index): raise MovieTaggerError(
-        f"The {len(frame)} rows of {what} and the {len(labels)} rows of labels do not name the same pictures in the same order: "
-        "reindex one like the other.")
+    if not frame.index.equals(labels.index):
+        raise MovieTaggerError(
+            f"The {len(frame)} rows of {what} and the {len(labels)} rows of labels do not name the same pictures in "
+            "the same order: "
+            "reindex one like the other.")
 
 
 def _labels(labels, items, tags):
@@ -251,23 +267,30 @@ def _labels(labels, items, tags):
     if strange := set(names) - set(tags): raise MovieTaggerError(
         f"The label {min(strange)!r} is none of the tags that have probabilities: {', '.join(tags[:9])}.")
     index = items.index if isinstance(items, pd.DataFrame) else pd.Index([str(p) for p in items], name="item")
-    if len(index) != len(names): raise MovieTaggerError(f"There are {len(names)} labels for {len(index)} pictures: give one a picture.")
+    if len(index) != len(names):
+        raise MovieTaggerError(f"There are {len(names)} labels for {len(index)} pictures: give one a picture.")
     return data.from_array(np.array(names)[:, None] == np.array(tags), index, tags)
 
 
 def _probabilities(given, labels):
     "A frame of probabilities like the labels, checked."
     if isinstance(given, pd.DataFrame):
-        if lonely := sorted(map(str, set(given) ^ set(labels))): raise MovieTaggerError(
-            f"The labels and the probabilities do not have the same tags; only one of them has {', '.join(map(repr, lonely[:5]))}.")
+        if lonely := sorted(map(str, set(given) ^ set(labels))):
+            raise MovieTaggerError(
+                "The labels and the probabilities do not have the same tags; "
+                f"only one of them has {', '.join(map(repr, lonely[:5]))}.")
         _same_pictures(given, labels, "probabilities")
         given = given[list(labels)]
     p = np.asarray(given, np.float32)
-    if p.shape != labels.shape: raise MovieTaggerError(
-        f"The probabilities have the shape {p.shape} and the labels {labels.shape}: both must be pictures × tags, in the same order.")
+    if p.shape != labels.shape:
+        raise MovieTaggerError(
+            f"The probabilities have the shape {p.shape} and the labels {labels.shape}: both must be pictures × tags, "
+            "in the same order.")
     bad, gone = (p < -1e-6) | (p > 1 + 1e-6), np.isnan(p)
-    if bad.any(): raise MovieTaggerError(
-        f"A probability of {labels.index[bad.any(1)][0]!r} lies outside 0 to 1: apply the softmax or the sigmoid first.")
+    if bad.any():
+        raise MovieTaggerError(
+            f"A probability of {labels.index[bad.any(1)][0]!r} lies outside 0 to 1: "
+            "apply the softmax or the sigmoid first.")
     if (torn := gone.any(1) & ~gone.all(1)).any(): raise MovieTaggerError(
         f"{labels.index[torn][0]!r} has some probabilities but not all; a picture that cannot be read is a row of NaN.")
     return pd.DataFrame(p, labels.index, labels.columns)
@@ -315,13 +338,17 @@ def from_learner(
         "The items of this Learner are not picture files, so nobody could see its mistakes: "
         "pass their paths, in the dataset's order, as from_learner(learner, items=paths).")
     p, target = _answers(learner, dl.new(shuffle=False, drop_last=False), tags)
-    if len(paths) != len(p): raise MovieTaggerError(
-        f"There are {len(paths)} items for the {len(p)} pictures of the Learner: give one a picture, in the dataset's order.")
+    if len(paths) != len(p):
+        raise MovieTaggerError(
+            f"There are {len(paths)} items for the {len(p)} pictures of the Learner: give one a picture, "
+            "in the dataset's order.")
     kind = "multi" if target.ndim == 2 else "single"
-    frame = paths if isinstance(paths, pd.DataFrame) else pd.DataFrame({"path": [str(path) for path in paths]}, _ids(paths, learner.path))
+    frame = paths if isinstance(paths, pd.DataFrame) else pd.DataFrame({"path": [str(path) for path in paths]},
+                                                                       _ids(paths, learner.path))
     cells = target if kind == "multi" else target[:, None] == np.arange(len(tags))
     p = _as_probabilities(p, learner.loss_func, kind)
-    return interpret(frame, data.from_array(cells, frame.index, tags), p, kind, getattr(learner.loss_func, "thresh", None))
+    return interpret(frame, data.from_array(cells, frame.index, tags), p, kind,
+                     getattr(learner.loss_func, "thresh", None))
 
 
 def _loader(dls, ds_idx):
@@ -333,8 +360,10 @@ def _loader(dls, ds_idx):
 def _answers(learner, dl, tags):
     "Predictions (n × t) and targets, (n,) or (n × t), of a Learner as arrays."
     p, target = learner.get_preds(dl=dl)
-    if target is None: raise MovieTaggerError(
-        "These pictures have no labels to compare with: make the loader by learner.dls.test_dl(items, with_labels=True).")
+    if target is None:
+        raise MovieTaggerError(
+            "These pictures have no labels to compare with: make the loader by learner.dls.test_dl(items, "
+            "with_labels=True).")
     p, target = p.float().cpu().numpy(), target.cpu().numpy()
     if target.ndim == 2 and target.shape[1] == 1: target = target[:, 0]
     if p.ndim != 2 or len(tags) != p.shape[1] or target.shape not in (p.shape, p.shape[:1]): raise MovieTaggerError(
@@ -349,4 +378,5 @@ def _answers(learner, dl, tags):
 def _ids(paths, root):
     "Ids of pictures: their paths, relative to the Learner's folder where they lie in it."
     root, absolute = Path(root).resolve(), [Path(path).resolve() for path in paths]
-    return pd.Index([a.relative_to(root).as_posix() if a.is_relative_to(root) else str(p) for a, p in zip(absolute, paths)], name="item")
+    return pd.Index([a.relative_to(root).as_posix() if a.is_relative_to(root) else str(p)
+                     for a, p in zip(absolute, paths)], name="item")

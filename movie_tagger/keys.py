@@ -36,7 +36,8 @@ def read_keys(
     "All keys of a file, those taken back too."
     try: return {row["name"]: Key(**row) for row in json.loads(Path(path).read_text(encoding="utf-8"))["keys"]}
     except FileNotFoundError: return {}
-    except (ValueError, TypeError, KeyError, OSError) as e: raise MovieTaggerError(f"Cannot read the keys in {path}: {e}.") from None
+    except (ValueError, TypeError, KeyError, OSError) as e:
+        raise MovieTaggerError(f"Cannot read the keys in {path}: {e}.") from None
 
 
 def _write(path, keys): write_json(path, {"keys": [asdict(k) for k in keys.values()]})
@@ -49,9 +50,14 @@ def add_key(
 ) -> str:        # the key, which cannot be had again
     "Makes a key and adds its hash to the file."
     keys = read_keys(path)
-    if not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII): raise MovieTaggerError(f"{name!r} is no name for a key: use letters, digits, dots, _ and -.")
-    if name in keys: raise MovieTaggerError(f"There is a key {name!r} in {path} already: choose another name, so that logs and ledger stay clear.")
-    if rate is not None and rate <= 0: raise MovieTaggerError(f"A rate of {rate:g} pictures a minute lets nobody in: give a positive number, or revoke the key.")
+    if not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
+        raise MovieTaggerError(f"{name!r} is no name for a key: use letters, digits, dots, _ and -.")
+    if name in keys:
+        raise MovieTaggerError(f"There is a key {name!r} in {path} already: choose another name, "
+                               "so that logs and ledger stay clear.")
+    if rate is not None and rate <= 0:
+        raise MovieTaggerError(f"A rate of {rate:g} pictures a minute lets nobody in: give a positive number, "
+                               "or revoke the key.")
     key = f"mt_{secrets.token_urlsafe(32)}"
     _write(path, keys | {name: Key(name, _hash(key), _now(), rate)})
     return key
@@ -60,7 +66,8 @@ def add_key(
 def revoke_key(path: str | Path, name: str):
     "Takes a key back; its name stays, so that old logs can still be read."
     keys = read_keys(path)
-    if name not in keys: raise MovieTaggerError(f"There is no key {name!r} in {path}; there are {', '.join(keys) or 'none'}.")
+    if name not in keys:
+        raise MovieTaggerError(f"There is no key {name!r} in {path}; there are {', '.join(keys) or 'none'}.")
     _write(path, keys | {name: replace(keys[name], revoked=keys[name].revoked or _now())})
 
 # %% ../nbs/41_keys.ipynb #6423b191

@@ -27,7 +27,8 @@ def _edges(path):
     try: picture = Image.fromarray(decode(path, 128))
     except (BadPicture, OSError): return None
     boxes = [[64 * (1 - s), 64 * (1 - s), 64 * (1 + s), 64 * (1 + s)] for s in _SCALES]
-    return [_spectrum(np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box=box), np.float32)) for box in boxes]
+    return [_spectrum(np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box=box), np.float32))
+            for box in boxes]
 
 
 def _spectrum(colours):
@@ -58,16 +59,21 @@ def find_leaks(
     "Pairs of near duplicates that lie in different groups, or in different parts of the split; those first."
     split = np.where(usual_split(items["group"]), "valid", "train") if split is None else np.asarray(split)
     for name, given in dict(split=split, embeddings=embeddings).items():
-        if given is not None and len(given) != len(items): raise MovieTaggerError(f"`{name}` must have one row for each of the {len(items)} items.")
+        if given is not None and len(given) != len(items):
+            raise MovieTaggerError(f"`{name}` must have one row for each of the {len(items)} items.")
     group, at = items["group"].to_numpy(object), np.flatnonzero([h is not None for h in hashes])
     def torn(i, j): return (split[i] != split[j]) | (group[i] != group[j])
     i, j = at[near_duplicates(np.array([hashes[k] for k in at], np.uint64), distance)[:, :2]].T
     i, j, paths = i[torn(i, j)], j[torn(i, j)], items["path"].to_numpy(object)
-    seen = [(a, b, "looks", likeness(paths[a], paths[b])) for a, b in progress(sorted(zip(i, j)), "comparing", len(i), "pair")]
+    seen = [(a, b, "looks", likeness(paths[a], paths[b]))
+            for a, b in progress(sorted(zip(i, j)), "comparing", len(i), "pair")]
     found = [row for row in seen if row[3] >= least]
-    if embeddings is not None: found += [row for row in _near(np.asarray(embeddings, np.float32), similarity) if torn(*row[:2])]
-    table = pd.DataFrame([(items.index[a], items.index[b], by, score, group[a], group[b], split[a], split[b], split[a] != split[b]) for a, b, by, score in found],
-                         columns=["item", "other", "by", "score", "group", "other group", "split", "other split", "across"])
+    if embeddings is not None:
+        found += [row for row in _near(np.asarray(embeddings, np.float32), similarity) if torn(*row[:2])]
+    table = pd.DataFrame([(items.index[a], items.index[b], by, score, group[a], group[b], split[a], split[b],
+                           split[a] != split[b]) for a, b, by, score in found],
+                         columns=["item", "other", "by", "score", "group", "other group", "split",
+                                  "other split", "across"])
     return table.sort_values(["across", "score"], ascending=False, kind="stable", ignore_index=True)
 
 
@@ -77,4 +83,5 @@ def _near(x, similarity, step=2000):
     x = np.divide(x, length, out=np.zeros_like(x), where=length > 0)
     for start in range(0, len(x), step):
         cosine = x[start:start + step] @ x[start:].T
-        for a, b in np.argwhere(np.triu(cosine >= similarity, 1)): yield a + start, b + start, "embedding", float(cosine[a, b])
+        for a, b in np.argwhere(np.triu(cosine >= similarity, 1)):
+            yield a + start, b + start, "embedding", float(cosine[a, b])

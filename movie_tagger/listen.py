@@ -24,14 +24,16 @@ class _Answered:
 
 class Guarded(HttpToolsProtocol):
     "A connection of uvicorn that is shown out when it only takes up room; an application may refuse requests in `state.refuse`, before they cost anything."
-    most, silence, header_bytes, parting = 1000, 15.0, 64 << 10, 0.5  # connections; seconds for a request's headers; bytes; seconds when the server stops
+    # connections; seconds for a request's headers; bytes; seconds when the server stops
+    most, silence, header_bytes, parting = 1000, 15.0, 64 << 10, 0.5
 
     def connection_made(self, transport):
         super().connection_made(transport)
         self._leaving = False
         self._begin()
         self._clock = self.loop.call_later(self.silence, self._check)
-        self._waiting = vars(self.server_state).setdefault("waiting", {})  # connections that ask for nothing, the oldest first
+        # connections that ask for nothing, the oldest first
+        self._waiting = vars(self.server_state).setdefault("waiting", {})
         if len(self.connections) > self.most: self._make_room()
         else: self._waiting[self] = None
 
@@ -47,7 +49,8 @@ class Guarded(HttpToolsProtocol):
 
     def _check(self):
         if self.transport.is_closing(): return
-        if self._open and self._idle() and self.loop.time() - self._since >= self.silence: self._show_out(b"408 Request Timeout")
+        if self._open and self._idle() and self.loop.time() - self._since >= self.silence:
+            self._show_out(b"408 Request Timeout")
         else: self._clock = self.loop.call_later(self.silence / 2, self._check)
 
     def _show_out(self, status):
@@ -68,7 +71,8 @@ class Guarded(HttpToolsProtocol):
         if self._leaving: self.cycle.keep_alive = False
 
     def _refused(self, answer):
-        self.cycle, stays = _Answered, self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1" and not self._leaving
+        self.cycle = _Answered
+        stays = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1" and not self._leaving
         more = [*self.server_state.default_headers, *([] if stays else [(b"connection", b"close")])]
         self.transport.write(b"".join([answer[0], *(b"%b: %b\r\n" % header for header in more), b"\r\n", answer[1]]))
         self.on_response_complete()
@@ -85,7 +89,8 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data):
         super().data_received(data)
         if self._in_header: self._header += len(data)
-        if self._header > self.header_bytes and self._in_header and not self.transport.is_closing(): self._show_out(b"431 Request Header Fields Too Large")
+        if self._header > self.header_bytes and self._in_header and not self.transport.is_closing():
+            self._show_out(b"431 Request Header Fields Too Large")
 
     def connection_lost(self, error):
         self._clock.cancel()
@@ -105,9 +110,11 @@ class JsonLines(logging.Formatter):
     "Each record as one line of JSON."
     def format(self, record):
         said = record.getMessage()
-        if record.name != log.name or not said.startswith("{"): said = json.dumps({"event": "log", "message": said})  # our own are JSON already
+        # our own are JSON already
+        if record.name != log.name or not said.startswith("{"): said = json.dumps({"event": "log", "message": said})
         trace = f', "trace": {json.dumps(self.formatException(record.exc_info))}' if record.exc_info else ""
-        return f'{{"time": "{datetime.now(UTC).isoformat(timespec="milliseconds")}", "level": "{record.levelname.lower()}", {said[1:-1]}{trace}}}'
+        return (f'{{"time": "{datetime.now(UTC).isoformat(timespec="milliseconds")}", "level": '
+                f'"{record.levelname.lower()}", {said[1:-1]}{trace}}}')
 
 
 class Gathered(logging.Handler):
@@ -141,23 +148,32 @@ def listen(
     grace: float = 30.0,  # seconds for what was taken in, when told to stop
 ):
     "Serves until told to stop by SIGTERM, Ctrl-C or a closed terminal; raises `MovieTaggerError` where it cannot begin."
-    config = uvicorn.Config(app, http=Guarded, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False, proxy_headers=False,
-                            timeout_graceful_shutdown=grace, timeout_keep_alive=15)
+    config = uvicorn.Config(app, http=Guarded, ws="none", lifespan="on", log_config=None, access_log=False,
+                            server_header=False, proxy_headers=False, timeout_graceful_shutdown=grace,
+                            timeout_keep_alive=15)
     earlier = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again when it is done
     hung_up = getattr(signal, "SIGHUP", None)
-    if hung_up and signal.getsignal(hung_up) is signal.SIG_DFL: signal.signal(hung_up, lambda *_: signal.raise_signal(signal.SIGTERM))  # a terminal was closed
+    # a terminal was closed
+    if hung_up and signal.getsignal(hung_up) is signal.SIG_DFL:
+        signal.signal(hung_up, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         with _socket(host, port) as sock:
-            log.info(json.dumps({"event": "listening", "url": f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"}))
+            log.info(json.dumps({"event": "listening",
+                                 "url": f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"}))
             uvicorn.Server(config).run([sock])
     finally: signal.signal(signal.SIGTERM, earlier)
     log.info(json.dumps({"event": "stopped"}))
 
 
 def _socket(host, port):
-    try: sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
-    except OSError as e: raise MovieTaggerError(f"Cannot listen on {host}, port {port}: {e.strerror or e}. Choose another with --port.") from None
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by its connections; asyncio alone would leave 40 ms between head and body
+    try:
+        sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+                                    backlog=2048)
+    except OSError as e:
+        raise MovieTaggerError(f"Cannot listen on {host}, port {port}: {e.strerror or e}. "
+                               "Choose another with --port.") from None
+    # inherited by its connections; asyncio alone would leave 40 ms between head and body
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
@@ -167,4 +183,5 @@ def log_as_json():
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     log.setLevel(logging.INFO)
-    for chatty in ("uvicorn.error", "python_multipart"): logging.getLogger(chatty).setLevel(logging.ERROR)  # they tell of each bad request
+    # they tell of each bad request
+    for chatty in ("uvicorn.error", "python_multipart"): logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -32,10 +32,13 @@ def locked(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         f = open(folder / f".{what}.lock", "a+")
-    except OSError as e: raise MovieTaggerError(f"Cannot write in {folder}: {e.strerror}; choose another folder, or ask its owner to let you.") from e
+    except OSError as e:
+        raise MovieTaggerError(f"Cannot write in {folder}: {e.strerror}; choose another folder, "
+                               "or ask its owner to let you.") from e
     with f:
         while not _taken(f):
-            if time.monotonic() >= end: raise MovieTaggerError(f"Another {what} is at work in {folder}{_holder(f)}: wait until it is done.")
+            if time.monotonic() >= end:
+                raise MovieTaggerError(f"Another {what} is at work in {folder}{_holder(f)}: wait until it is done.")
             time.sleep(.05)
         f.truncate(0)
         f.write(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
@@ -80,7 +83,9 @@ def _write(models, event, model, more):
                 os.fsync(f.fileno())
             except OSError: f.truncate(size); raise
         _settle(models)
-    except OSError as e: raise MovieTaggerError(f"Cannot write {models / 'history.jsonl'}: {e.strerror}. Free some space; what was there before is untouched.") from e
+    except OSError as e:
+        raise MovieTaggerError(f"Cannot write {models / 'history.jsonl'}: {e.strerror}. Free some space; "
+                               "what was there before is untouched.") from e
 
 
 def _mended(f):
@@ -116,7 +121,8 @@ def _event(line):
     "The event in a line; None where there is none."
     try: said = json.loads(line)
     except ValueError: return None
-    return said if isinstance(said, dict) and all(isinstance(said.get(key), str) for key in ("time", "event", "model")) else None
+    return said if isinstance(said, dict) and all(isinstance(said.get(key), str)
+                                                  for key in ("time", "event", "model")) else None
 
 
 def _events(models):
@@ -205,8 +211,11 @@ def rollback(
     with locked(models := _folder(models), "change", 60):
         pile = _caught_up(models)
         other = f"name one with movie-tagger models promote NAME --dir {models}"
-        if len(pile) < 2: raise MovieTaggerError(f"The history of {models} knows no champion before {pile[0] if pile else 'this one'}: {other}.")
-        if not (models / pile[-2]).is_dir(): raise MovieTaggerError(f"The champion before, {pile[-2]}, is no longer in {models}: {other}.")
+        if len(pile) < 2:
+            raise MovieTaggerError(f"The history of {models} knows no champion before "
+                                   f"{pile[0] if pile else 'this one'}: {other}.")
+        if not (models / pile[-2]).is_dir():
+            raise MovieTaggerError(f"The champion before, {pile[-2]}, is no longer in {models}: {other}.")
         path = bundle.promote(models, pile[-2])
         _settle(models)
         _write(models, "rolled back", pile[-2], {"from": pile[-1]})
@@ -223,19 +232,23 @@ def table(
     models = _folder(models)
     roles = _roles(models)
     rows = [{"name": name, "role": roles.get(name, ""), **_facts(models / name)} for name in _bundles(models)]
-    found = pd.DataFrame(rows, columns=["name", "role", "created", "pictures", "tags", *_MAIN, "problem"]).set_index("name")
+    found = pd.DataFrame(rows,
+                         columns=["name", "role", "created", "pictures", "tags", *_MAIN, "problem"]).set_index("name")
     found = found.drop(columns=[m for m in _MAIN if found[m].isna().all()])
     return found.sort_values("created", kind="stable", na_position="first")
 
 
-def _bundles(models): return sorted(p.name for p in models.iterdir() if (p / "manifest.json").exists() and not p.is_symlink() and not p.name.startswith("."))
+def _bundles(models):
+    return sorted(p.name for p in models.iterdir() if (p / "manifest.json").exists() and not p.is_symlink()
+                  and not p.name.startswith("."))
 
 
 def _roles(models):
     "Name of a bundle → its role."
     pile, missing = _champions(models)
     if missing: pile = _piled(pile, *missing)
-    found = {"champion before": pile[-2] if len(pile) > 1 else None, **{role: _name(models, role) for role in reversed(bundle.ROLES)}}
+    found = {"champion before": pile[-2] if len(pile) > 1 else None,
+             **{role: _name(models, role) for role in reversed(bundle.ROLES)}}
     return {name: role for role, name in found.items() if name}
 
 
@@ -266,7 +279,8 @@ def prune(
 def _remove(models, old):
     "Removes a renamed folder, also one that an interrupted `prune` left, with one line in the history."
     name = old.name[1:].removesuffix(".pruned")
-    if {"event": "pruned", "model": name} not in [{k: e[k] for k in ("event", "model")} for e in _events(models)]: _write(models, "pruned", name, {})
+    if {"event": "pruned", "model": name} not in [{k: e[k] for k in ("event", "model")} for e in _events(models)]:
+        _write(models, "pruned", name, {})
     shutil.rmtree(old)
 
 # %% ../nbs/42_models.ipynb #eb03a542
@@ -279,16 +293,24 @@ def check(
     models, now = _folder(models), now or datetime.now(UTC)
     back = f"movie-tagger models rollback --dir {models}"
     if not (champion := bundle.holder(models)):
-        gone = f"The champion of {models} is gone: go back to the one before with {back}." if (models / "champion").is_symlink() else None
-        raise MovieTaggerError(gone or f"There is no champion in {models}: name one with movie-tagger models promote NAME --dir {models}.")
+        gone = f"The champion of {models} is gone: go back to the one before with {back}." if (
+            models / "champion").is_symlink() else None
+        raise MovieTaggerError(gone or f"There is no champion in {models}: name one with movie-tagger models promote "
+                                       f"NAME --dir {models}.")
     try: bundle.check(champion)
-    except MovieTaggerError as e: raise MovieTaggerError(f"{e} Until then go back to the one before with {back}.") from None
+    except MovieTaggerError as e:
+        raise MovieTaggerError(f"{e} Until then go back to the one before with {back}.") from None
     past = history(models).reindex(columns=["time", "event", "reason"])
     ended = past["time"][past["event"].isin(SUCCESSFUL) & past["reason"].ne(_FOUND)].dropna()
-    if ended.empty: raise MovieTaggerError(f"No run in {models} has ended with a champion promoted or kept yet: start one with movie-tagger retrain CONFIG.toml.")
+    if ended.empty:
+        raise MovieTaggerError(f"No run in {models} has ended with a champion promoted or kept yet: "
+                               "start one with movie-tagger retrain CONFIG.toml.")
     age = pd.Timestamp(now) - ended.iloc[-1]
     if age > timedelta(days=days):
-        raise MovieTaggerError(f"The last successful run in {models} was {counted(age.days, 'day')} ago, on {ended.iloc[-1]:%Y-%m-%d}, and {days:g} are allowed: "
+        raise MovieTaggerError(f"The last successful run in {models} was {counted(age.days, 'day')} ago, "
+                               f"on {ended.iloc[-1]:%Y-%m-%d}, and {days:g} are allowed: "
                                "see why movie-tagger retrain no longer runs.")
-    if age < -timedelta(days=1): raise MovieTaggerError(f"The last run in {models} is dated {ended.iloc[-1]:%Y-%m-%d}, which is yet to come: set this machine's clock.")
+    if age < -timedelta(days=1):
+        raise MovieTaggerError(f"The last run in {models} is dated {ended.iloc[-1]:%Y-%m-%d}, which is yet to come: "
+                               "set this machine's clock.")
     return champion

@@ -14,7 +14,8 @@ from . import data
 from .head import silence_as_no
 
 # %% ../nbs/30_opinions.ipynb #dc248cef
-STRENGTHS = (1, 3, 10, 30, 100, 300)  # of the ridge, for embeddings brought to mean 0 and deviation 1, an average over their numbers
+# of the ridge, for embeddings brought to mean 0 and deviation 1, an average over their numbers
+STRENGTHS = (1, 3, 10, 30, 100, 300)
 
 
 def _standardised(embeddings):
@@ -86,7 +87,8 @@ def likeness(
     values, vectors = np.linalg.eigh(np.exp(-own / typical))
     keep = values > values[-1] * 1e-5
     if some is x: return vectors[:, keep][:, -1024:], values[keep][-1024:]
-    return _turned(np.concatenate([np.exp(-apart(x[a:a + 4096]) / typical) @ (vectors[:, keep] / np.sqrt(values[keep])) for a in range(0, len(x), 4096)]))
+    return _turned(np.concatenate([np.exp(-apart(x[a:a + 4096]) / typical) @ (vectors[:, keep] / np.sqrt(values[keep]))
+                                   for a in range(0, len(x), 4096)]))
 
 # %% ../nbs/30_opinions.ipynb #d0e35102
 def _directions(components, size=128):
@@ -194,6 +196,7 @@ def reconsidered(
         share = np.nanmean(np.vstack([y, np.full((1, y.shape[1]), .5)]), axis=0)
         full = np.where(np.isnan(y), share, y).astype(np.float32)  # what nobody looked at counts as average
         codes = np.arange(len(y)) if groups is None else pd.factorize(np.asarray(groups, object))[0]
-        opinions += [_logits(left_out(likeness(embeddings), full, codes, KERNEL_STRENGTHS)), _logits(_votes(near, full))]
+        opinions += [_logits(left_out(likeness(embeddings), full, codes, KERNEL_STRENGTHS)),
+                     _logits(_votes(near, full))]
     q, _ = agree(opinions, y)
     return q if kind == "single" else together(q, y)

@@ -33,9 +33,11 @@ class Source:
     group: str = "movie_id"    # the column of shots that says which film a still is from
 
     def __post_init__(self):
-        if bool(self.database_env) == bool(self.dump): raise _Wrong("dump", "give either `database_env` or `dump`, the one place where shots and tags are")
+        if bool(self.database_env) == bool(self.dump):
+            raise _Wrong("dump", "give either `database_env` or `dump`, the one place where shots and tags are")
         if self.database_env and not re.fullmatch(r"\w+", self.database_env):
-            raise _Wrong("database_env", "it is the name of an environment variable, such as SITE_DATABASE, and never the address itself, which holds a password")
+            raise _Wrong("database_env", "it is the name of an environment variable, such as SITE_DATABASE, "
+                                         "and never the address itself, which holds a password")
         if not self.name.strip(): raise _Wrong("name", "it is empty; leave it away, or give one")
 
     @property
@@ -45,7 +47,8 @@ class Source:
         "What `read_dump` or `read_database` takes."
         if self.dump: return str(self.dump)
         if found := os.environ.get(self.database_env): return found
-        raise MovieTaggerError(f"The environment variable {self.database_env}, which the plan names as `database_env`, is not set: "
+        raise MovieTaggerError(f"The environment variable {self.database_env}, "
+                               "which the plan names as `database_env`, is not set: "
                                "put the database's address there, such as mysql://user:password@host/site.")
 
 # %% ../nbs/42_plan.ipynb #68685567
@@ -59,7 +62,8 @@ class Pictures:
     allow_private: bool = False  # fetch from this machine and the local network too
 
     def __post_init__(self):
-        if self.url and not re.match(r"https?://", self.url): raise _Wrong("url", "it must begin with https:// or http://")
+        if self.url and not re.match(r"https?://", self.url):
+            raise _Wrong("url", "it must begin with https:// or http://")
         if self.url and _placeholders(self.url) != {"shot_image_id"}:
             raise _Wrong("url", "it needs {shot_image_id} where the picture's name goes, and no other name in braces")
         if self.per_host < 1: raise _Wrong("per_host", "it must be 1 or more")
@@ -87,7 +91,8 @@ class Train:
     seed: int = 0
 
     def __post_init__(self):
-        if self.recipe not in ("head", "finetune"): raise _Wrong("recipe", f"it is 'head' or 'finetune', not {self.recipe!r}")
+        if self.recipe not in ("head", "finetune"):
+            raise _Wrong("recipe", f"it is 'head' or 'finetune', not {self.recipe!r}")
         if self.min_count < 2: raise _Wrong("min_count", "it must be 2 or more")
         if self.most < 100: raise _Wrong("most", "it must be 100 or more")
         if self.epochs < 1: raise _Wrong("epochs", "it must be 1 or more")
@@ -101,7 +106,8 @@ class Notify:
     webhook: str = ""   # gets a POST of JSON
 
     def __post_init__(self):
-        if self.webhook and not re.match(r"https?://", self.webhook): raise _Wrong("webhook", "it must begin with https:// or http://")
+        if self.webhook and not re.match(r"https?://", self.webhook):
+            raise _Wrong("webhook", "it must begin with https:// or http://")
         try: shlex.split(self.command)
         except ValueError: raise _Wrong("command", "its quotes do not close") from None
 
@@ -115,7 +121,8 @@ class Plan:
     pictures: Pictures
     rules: Path | None = None
     sensitive: tuple = ()     # tags of which each alone must not get worse
-    promises: dict = field(default_factory=dict)  # tag → share of its true stills that is to be found, with 95 % confidence
+    # tag → share of its true stills that is to be found, with 95 % confidence
+    promises: dict = field(default_factory=dict)
     train: Train = Train()
     gates: Gates = field(default_factory=Gates)
     notify: Notify = Notify()
@@ -125,36 +132,43 @@ class Plan:
         if self.keep < 1: raise _Wrong("keep", "it must be 1 or more")
         for tag, share in self.promises.items():
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-                raise _Wrong("promises", f"the recall of {tag!r} must be a number between 0 and 1, such as 0.95, not {share!r}")
+                raise _Wrong("promises", f"the recall of {tag!r} must be a number between 0 and 1, such as 0.95, "
+                                         f"not {share!r}")
         for name, tags in dict(sensitive=self.sensitive, promises=self.promises).items():
             for tag in tags: _meets(tag, name, self.rules)
 
 
 def _meets(tag, name, rules):
     "An error for a tag that can never be one after the rules."
-    if not isinstance(tag, str) or not tag.strip(): raise _Wrong(name, f"a tag is a text in quotes, and {tag!r} is none")
+    if not isinstance(tag, str) or not tag.strip():
+        raise _Wrong(name, f"a tag is a text in quotes, and {tag!r} is none")
     known, clean = read_rules(rules) if rules else Rules(), normalise(pd.Series([tag])).iloc[0]
     if clean in known.merge: raise _Wrong(name, f"the rules merge {tag!r} into {known.merge[clean]!r}: write that")
     if clean in known.exclude: raise _Wrong(name, f"the rules exclude {tag!r}: remove it from one of the two")
-    if clean != tag: raise _Wrong(name, f"tags are written in lower case and with single spaces: write {clean!r} for {tag!r}")
+    if clean != tag:
+        raise _Wrong(name, f"tags are written in lower case and with single spaces: write {clean!r} for {tag!r}")
 
 # %% ../nbs/42_plan.ipynb #3261b331
-_FITS = {str: (str, "a text in quotes"), Path: (str, "a path in quotes"), bool: (bool, "true or false"), int: (int, "a whole number"),
-         float: ((int, float), "a number"), tuple: (list, "a list in square brackets"), dict: (dict, "a table")}
+_FITS = {str: (str, "a text in quotes"), Path: (str, "a path in quotes"), bool: (bool, "true or false"),
+         int: (int, "a whole number"), float: ((int, float), "a number"), tuple: (list, "a list in square brackets"),
+         dict: (dict, "a table")}
 
 
 def read_plan(path: str | Path) -> Plan:
     "The plan in a TOML file, checked; relative paths in it start at the file."
     path = Path(path)
     try: text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as e: raise MovieTaggerError(f"Cannot read the plan {path}: {getattr(e, 'strerror', None) or 'it is not UTF-8 text'}.") from None
+    except (OSError, ValueError) as e:
+        raise MovieTaggerError(f"Cannot read the plan {path}: "
+                               f"{getattr(e, 'strerror', None) or 'it is not UTF-8 text'}.") from None
     try: said = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e: raise MovieTaggerError(f"{path} is not a TOML file: {e}.") from None
     try: return _read(Plan, said, "", path.absolute().parent)
     except _Wrong as e:
         table, _, key = e.key.rpartition(".")
         line = _line(text, table, key)
-        raise MovieTaggerError(f"{path}{f', line {line}' if line else ''}: {f'[{table}] ' * bool(table)}`{key}`: {e.why}{'' if e.why.endswith('?') else '.'}") from None
+        raise MovieTaggerError(f"{path}{f', line {line}' if line else ''}: {f'[{table}] ' * bool(table)}`{key}`: "
+                               f"{e.why}{'' if e.why.endswith('?') else '.'}") from None
 
 
 def _line(text, table, key):
@@ -171,10 +185,13 @@ def _read(kind, said, table, home):
     "An object of a dataclass from what a table says."
     hints, known = get_type_hints(kind), {f.name: f for f in fields(kind)}
     for key in said:
-        if key not in known: raise _Wrong(_in(table, key), f"there is no such {'table' if isinstance(said[key], dict) else 'key'}{_hint(key, known, table)}")
+        if key not in known:
+            raise _Wrong(_in(table, key), "there is no such "
+                                          f"{'table' if isinstance(said[key], dict) else 'key'}{_hint(key, known, table)}")
     for key, f in known.items():
         if key not in said and f.default is MISSING and f.default_factory is MISSING:
-            raise _Wrong(_in(table, key), f"it is missing; add {f'the table [{key}]' if is_dataclass(hints[key]) else f'{key} = …'}")
+            raise _Wrong(_in(table, key),
+                         f"it is missing; add {f'the table [{key}]' if is_dataclass(hints[key]) else f'{key} = …'}")
     values = {key: _value(hints[key], value, _in(table, key), home) for key, value in said.items()}
     try: return kind(**values)
     except _Wrong as e: raise _Wrong(_in(table, e.key), e.why) from None
@@ -194,9 +211,11 @@ def _value(hint, value, key, home):
     "A value of the right type; paths are absolute."
     hint = next((a for a in get_args(hint) if a is not type(None)), hint) if hint not in _FITS else hint
     if is_dataclass(hint):
-        if not isinstance(value, dict): raise _Wrong(key, f"it is a table: write [{key}] on a line of its own, and its keys below")
+        if not isinstance(value, dict):
+            raise _Wrong(key, f"it is a table: write [{key}] on a line of its own, and its keys below")
         return _read(hint, value, key, home)
     fits, words = _FITS[hint]
-    if not isinstance(value, fits) or isinstance(value, bool) and hint is not bool: raise _Wrong(key, f"it must be {words}, not {value!r}")
+    if not isinstance(value, fits) or isinstance(value, bool) and hint is not bool:
+        raise _Wrong(key, f"it must be {words}, not {value!r}")
     if hint is Path and not value: raise _Wrong(key, "it is empty")
     return home / Path(value).expanduser() if hint is Path else hint(value)

@@ -45,7 +45,8 @@ def _hash(path):
     except (images.BadPicture, TypeError): return None
 
 
-def by_likeness(items, labels, probabilities=None, kind=None, distance=8) -> pd.DataFrame:  # `reason` and `cluster` of each item
+def by_likeness(items, labels, probabilities=None, kind=None,
+                distance=8) -> pd.DataFrame:  # `reason` and `cluster` of each item
     "Pictures that look almost the same, cluster after cluster: first those whose labels differ, then the most alike."
     with ThreadPoolExecutor(os.cpu_count()) as pool: hashes = list(pool.map(_hash, items["path"]))
     rows = np.flatnonzero([h is not None for h in hashes])
@@ -55,11 +56,14 @@ def by_likeness(items, labels, probabilities=None, kind=None, distance=8) -> pd.
                          "label": [cells[k].tobytes() for k in rows]})
     near = near[near.duplicated("cluster", keep=False)].sort_values(["cluster", "row"])
     clusters = near.groupby("cluster")
-    near["other"] = clusters["row"].transform("first").where(near.duplicated("cluster"), clusters["row"].shift(-1)).astype(int)
+    near["other"] = clusters["row"].transform("first").where(near.duplicated("cluster"),
+                                                             clusters["row"].shift(-1)).astype(int)
     near["bits"] = images.hamming(hashes[near["row"]], hashes[near["other"]])
-    near = near.assign(agree=clusters["label"].transform("nunique") == 1, closest=near.groupby("cluster")["bits"].transform("min"))
+    near = near.assign(agree=clusters["label"].transform("nunique") == 1,
+                       closest=near.groupby("cluster")["bits"].transform("min"))
     near = near.sort_values(["agree", "closest", "cluster", "row"])
-    reasons = [f"{bits} bits from {items.index[k]}" + ", other label" * (not agree) for bits, k, agree in zip(near["bits"], near["other"], near["agree"])]
+    reasons = [f"{bits} bits from {items.index[k]}" + ", other label" * (not agree)
+               for bits, k, agree in zip(near["bits"], near["other"], near["agree"])]
     return pd.DataFrame({"reason": reasons, "cluster": near["cluster"].to_numpy()}, items.index[near["row"]])
 
 # %% ../nbs/31_queues.ipynb #024bc2b2
@@ -71,14 +75,18 @@ def as_queue(
     of_cells = table["reason"].isin(["wrong label", "wrong tag", "missing tag"])
     does = of_cells | table["suggestion"].eq("exclude")
     like = table["suggestion"].where(~does, "")
-    reason = [f"{r}{': ' * bool(t)}{t} {100 * s:.0f} %{' like ' * bool(o)}{o}" for r, t, s, o in zip(table["reason"], table["tag"], table["score"], like)]
+    reason = [f"{r}{': ' * bool(t)}{t} {100 * s:.0f} %{' like ' * bool(o)}{o}"
+              for r, t, s, o in zip(table["reason"], table["tag"], table["score"], like)]
     return pd.DataFrame({"reason": reason, "about": table["reason"], "tag": table["tag"].where(of_cells, ""),
-                         "suggestion": table["suggestion"].where(does, "")}).set_axis(pd.Index(table["item"], name="item"))
+                         "suggestion": table["suggestion"].where(does, "")}).set_axis(pd.Index(table["item"],
+                             name="item"))
 
 
 def _suspected(items, labels, probabilities, kind, **how):
-    if np.isnan(probabilities).all(): raise MovieTaggerError(
-        "There are no probabilities, so nobody can say which labels are doubtful: pass those of a model that has not seen these labels.")
+    if np.isnan(probabilities).all():
+        raise MovieTaggerError(
+            "There are no probabilities, so nobody can say which labels are doubtful: "
+            "pass those of a model that has not seen these labels.")
     return as_queue(suspects(items, labels, probabilities, kind=kind, **how))
 
 
@@ -107,7 +115,8 @@ def by_lot(items, labels=None, probabilities=None, kind=None) -> pd.DataFrame:  
 
 def asking(lot, tag):  # lot: items in an order that was drawn
     "A mode that asks about one tag, the same of every picture of a lot."
-    return lambda items, *_: pd.DataFrame({"reason": "drawn by lot", "tag": tag, "suggestion": tag}, lot[lot.isin(items.index)])
+    return lambda items, *_: pd.DataFrame({"reason": "drawn by lot", "tag": tag, "suggestion": tag},
+                                          lot[lot.isin(items.index)])
 
 
 MODES = {"top losses": by_loss, "wrong labels": by_doubt, "missing tags": by_absence, "near duplicates": by_likeness,
@@ -125,13 +134,15 @@ def answered(
     nobody = [None] * len(queue)
     tags = queue["tag"] if "suggestion" in queue else nobody
     found = (state.get(str(item)) for item in queue.index)
-    return np.array([d is not None and (d.decision == "exclude" or not t or t in d.tags) for d, t in zip(found, tags)], bool)
+    return np.array([d is not None and (d.decision == "exclude" or not t or t in d.tags) for d, t in zip(found, tags)],
+                    bool)
 
 
 def open_questions(queue, closed) -> pd.DataFrame:  # `closed`: item, tag
     "The queue without what people have decided elsewhere; a queue that suggests nothing stays whole."
     if closed.empty or "suggestion" not in queue: return queue
-    return queue[~pd.MultiIndex.from_arrays([queue.index.map(str), queue["tag"]]).isin(pd.MultiIndex.from_frame(closed))]
+    return queue[~pd.MultiIndex.from_arrays([queue.index.map(str),
+                                             queue["tag"]]).isin(pd.MultiIndex.from_frame(closed))]
 
 
 def chosen(
@@ -143,7 +154,9 @@ def chosen(
 ) -> pd.DataFrame:         # each item once
     "The part of a queue that one asks for; clusters stay whole."
     rows, keep = labels.index.get_indexer(queue.index), np.ones(len(queue), bool)
-    if label is not None: keep &= (queue["tag"] == label).to_numpy() if "suggestion" in queue else data.to_array(labels[[label]])[rows, 0] == 1
+    if label is not None:
+        keep &= (queue["tag"] == label).to_numpy() if "suggestion" in queue else data.to_array(labels[[label]])[rows,
+            0] == 1
     if reason is not None: keep &= (queue["about"] == reason).to_numpy()
     if part is not None: keep &= np.asarray(split)[rows] == part
     if marked is not None: keep &= answered(queue, state or {}) == (marked == "decided")

@@ -35,21 +35,23 @@ def _table(frame, name):
     "A frame as an HTML table; its index makes the rows' headings."
     left = ["" if pd.api.types.is_numeric_dtype(kind) else ' class="text"' for kind in frame.dtypes]
     head = "".join(f'<th scope="col"{css}>{_cell(column)}</th>' for column, css in zip(frame, left))
-    rows = [f'<tr><th scope="row">{_cell(i)}</th>' + "".join(f"<td{css}>{_cell(value)}</td>" for value, css in zip(row, left)) + "</tr>"
+    rows = [f'<tr><th scope="row">{_cell(i)}</th>' + "".join(f"<td{css}>{_cell(value)}</td>"
+                                                             for value, css in zip(row, left)) + "</tr>"
             for i, row in zip(frame.index, frame.astype(object).to_numpy())]
     return _TABLE.format(css="", corner=name, head=head, rows="\n".join(rows))
 
 # %% ../nbs/25_report.ipynb #069f4035
 def _metrics(evaluation):
-    rows = {name: {"value": m["value"], "95 % interval": f"{_cell(m['low'])} – {_cell(m['high'])}", "baseline": m["baseline"],
-                   "which is": evaluation.baselines.get(name, "")} for name, m in evaluation.metrics.items()}
+    rows = {name: {"value": m["value"], "95 % interval": f"{_cell(m['low'])} – {_cell(m['high'])}",
+                   "baseline": m["baseline"], "which is": evaluation.baselines.get(name, "")}
+            for name, m in evaluation.metrics.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 # %% ../nbs/25_report.ipynb #7ca580c1
 def _matrix_table(counts, totals):
     "A confusion matrix as an HTML table, in its colours."
     def td(n, colour, ink):
-        return f'<td style="background:#{(255 * colour).astype(np.uint8).tobytes().hex()};color:{ink if n else "#767676"}">{_cell(n)}</td>'
+        return (f'<td style="background:#{(255 * colour).astype(np.uint8).tobytes().hex()};color:{ink if n else "#767676"}">{_cell(n)}</td>')
 
     rows = []
     for i, (tag, row) in enumerate(counts.iterrows()):
@@ -65,7 +67,8 @@ def _figure(item, row, kind):
     with io.BytesIO() as file:
         thumbnail_or_cross(row["path"], 224).save(file, "JPEG", quality=78, optimize=True)
         source = base64.b64encode(file.getvalue()).decode()
-    caption = "".join(f'<span class="{"fine" if fine else "wrong"}">{_cell(text)}</span><br>' for text, fine in captions(row, kind))
+    caption = "".join(f'<span class="{"fine" if fine else "wrong"}">{_cell(text)}</span><br>'
+                      for text, fine in captions(row, kind))
     return (f'<li><figure><img src="data:image/jpeg;base64,{source}" alt="{_cell(item)}">'
             f'<figcaption>{caption}<span class="small">{_cell(item)}</span></figcaption></figure></li>')
 
@@ -117,16 +120,22 @@ def report(
     counts, pairs = it.confusion_matrix(25), it.most_confused().head(20).set_index("truth")
     figures = "\n".join(_figure(item, row, it.kind) for item, row in it.top_losses(pictures).iterrows())
     sections = [
-        ("How good it is", f"{evaluation.n:,} pictures in {evaluation.groups:,} groups. An interval says how far a number might move with "
-         "other pictures of the same kind; a baseline is what a trivial answer scores.", _table(_metrics(evaluation), "metric")),
+        ("How good it is", f"{evaluation.n:,} pictures in {evaluation.groups:,} groups. "
+                           "An interval says how far a number might move with "
+         "other pictures of the same kind; a baseline is what a trivial answer scores.",
+         _table(_metrics(evaluation), "metric")),
         ("What is taken for what", "Blue is right, red is wrong."
          + " Off the diagonal, the row's tag was missed where the column's was wrongly said." * (not single)
-         + f" Shown are the {len(counts)} of {len(it.labels.columns)} tags with the most mistakes." * (len(counts) < len(it.labels.columns)),
+         + f" Shown are the {len(counts)} of {len(it.labels.columns)} tags with the "
+           "most mistakes." * (len(counts) < len(it.labels.columns)),
          _matrix_table(counts, it.totals()[counts.index])),
-        ("Most confused", "The share is that of the pictures with this truth." if len(pairs) else "Nothing is confused.",
-         _table(pairs, "truth") if len(pairs) else ""),
-        ("The largest surprises", "The model was most certain against these labels. Either it is wrong, or the label is.",
+        ("Most confused", "The share is that of the pictures with this truth."
+         if len(pairs) else "Nothing is confused.", _table(pairs, "truth") if len(pairs) else ""),
+        ("The largest surprises", "The model was most certain against these labels. Either it is wrong, "
+                                  "or the label is.",
          f'<ul class="pictures">\n{figures}\n</ul>'),
-        ("Tag by tag", "All counts are of known cells; the baseline belongs to the average precision.", _table(it.per_tag(), "tag"))]
-    body = "".join(f"<section>\n<h2>{name}</h2>\n<p>{_cell(text)}</p>\n{content}\n</section>\n" for name, text, content in sections)
+        ("Tag by tag", "All counts are of known cells; the baseline belongs to the average precision.",
+         _table(it.per_tag(), "tag"))]
+    body = "".join(f"<section>\n<h2>{name}</h2>\n<p>{_cell(text)}</p>\n{content}\n</section>\n"
+                   for name, text, content in sections)
     write_text(path, _PAGE.format(title=_cell(title), style=_STYLE, summary=_cell(repr(it)), body=body))

@@ -27,7 +27,8 @@ def lot(
 ) -> pd.Index:
     "The items of the films that are set apart, in an order drawn by lot."
     apart = items.index[data.split(items["group"])]
-    return apart[np.argsort([hashlib.sha256(f"review {tag} {item}".encode()).digest() for item in apart])] if len(apart) else apart
+    return apart[np.argsort([hashlib.sha256(f"review {tag} {item}".encode()).digest() for item in apart])] if len(
+        apart) else apart
 
 
 def drawn(
@@ -44,7 +45,9 @@ def drawn(
 def _drawn(ledger, tag, name):
     now, then = ledger.items(), ledger.items(version=name).index
     found = lot(now[now["error"].isna() & now.index.isin(then)], tag)
-    if not len(found): raise MovieTaggerError("No film is set apart to review: that takes more films; one in five is drawn by its name.")
+    if not len(found):
+        raise MovieTaggerError("No film is set apart to review: that takes more films; "
+                               "one in five is drawn by its name.")
     return found
 
 # %% ../nbs/13_review.ipynb #8a26e115
@@ -68,7 +71,8 @@ def reviewed(
     tags: list,
 ) -> pd.DataFrame:  # items × tags of `boolean`; only what was drawn by lot and answered by people is known
     "The labels that a promise may rest on."
-    names, out = ledger.versions().index, pd.DataFrame(pd.NA, index=ledger.items().index, columns=list(tags), dtype="boolean")
+    names = ledger.versions().index
+    out = pd.DataFrame(pd.NA, index=ledger.items().index, columns=list(tags), dtype="boolean")
     for tag in tags:
         answers = answers_of(ledger, tag)
         draws = [name for name in names if name.split(", ")[0] == _name(tag, "")]
@@ -106,15 +110,21 @@ class Progress:
 
     def __str__(self):
         promise = f"a recall of {100 * self.recall:g} % can be promised with {100 * self.confidence:g} % confidence"
-        done = f"“{self.tag}”, drawn by lot: {self.looked:,} reviewed, {self.yes:,} yes in {counted(self.films, 'film')}"
-        if not self.missing: return f"{done}. {promise[0].upper()}{promise[1:]}: that takes {enough_yes(self.recall, self.confidence)} films with a yes."
-        return f"{done}; {enough_yes(self.recall, self.confidence)} films with a yes are needed before {promise}. {self._outlook()}"
+        done = (f"“{self.tag}”, drawn by lot: {self.looked:,} reviewed, "
+                f"{self.yes:,} yes in {counted(self.films, 'film')}")
+        if not self.missing:
+            return (f"{done}. {promise[0].upper()}{promise[1:]}: "
+                    f"that takes {enough_yes(self.recall, self.confidence)} films with a yes.")
+        return (f"{done}; {enough_yes(self.recall, self.confidence)} films with a yes are needed before {promise}. "
+                f"{self._outlook()}")
 
     def _outlook(self):
         about, least, most = self.more()
         if not self.looked: return f"{self.left:,} pictures are left."
-        if not self.films: return f"At this rate that takes at least {least:,.0f} more pictures; {self.left:,} are left."
-        says = f"At this rate that takes about {about:,.0f} more pictures ({least:,.0f} to {most:,.0f}); {self.left:,} are left."
+        if not self.films:
+            return f"At this rate that takes at least {least:,.0f} more pictures; {self.left:,} are left."
+        says = (f"At this rate that takes about {about:,.0f} more pictures ({least:,.0f} to {most:,.0f}); "
+                f"{self.left:,} are left.")
         return says + " That may be too few: set more films apart, or promise less." * (self.left < most)
 
 

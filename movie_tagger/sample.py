@@ -22,7 +22,8 @@ from .scenes import PALETTES, TAGS, film, poster, still
 # %% ../nbs/02_sample.ipynb #0381bd85
 def _near_copy(picture, r):
     (w, h), (a, b) = picture.size, r.uniform(.01, .04, 2)
-    part = picture.crop((int(w * a), int(h * b), int(w * (1 - b)), int(h * (1 - a)))).resize((w - 8, h - 12), Image.BICUBIC)
+    part = picture.crop((int(w * a), int(h * b), int(w * (1 - b)), int(h * (1 - a)))).resize((w - 8, h - 12),
+        Image.BICUBIC)
     return ImageEnhance.Brightness(part).enhance(r.uniform(1.04, 1.12))
 
 def _draw(job):
@@ -35,7 +36,8 @@ def _draw(job):
 def _helper(): json.dump([_draw(job) for job in json.load(sys.stdin)], sys.stdout)
 
 def _start(jobs):
-    code = f"import sys; sys.path[:] = {list(map(os.path.abspath, sys.path))}; from movie_tagger.sample import _helper; _helper()"
+    code = (f"import sys; sys.path[:] = {list(map(os.path.abspath, sys.path))}; "
+            "from movie_tagger.sample import _helper; _helper()")
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try: json.dump(jobs, process.stdin), process.stdin.close()
     except OSError: process.kill()
@@ -80,7 +82,8 @@ def _posters(t, n, seed, weights=None, wrong=.08, copies=.05):
         raise MovieTaggerError(f"There is no genre {min(unknown)} to draw: choose among {', '.join(PALETTES)}.")
     if wrong + 2 * copies > 1: raise MovieTaggerError("wrong + 2 × copies must stay below 1: ask for fewer mistakes.")
     r, names, share = np.random.default_rng([seed, 0]), list(weights), np.array(list(weights.values()), float)
-    label, order = np.repeat(names, np.diff(np.r_[0, np.cumsum(share / share.sum()) * n].round().astype(int))), r.permutation(n)
+    label = np.repeat(names, np.diff(np.r_[0, np.cumsum(share / share.sum()) * n].round().astype(int)))
+    order = r.permutation(n)
     k, w, source, label = round(copies * n), round(wrong * n) * (len(names) > 1), np.arange(n), r.permutation(label)
     source[order[:k]] = order[k:2 * k]
     label, shelf = label[source], label[source]
@@ -96,8 +99,9 @@ def _posters(t, n, seed, weights=None, wrong=.08, copies=.05):
     return truth
 
 # %% ../nbs/02_sample.ipynb #db3ae441
-SYNONYMS = {"man": ["male", "Man"], "woman": ["lady", "female"], "hat": ["hats"], "glasses": ["spectacles", "eyeglasses"],
-            "telephone": ["phone", "phone"], "car": ["automobile", "cars"], "building": ["buildings"], "tree": ["trees"],
+SYNONYMS = {"man": ["male", "Man"], "woman": ["lady", "female"], "hat": ["hats"],
+            "glasses": ["spectacles", "eyeglasses"], "telephone": ["phone", "phone"], "car": ["automobile", "cars"],
+            "building": ["buildings"], "tree": ["trees"],
             "night": ["night time"], "close-up": ["closeup", "close up"], "black and white": ["b&w", "B&W", "bw"]}
 SITE_TAGS = ["awesome upload", "SotD", "easy one", "couple"]
 ODD_TAGS = ["???", "asdf", "it's that guy's", "back\\slash", "café", "who, me?", '"quoted"', "  spaces  ", "🎬"]
@@ -106,7 +110,8 @@ def lazy_tags(
     truth: pd.DataFrame,  # `id` and true `tags`, one row a still
     keep: float = .4,     # chance that somebody types a true tag
     seed: int = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # what was typed (`value`, `ref_id`: row of the still, from 1), and the mistakes in it
+) -> tuple[pd.DataFrame,
+           pd.DataFrame]:  # what was typed (`value`, `ref_id`: row of the still, from 1), and the mistakes in it
     "Tags as the users of a site would have typed them, and what is wrong with them."
     r, typed, planted = np.random.default_rng([seed, 4]), [], []
     def say(item, value, ref, mistake="", right=""):
@@ -120,13 +125,15 @@ def lazy_tags(
             if r.random() < .04: say(item, value, ref, "typed twice", tag)
         if r.random() < .15: say(item, r.choice(SITE_TAGS), ref, "site tag")
         if r.random() < .04: say(item, r.choice(ODD_TAGS), ref, "odd tag")
-    for ref in len(truth) + r.integers(1, 400, len(truth) // 50): say(f"shot {ref}", r.choice(list(TAGS)), ref, "shot is gone")
+    for ref in len(truth) + r.integers(1, 400, len(truth) // 50):
+        say(f"shot {ref}", r.choice(list(TAGS)), ref, "shot is gone")
     return pd.DataFrame(typed, columns=["value", "ref_id"]), pd.DataFrame(planted, columns=["item", "mistake", "truth"])
 
 # %% ../nbs/02_sample.ipynb #62cfb162
 def _stamped(table, r, first=1.2e9):
     "Adds the columns that every table of the site has; rows are in the order of time."
-    when = pd.to_datetime(np.sort(r.uniform(first, 1.55e9, len(table))).astype("int64"), unit="s").strftime("%Y-%m-%d %H:%M:%S")
+    when = pd.to_datetime(np.sort(r.uniform(first, 1.55e9, len(table))).astype("int64"),
+                          unit="s").strftime("%Y-%m-%d %H:%M:%S")
     table = table.assign(user_id=(400 * r.random(len(table))**2).astype(int) + 1, created_at=when, updated_at=when)
     table.insert(0, "id", range(1, len(table) + 1))
     return table
@@ -144,10 +151,12 @@ def _stills(t, n, films, seed, keep=.4):
     group, names = r.permutation(np.arange(n) % films), [f"{i:04}.jpg" for i in range(n)]
     for sub in ("images", "export"): (t / sub).mkdir(parents=True)
     tags = _draw_all([(str(t / "images" / names[i]), [seed, int(group[i])], [seed, 6, i], None) for i in range(n)])
-    truth = pd.DataFrame(dict(id=names, image=[f"images/{name}" for name in names], tags=map(", ".join, tags), group=group))
+    truth = pd.DataFrame(dict(id=names, image=[f"images/{name}" for name in names], tags=map(", ".join, tags),
+                              group=group))
     typed, planted = lazy_tags(truth, keep, seed)
     told = typed[~typed["value"].str.contains(",")].groupby("ref_id")["value"].agg(", ".join)
-    _write(t, truth=truth, planted=planted, tags=truth.assign(tags=told.reindex(range(1, n + 1), fill_value="").to_numpy()))
+    _write(t, truth=truth, planted=planted,
+           tags=truth.assign(tags=told.reindex(range(1, n + 1), fill_value="").to_numpy()))
     _write(t / "export", shots=_stamped(pd.DataFrame(dict(shot_image_id=names, movie_id=group + 1)), r),
            tags=_stamped(typed.sample(frac=1, random_state=seed), r, 1.5e9))
     return truth
@@ -187,7 +196,8 @@ LOCK TABLES `{name}` WRITE;
 UNLOCK TABLES;
 """
 
-def _sql(value): return str(value) if isinstance(value, int) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _sql(value):
+    return str(value) if isinstance(value, int) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 def sql_dump(
     folder,     # what `draw_stills` made
@@ -199,16 +209,19 @@ def sql_dump(
         kinds = {c: "int(11)" if v.dtype.kind == "i" else "varchar(255)" for c, v in table.iloc[:, 1:-2].items()}
         rows = ",\n".join("(" + ",".join(map(_sql, row)) + ")" for row in table.astype(object).values.tolist())
         insert = f"INSERT INTO `{name}` VALUES\n{rows};" if rows else ""
-        text += _TABLE.format(name=name, columns="\n".join(f"  `{c}` {k} DEFAULT NULL," for c, k in kinds.items()), rows=insert)
+        text += _TABLE.format(name=name, columns="\n".join(f"  `{c}` {k} DEFAULT NULL," for c, k in kinds.items()),
+                              rows=insert)
     write_text(Path(folder, "site.sql"), text + "\n-- Dump completed\n")
     return Path(folder, "site.sql")
 
 # %% ../nbs/02_sample.ipynb #4a9f3cde
 _FILES = dict(root=".", posters="posters", posters_truth="posters/truth.csv", posters_planted="posters/planted.csv",
-              stills="stills", images="stills/images", stills_truth="stills/truth.csv", stills_planted="stills/planted.csv",
-              tags="stills/tags.csv", export="stills/export", dump="stills/site.sql")
+              stills="stills", images="stills/images", stills_truth="stills/truth.csv",
+              stills_planted="stills/planted.csv", tags="stills/tags.csv", export="stills/export",
+              dump="stills/site.sql")
 Sample = namedtuple("Sample", _FILES)
-Sample.__doc__ = "Paths of the drawn sample: posters in class folders, stills, their truth, and the mistakes planted in them."
+Sample.__doc__ = ("Paths of the drawn sample: posters in class folders, stills, their truth, "
+                  "and the mistakes planted in them.")
 
 def make_sample(
     folder,               # new or empty, or a sample made with the same arguments
@@ -218,7 +231,8 @@ def make_sample(
     folder = Path(folder)
     asked, made = dict(edition=1, posters=posters, stills=stills, seed=seed), folder / "sample.json"
     if made.is_file() and json.loads(made.read_text()) != asked:
-        raise MovieTaggerError(f"{folder} holds another sample ({made.read_text().strip()}): choose another folder or delete it.")
+        raise MovieTaggerError(f"{folder} holds another sample ({made.read_text().strip()}): "
+                               "choose another folder or delete it.")
     if not made.is_file():
         with suppress(FileExistsError), _new(folder) as t:
             _posters(t / "posters", posters, seed), _stills(t / "stills", stills, max(1, stills // 10), seed)

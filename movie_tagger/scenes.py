@@ -14,9 +14,10 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .draw import (
-    BLACK, WHITE, Canvas, bare_tree, blood, bouquet, car, couple, crowned_tree, develop, drips, emblem, eyes, figure, ghost,
-    heart, hero, hills, house, lettering, mix, orb, person, rays, sign, skull, skyline, star, tower, water, write)
+from movie_tagger.draw import (
+    BLACK, WHITE, Canvas, bare_tree, blood, bouquet, car, couple, crowned_tree, develop, drips, emblem, eyes,
+    figure, ghost, heart, hero, hills, house, lettering, mix, orb, person, rays, sign, skull, skyline, star, tower,
+    water, write)
 
 # %% ../nbs/02_scenes.ipynb #de5cabf9
 def _colours(text): return [tuple(bytes.fromhex(h)) for h in text.split()]
@@ -28,8 +29,10 @@ PALETTES = {g: [_colours(p) for p in text.split(",")] for g, text in dict(
     romance="ffd6c0 ffb199 ff7f8a 5a2a4a fff3e0,f7c8e0 e8a0c8 b983c9 4a2a5a fff0f5,fdf0d5 f9d29d f4a261 6b2d3c e76f51,"
             "3d5a9e b57fb3 ffb88a 2a1a3a ffe8c8,cdeae5 f6d7cf f49fa8 35405a ffffff,14213d 3b3b73 b5668f 0d1020 ffe6b3,"
             "fbeee6 f3d5d0 e5989b 6d3b47 b5414f",
-    superhero="0b3c8c 1f6fd1 ffd23f 0a1030 e3242b,7a0c14 d7263d ffb400 1a0508 ffe9a8,071330 123a7a 2fb5e8 030818 ffcf33,"
-              "ffd400 ffb000 ff6a00 1b1b2f d7182a,101018 2b2d42 c1121f 050508 f5c518,2b0a4a 6a1fb0 ff4d6d 12041f ffe45c,"
+    superhero="0b3c8c 1f6fd1 ffd23f 0a1030 e3242b,7a0c14 d7263d ffb400 1a0508 ffe9a8,071330 123a7a 2fb5e8 "
+              "030818 ffcf33,"
+              "ffd400 ffb000 ff6a00 1b1b2f d7182a,101018 2b2d42 c1121f 050508 f5c518,2b0a4a 6a1fb0 ff4d6d "
+              "12041f ffe45c,"
               "0f5132 1fa05a d9ed6b 06200f f5f749").items()}  # top, middle and bottom of the sky, ink, light
 
 # %% ../nbs/02_scenes.ipynb #c0b7d7ee
@@ -60,7 +63,8 @@ def menace(c, top, mid, low, ink, light):
         s = s.at(0, 0, .95, 180 * (u() < .3)).at(0, .15)
         s.shape("blade", (205, 208, 212)), s.shape("edge", (150, 153, 160)), s.shape("grip", ink)
     else:
-        for x in (-.27, -.1, .08, .25): s.at(x + .02, .02, u(1, 1.3)).shape("claw", ink), s.at(x, 0, u(1, 1.3)).shape("claw", red)
+        for x in (-.27, -.1, .08, .25):
+            s.at(x + .02, .02, u(1, 1.3)).shape("claw", ink), s.at(x, 0, u(1, 1.3)).shape("claw", red)
     if kind == 1 or u() < .5: drips(c, u(.03, .15), mix(red, ink, u()))
     c.smoke(ink, .5, .4, 1.6, 6)
 
@@ -85,9 +89,11 @@ def at_sunset(c, top, mid, low, ink, light):
 def on_the_shore(c, top, mid, low, ink, light):
     u = c.rng.uniform
     x, y = u(.3, .7), u(.7, .85)
-    orb(c, x, y - u(0, .2), u(.1, .2), mix(light, (255, 235, 190), .3), u() < .3), c.smoke(mix(light, low, .3), .5, 0, .8)
+    orb(c, x, y - u(0, .2), u(.1, .2), mix(light, (255, 235, 190), .3),
+        u() < .3), c.smoke(mix(light, low, .3), .5, 0, .8)
     water(c, y, mix(low, ink, .3), light, x), hills(c, 1.08, .04, ink), couple(c.at(u(.35, .65), 1.1, u(.4, .55)), ink)
-    for x, y, s in c.rng.random((5, 3)): c.at(x, .6 * y, .01 + .03 * s).line([-1, -.3, -.5, -.5, 0, 0, .5, -.5, 1, -.3], ink, .14)
+    for x, y, s in c.rng.random((5, 3)):
+        c.at(x, .6 * y, .01 + .03 * s).line([-1, -.3, -.5, -.5, 0, 0, .5, -.5, 1, -.3], ink, .14)
 
 def big_heart(c, top, mid, low, ink, light):
     u, red = c.rng.uniform, mix(low, (214, 40, 70), c.rng.uniform(.2, .8))
@@ -95,7 +101,8 @@ def big_heart(c, top, mid, low, ink, light):
     h = c.at(.5, u(.6, .72), u(.55, .8), u(-14, 14))
     heart(h, red), heart(h.at(-.02, -.03, .88), mix(red, WHITE, .12))
     if u() < .5: couple(c.at(.5, .98, .45), light)
-    for x, y, s in c.rng.random((9, 3)): heart(c.at(x, 1.2 * y, .03 + .06 * s, 60 * (s - .5)), (*mix(red, light, .4), 170))
+    for x, y, s in c.rng.random((9, 3)):
+        heart(c.at(x, 1.2 * y, .03 + .06 * s, 60 * (s - .5)), (*mix(red, light, .4), 170))
 
 def in_bloom(c, top, mid, low, ink, light):
     u, petals = c.rng.uniform, [low, mix(low, light, .5), mix(low, WHITE, .4), mix(low, ink, .25)]
@@ -131,7 +138,8 @@ def over_the_city(c, top, mid, low, ink, light):
     u, y = c.rng.uniform, c.rng.uniform(.4, .7)
     rays(c, .5, y, (*mix(low, light, .5), 80), c.rng.integers(9, 20)), c.glow(.5, y, .5, light, .6)
     skyline(c, 1.2, mix(ink, mid, .45), light, .6, .15), skyline(c, 1.3, ink, light, .35)
-    for x, s in [(.2, .68), (.8, .72), (.5, .98)][2 * (u() < .6):]: hero(c.at(x, 1.3, s * u(.9, 1.1)), *_costume(c, mid))
+    for x, s in [(.2, .68), (.8, .72), (.5, .98)][2 * (u() < .6):]:
+        hero(c.at(x, 1.3, s * u(.9, 1.1)), *_costume(c, mid))
 
 def in_flight(c, top, mid, low, ink, light):
     u, f = c.rng.uniform, c.rng.choice([-1, 1])
@@ -170,8 +178,8 @@ def quiet(c, genre, top, mid, low, ink, light):
     u, (a, b, d), y = c.rng.uniform, _costume(c, mid), c.rng.uniform(.8, 1)
     if u() < .6: orb(c, u(.15, .85), u(.3, .7), u(.07, .25), mix(light, mid, .15), u() < .5)
     c.smoke(mix(low, light, .3), .5, .1, 1.1)
-    [lambda: skyline(c, y, mix(ink, mid, .35), light, .4, .3), lambda: hills(c, y, .15, mix(low, ink, .5)), lambda: None,
-     lambda: water(c, y, mix(low, ink, .4), light, u())][c.rng.integers(4)]()
+    [lambda: skyline(c, y, mix(ink, mid, .35), light, .4, .3), lambda: hills(c, y, .15, mix(low, ink, .5)),
+     lambda: None, lambda: water(c, y, mix(low, ink, .4), light, u())][c.rng.integers(4)]()
     hills(c, 1.06, .05, ink)
     s = c.at(u(.25, .75), 1.08, u(.22, .42), u(-5, 5))
     m = s.at(0, -.6, .5)
@@ -185,9 +193,12 @@ def quiet(c, genre, top, mid, low, ink, light):
 
 # %% ../nbs/02_scenes.ipynb #cbcf6047
 WORDS = dict(
-    horror=("The,Black,Hollow,Pale,Silent,Last,Cold,Under the,Behind the", "House,Orchard,Cellar,Guest,Doll,Well,Harvest,Attic"),
-    romance=("Letters to,Summer in,Always,Before,Dear,One More,Waiting for", "Lisbon,June,Clara,Winter,Vienna,Monday,Elena,You"),
-    superhero=("Major,Ultra,Solar,Copper,Thunder,Quantum,Velvet,Silver", "Heron,Titan,Vega,Hornet,Meteor,Badger,Signal,Comet"))
+    horror=("The,Black,Hollow,Pale,Silent,Last,Cold,Under the,Behind the",
+            "House,Orchard,Cellar,Guest,Doll,Well,Harvest,Attic"),
+    romance=("Letters to,Summer in,Always,Before,Dear,One More,Waiting for",
+             "Lisbon,June,Clara,Winter,Vienna,Monday,Elena,You"),
+    superhero=("Major,Ultra,Solar,Copper,Thunder,Quantum,Velvet,Silver",
+               "Heron,Titan,Vega,Hornet,Meteor,Badger,Signal,Comet"))
 
 def title(c, genre, voice, palette):
     "Letters the film's name in the manner of the genre `voice`, over a strip made calm for it."
@@ -200,7 +211,8 @@ def title(c, genre, voice, palette):
     if voice == "horror":
         m = lettering(f"{a} {b}".upper(), int(u(0, 3)), .03, 0, .05, c.rng)
         w, h, fore = min(.9, .09 * len(a + b)), u(.11, .19), (200, 22, 26) if u() < .4 else fore
-        for x, d in c.rng.random((9, 2)): c.line([.5 + w * (x - .5), y, .5 + w * (x - .5), y + h * (.45 + .5 * d)], fore, .005)
+        for x, d in c.rng.random((9, 2)):
+            c.line([.5 + w * (x - .5), y, .5 + w * (x - .5), y + h * (.45 + .5 * d)], fore, .005)
         write(c, m, .5, y, w, h, fore)
     elif voice == "romance":
         for k, t in enumerate((a, b)):
@@ -219,7 +231,8 @@ def poster(genre, seed, strange=.18, empty=.22):
     look, voice = (r.choice([g for g in PALETTES if g != genre]) if r.random() < strange else genre for _ in range(2))
     c, palette = Canvas(224, 330, r), PALETTES[look][r.integers(7)]
     c.shade(palette[:3], r.normal() * .3)
-    for x, y, s in r.random((60 * (sum(palette[0]) < 200), 3)): c.disc(x, .8 * y, .001 + .003 * s**3, (255, 250, 235, 190))
+    for x, y, s in r.random((60 * (sum(palette[0]) < 200), 3)):
+        c.disc(x, .8 * y, .001 + .003 * s**3, (255, 250, 235, 190))
     tilted = c.at(.5, .735, r.uniform(1, 1.08), r.normal() * 2.5, r.random() < .5).at(-.5, -.735)
     quiet(tilted, genre, *palette) if r.random() < empty else r.choice(SCENES[genre])(tilted, *palette)
     title(c, genre, voice, palette)
@@ -267,7 +280,8 @@ def room(c, f, night, light):
     p, s = c.at(u(.1, .9), .2), c.at(u(.1, .9), .26)
     if u() < .5: p.box(-.07, -.09, .07, .09, wood), p.box(-.055, -.075, .055, .075, light), p.disc(0, 0, .04, f["leaf"])
     c.box(-1, .46, 2, 2, wood)
-    if u() < .5: s.glow(0, 0, .22, (255, 222, 160), .6), s.line([0, 0, 0, .23], BLACK, .01), s.shape("lamp", (250, 226, 180))
+    if u() < .5:
+        s.glow(0, 0, .22, (255, 222, 160), .6), s.line([0, 0, 0, .23], BLACK, .01), s.shape("lamp", (250, 226, 180))
     if u() < .5: s.box(-.2, .16, .2, .18, mix(wood, BLACK, .4)), s.box(-.17, .18, -.15, 1, mix(wood, BLACK, .4))
 
 def card(c, f):
@@ -278,8 +292,9 @@ def card(c, f):
 
 # %% ../nbs/02_scenes.ipynb #c7393d2c
 # the least share of a picture that shows a thing before its tag is true
-TAGS = {"man": .01, "woman": .01, "hat": .002, "glasses": .0015, "telephone": .0015, "car": .008, "building": .03, "tree": .012,
-        "sky": .05, "water": .03, "text": .006, "blood": .001, "night": None, "close-up": None, "black and white": None}
+TAGS = {"man": .01, "woman": .01, "hat": .002, "glasses": .0015, "telephone": .0015, "car": .008, "building": .03,
+        "tree": .012, "sky": .05, "water": .03, "text": .006, "blood": .001, "night": None, "close-up": None,
+        "black and white": None}
 SKIES = {False: "2f6fb3 8fb8d9 e6e2cf,6d8ba3 a9b8c2 d9d6cc,c96a4a f0a868 f6dcae,3f8fa8 9fd0cf f3ead0",
          True: "060b1c 14244a 2c4468,0b0a18 241f3d 4b3550,04100f 0f2a30 27505a"}
 
@@ -289,13 +304,15 @@ def film(seed, number):
     r = np.random.default_rng([seed, 3, number])
     hues, hairs = (r.random() + np.array([0, 0, .06, .5])) % 1, _colours("261a16 583620 141214 c49854 8c3c22 aaa6a0")
     def paint(least=.3, most=.8):
-        return tuple(int(255 * v) for v in colorsys.hsv_to_rgb(r.choice(hues), r.uniform(.1, .5), r.uniform(least, most)))
+        return tuple(int(255 * v) for v in colorsys.hsv_to_rgb(r.choice(hues), r.uniform(.1, .5),
+                                                               r.uniform(least, most)))
     def actor():
         return dict(woman=(woman := bool(r.random() < .5)), skin=mix((240, 198, 165), (92, 60, 44), r.random()),
                     hair=hairs[r.integers(6)], coat=paint(), trousers=paint(.12, .45), hat=r.random() < .3,
                     glasses=r.random() < .3, beard=not woman and r.random() < .3)
-    return dict(tint=r.uniform(.86, 1.12, 3), contrast=r.uniform(.85, 1.2), grain=r.uniform(2, 8), grey=r.random() < .17,
-                bars=r.random() < .3, places=r.choice([street, meadow, shore, room], 2, p=[.36, .22, .18, .24]),
+    return dict(tint=r.uniform(.86, 1.12, 3), contrast=r.uniform(.85, 1.2), grain=r.uniform(2, 8),
+                grey=r.random() < .17, bars=r.random() < .3,
+                places=r.choice([street, meadow, shore, room], 2, p=[.36, .22, .18, .24]),
                 cast=[actor() for _ in range(3)], walls=[paint(.4, .8) for _ in range(3)],
                 leaf=mix((50, 100, 50), (190, 110, 40), r.random()**2), dusk=r.random() * .7)
 
@@ -306,12 +323,14 @@ def people(c, f, close):
         x, y = .3 + .4 * k + u(-.08, .08) if n > 1 else u(.3, .7), u(.48, .52) - 7 * size if size < .1 else u(.22, .27)
         p = c.at(x, y, size * u(.92, 1.08), u(-5, 5), u() < .5)
         person(p, **f["cast"][i], phone=u() < .12 and size > .1)
-        if u() < .14 and not f["grey"]: blood(p.at(u(-.25, .25), u(-.3, .2) if close else u(1, 1.6), .4 if close else 1))
+        if u() < .14 and not f["grey"]:
+            blood(p.at(u(-.25, .25), u(-.3, .2) if close else u(1, 1.6), .4 if close else 1))
 
 def still(f, seed):
     "A drawn still of the film `f`, 320 × 180, and its tags: what can be seen in it."
     r = np.random.default_rng(seed)
-    c, place, (night, close, titled) = Canvas(320, 180, r, TAGS), r.choice(f["places"]), r.random(3) < [f["dusk"], .28, .06]
+    c, place, (night, close, titled) = Canvas(320, 180, r,
+                                              TAGS), r.choice(f["places"]), r.random(3) < [f["dusk"], .28, .06]
     sky, s = _colours(r.choice(SKIES[night].split(","))), c.at(tag="sky")
     light = (250, 214, 130) if night else mix(sky[2], WHITE, .4)
     s.shade(sky, r.uniform(-.4, .4)), c.smoke(mix(sky[2], WHITE, .3 * (not night)), .5, 0, .4)

@@ -37,7 +37,8 @@ class Detector:
     review: float = 0.2  # from here on a person must look
     hide: float = 0.8    # from here on it is hidden
 
-    def says(self, score: float) -> str: return "hide" if score >= self.hide else "review" if score >= self.review else "show"
+    def says(self, score: float) -> str:
+        return "hide" if score >= self.hide else "review" if score >= self.review else "show"
 
 
 def judge(
@@ -50,15 +51,19 @@ def judge(
 ) -> Verdict:
     "What to do about a tag: the stricter of what the model and the detector say, and `review` where nothing is promised."
     if not promise or probability is None:
-        return Verdict(tag, "review", f"Nothing is promised for {tag} on reviewed stills yet, so a person must look.", probability, score)
+        return Verdict(tag, "review", f"Nothing is promised for {tag} on reviewed stills yet, so a person must look.",
+                       probability, score)
     low, high = promise["threshold"], max(promise["threshold"], threshold)
-    kept = f"at least {promise['recall']:.0%} of true stills reach {low:.2g} ({promise['confidence']:.0%} confidence, {promise['reviewed']} reviewed stills)"
-    if probability >= high: verdict = Verdict(tag, "hide", f"The model gives {tag} from {high:.2g} on.", probability, score)
+    kept = (f"at least {promise['recall']:.0%} of true stills reach {low:.2g} ({promise['confidence']:.0%} "
+            f"confidence, {promise['reviewed']} reviewed stills)")
+    if probability >= high:
+        verdict = Verdict(tag, "hide", f"The model gives {tag} from {high:.2g} on.", probability, score)
     elif probability >= low: verdict = Verdict(tag, "review", f"Neither low nor high: {kept}.", probability, score)
     else: verdict = Verdict(tag, "show", f"Lower than where it matters: {kept}.", probability, score)
     says = detector.says(score) if detector else "show"
     if stricter(says, verdict.action) == verdict.action: return verdict
-    return Verdict(tag, says, f"The detector's score says {says}, the model alone would say {verdict.action}.", probability, score)
+    return Verdict(tag, says, f"The detector's score says {says}, the model alone would say {verdict.action}.",
+                   probability, score)
 
 # %% ../nbs/41_sensitive.ipynb #3ee6d5c4
 def nudity() -> Detector:

@@ -61,28 +61,35 @@ class Desk:
         "The stills of a request; raises a `Problem` where there are none."
         kind, body = request.headers.get("content-type", "application/octet-stream"), await request.body()
         if separator := boundary(kind):
-            parts = form_parts(body, separator) if len(body) < 1 << 20 else await asyncio.to_thread(form_parts, body, separator)
+            parts = form_parts(body, separator) if len(body) < 1 << 20 else await asyncio.to_thread(form_parts,
+                body, separator)
             if not parts: raise Problem("bad-form", "The form has no file: send the still in a part named `still`.")
-            if len(parts) > self.limits.stills: raise Problem("bad-form", f"The form has {len(parts)} stills; {self.limits.stills} are taken at once.")
+            if len(parts) > self.limits.stills:
+                raise Problem("bad-form", f"The form has {len(parts)} stills; {self.limits.stills} are taken at once.")
             return parts
         if not kind.startswith(("image/", "application/octet-stream")):
-            raise Problem("not-a-picture", f"A body of the type {kind[:80]} is not taken: send multipart/form-data, or a picture as image/jpeg or application/octet-stream.")
+            raise Problem("not-a-picture", f"A body of the type {kind[:80]} is not taken: send multipart/form-data, "
+                                           "or a picture as image/jpeg or application/octet-stream.")
         return [Part("", body)]
 
     async def answer(self, part: Part, k, least, until):
         "What is said of one still, and where the time went; or the `Problem` with it."
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic() + 0.5): found = await self.batcher.ask(part.data, until)
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic() + 0.5):
+                found = await self.batcher.ask(part.data, until)
         except Problem as p: return self._refused(part, p)
-        except (Late, TimeoutError): raise Problem("late", f"The answer would have taken more than {self.limits.deadline:g} seconds: try again.", {"retry-after": "5"}) from None
+        except (Late, TimeoutError):
+            raise Problem("late", f"The answer would have taken more than {self.limits.deadline:g} seconds: try again.",
+                          {"retry-after": "5"}) from None
         served, seen, row = found.value
         still = seen.still
         if self.keep: await asyncio.to_thread(self.keep.put, still, part.data)
         self._count(found)
         verdicts = served.verdicts(row, seen.scores)
-        return {"still": still, "receipt": self.receipts.sign(still), "name": part.name, "width": seen.size[0], "height": seen.size[1],
-                "action": stricter("show", *(v.action for v in verdicts)), "sensitive": [asdict(v) for v in verdicts],
-                "suggestions": served.suggestions(row, k, least, self.book.rejected(still) if self.book else ()), "model": served.version}, found
+        return {"still": still, "receipt": self.receipts.sign(still), "name": part.name, "width": seen.size[0],
+                "height": seen.size[1], "action": stricter("show", *(v.action for v in verdicts)),
+                "sensitive": [asdict(v) for v in verdicts], "suggestions": served.suggestions(row, k, least,
+                    self.book.rejected(still) if self.book else ()), "model": served.version}, found
 
     def _refused(self, part, problem):
         self.metrics.stills.labels(problem.kind).inc()
@@ -108,17 +115,21 @@ class Desk:
         bad = [a for a, _ in done if isinstance(a, Problem)]
         if len(bad) == len(done): raise bad[0]
         request.scope["note"] = {"stills": len(parts), "bad": len(bad), "bytes": sum(len(p.data) for p in parts)}
-        stills = [{"name": part.name, "problem": a.document()} if isinstance(a, Problem) else a for part, (a, _) in zip(parts, done)]
+        stills = [{"name": part.name, "problem": a.document()} if isinstance(a, Problem) else a
+                  for part, (a, _) in zip(parts, done)]
         times = [f for _, f in done if f]
-        ms = {"total": time.perf_counter() - began} | {name: max(getattr(f, key) for f in times) for name, key in (("waited", "waited"), ("read", "read"), ("model", "ran"))}
-        return {"stills": stills, "model": self.model_name(), "ms": {name: round(s * 1000, 2) for name, s in ms.items()}}
+        ms = {"total": time.perf_counter() - began} | {name: max(getattr(f, key)
+            for f in times) for name, key in (("waited", "waited"), ("read", "read"), ("model", "ran"))}
+        return {"stills": stills, "model": self.model_name(),
+                "ms": {name: round(s * 1000, 2) for name, s in ms.items()}}
 
     def model_name(self):
         served = self.served()
         return {"name": served.name, "version": served.version, "data": served.bundle.manifest["data"]["version"]}
 
     def served(self):
-        if not self.champion.served: raise Problem("not-ready", "There is no model to ask yet: try again later.", {"retry-after": "5"})
+        if not self.champion.served:
+            raise Problem("not-ready", "There is no model to ask yet: try again later.", {"retry-after": "5"})
         return self.champion.served
 
 # %% ../nbs/41_serve.ipynb #38ae496d
@@ -128,32 +139,41 @@ async def take_feedback(
     who: str | None,  # name of the API key, where there is one
 ) -> int:             # decisions written or taken back
     "Writes feedback to the ledger; raises a `Problem` where it cannot be believed or kept."
-    if not desk.book: raise Problem("not-found", "This server keeps no feedback; its owner can start it with --ledger FILE.")
+    if not desk.book:
+        raise Problem("not-found", "This server keeps no feedback; its owner can start it with --ledger FILE.")
     if bool(given.events) == bool(given.undo): raise Problem("invalid", "Send either `events` or `undo`.")
     if given.user and not who: raise Problem("forbidden", "Only who sends an API key may say which user it was.")
-    actor, prefix = f"user:{given.user}" if given.user else f"api:{who or 'anonymous'}", f"{who or 'anonymous'}/{given.user or ''}/"
+    actor = f"user:{given.user}" if given.user else f"api:{who or 'anonymous'}"
+    prefix = f"{who or 'anonymous'}/{given.user or ''}/"
     for said in given.events: _believe(desk, said)
-    if len({(s.still, s.tag) for s in given.events}) < len(given.events): raise Problem("invalid", "The same tag of the same still is named twice.")
+    if len({(s.still, s.tag) for s in given.events}) < len(given.events):
+        raise Problem("invalid", "The same tag of the same still is named twice.")
     work = desk.book.undo(prefix + given.undo, actor) if given.undo else \
-        desk.book.write([(s.still, s.tag, s.action != "reject") for s in given.events], actor, prefix + given.key, desk.keep)
+        desk.book.write([(s.still, s.tag, s.action != "reject") for s in given.events], actor,
+                        prefix + given.key, desk.keep)
     try: written = await asyncio.wait_for(asyncio.wrap_future(work), desk.limits.deadline)
     except (MovieTaggerError, TimeoutError) as e:
         log.error(json.dumps({"event": "ledger", "problem": str(e) or "it did not answer in time"}))
-        raise Problem("not-ready", "The feedback could not be kept: send it again later, with the same key.", {"retry-after": "10"}) from None
+        raise Problem("not-ready", "The feedback could not be kept: send it again later, with the same key.",
+                      {"retry-after": "10"}) from None
     for action in [s.action for s in given.events] or ["undo"]: desk.metrics.feedback.labels(action).inc(bool(written))
     return written
 
 
 def _believe(desk, said):
     if not (desk.receipts.good(said.still, said.receipt) or desk.book.knows(said.still)):
-        raise Problem("unknown-still", f"The still {said.still[:12]}… was not answered here: send it to /v1/tags, and its receipt with the feedback.")
+        raise Problem("unknown-still", f"The still {said.still[:12]}… was not answered here: send it to /v1/tags, "
+                                       "and its receipt with the feedback.")
     if said.tag not in desk.champion.tags:
         near = difflib.get_close_matches(said.tag, desk.champion.tags, 1)
-        raise Problem("unknown-tag", f"There is no tag {said.tag!r}" + (f"; did you mean {near[0]!r}?" if near else "; /v1/vocabulary has them all."))
+        raise Problem("unknown-tag", f"There is no tag {said.tag!r}"
+                      + (f"; did you mean {near[0]!r}?" if near else "; /v1/vocabulary has them all."))
 
 # %% ../nbs/41_serve.ipynb #612f0814
-PROMISE = ("Suggestions for film stills, and whether they must be hidden. **The promise of /v1**: fields are added but never renamed, removed or given "
-           "another meaning; ignore fields that you do not know. A change that would break you becomes /v2, and /v1 goes on beside it for a year. "
+PROMISE = ("Suggestions for film stills, and whether they must be hidden. **The promise of /v1**: "
+           "fields are added but never renamed, removed or given "
+           "another meaning; ignore fields that you do not know. A change that would break you becomes /v2, "
+           "and /v1 goes on beside it for a year. "
            "Errors are problem details (RFC 9457). After 429 and 503 wait as long as `Retry-After` says.")
 
 MOST, LEAST = 10, 0.0  # suggestions a still, and how probable they must be
@@ -165,7 +185,8 @@ _UPLOAD = {"requestBody": {"required": True, "content": {
     "image/jpeg": _JPEG, "application/octet-stream": _JPEG}}}
 
 
-_PROBLEM = {"description": "Problem details", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}}
+_PROBLEM = {"description": "Problem details",
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}}
 
 
 def _problems(*statuses): return {s: _PROBLEM for s in statuses}
@@ -187,20 +208,26 @@ def create_app(
     "The application: API and page."
     def make(path): return serve_bundle(path, sensitive, detectors, limits.looks)
     metrics, secret = Metrics(), Path(f"{ledger}.secret") if ledger else None
-    desk = Desk(Champion(bundle, make), None, metrics, Receipts.kept(secret) if secret else Receipts(), limits, Book(ledger) if ledger else None, keep and Keep(keep))
+    desk = Desk(Champion(bundle, make), None, metrics, Receipts.kept(secret) if secret else Receipts(), limits,
+                Book(ledger) if ledger else None, keep and Keep(keep))
     gates = {"tags": Gate(limits.seats, limits.aside, limits.memory), "feedback": Gate(64, 64, 16 << 20)}
-    app = FastAPI(title="movie_tagger", version=__version__, description=PROMISE, docs_url=None, redoc_url=None, redirect_slashes=False,
-                  lifespan=_lifespan(desk, workers, look))
+    app = FastAPI(title="movie_tagger", version=__version__, description=PROMISE, docs_url=None, redoc_url=None,
+                  redirect_slashes=False, lifespan=_lifespan(desk, workers, look))
     refusals = Refusals({(b"POST", b"/v1/tags"): gates["tags"], (b"POST", b"/v1/feedback"): gates["feedback"]}, metrics)
     app.state.desk, app.state.gates, app.state.refuse = desk, gates, refusals
     _routes(app, desk, gates)
     _page(app)
     for error, handler in _HANDLERS.items(): app.add_exception_handler(error, handler)
-    rules = {("POST", "/v1/tags"): Rule(True, limits.body, gates["tags"], True), ("POST", "/v1/feedback"): Rule(True, 256 << 10, gates["feedback"], json=True)}
-    rules |= {("GET", path): Rule(path.startswith(("/v1/", "/metrics"))) for path in (r.path for r in app.routes) if ("POST", path) not in rules}
-    app.add_middleware(Admission, rules=rules, metrics=metrics, keys=Keys(keys) if keys else None, hosts=tuple(hosts) if hosts else None, upload=limits.upload,
+    rules = {("POST", "/v1/tags"): Rule(True, limits.body, gates["tags"], True),
+             ("POST", "/v1/feedback"): Rule(True, 256 << 10, gates["feedback"], json=True)}
+    rules |= {("GET", path): Rule(path.startswith(("/v1/", "/metrics"))) for path in (r.path for r in app.routes)
+              if ("POST", path) not in rules}
+    app.add_middleware(Admission, rules=rules, metrics=metrics, keys=Keys(keys) if keys else None,
+                       hosts=tuple(hosts) if hosts else None, upload=limits.upload,
                        refusals=refusals, direct={("POST", "/v1/tags"): _direct(desk)})
-    if cors: app.add_middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["GET", "POST"], allow_headers=["authorization", "content-type", "x-api-key"])
+    if cors:
+        app.add_middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["GET", "POST"],
+                           allow_headers=["authorization", "content-type", "x-api-key"])
     return app
 
 # %% ../nbs/41_serve.ipynb #82f99df5
@@ -252,13 +279,16 @@ def _in_use(desk, old):
 
 # %% ../nbs/41_serve.ipynb #ac5f1f4a
 def _routes(app, desk, gates):
-    @app.post("/v1/tags", response_model=Answered, responses=_problems(400, 401, 408, 413, 415, 422, 429, 503), openapi_extra=_UPLOAD)
-    async def tags(request: Request, k: Annotated[int, Query(ge=1, le=1000, description="At most so many suggestions a still.")] = MOST,
+    @app.post("/v1/tags", response_model=Answered, responses=_problems(400, 401, 408, 413, 415, 422, 429, 503),
+              openapi_extra=_UPLOAD)
+    async def tags(request: Request,
+                   k: Annotated[int, Query(ge=1, le=1000, description="At most so many suggestions a still.")] = MOST,
                    min: Annotated[float, Query(ge=0, le=1, description="Leave out what is less probable.")] = LEAST):
         "Suggestions for one or several stills, the most probable first, and what to do about the sensitive tags."
         return JSONResponse(await desk.answers(request, k, min))
 
-    @app.post("/v1/feedback", response_model=FeedbackOut, responses=_problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503))
+    @app.post("/v1/feedback", response_model=FeedbackOut,
+              responses=_problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503))
     async def feedback(request: Request, given: FeedbackIn):
         "Keeps what a person accepted, rejected or added, or takes earlier feedback back."
         key = request.scope["visit"].key
@@ -269,19 +299,24 @@ def _routes(app, desk, gates):
         "The tags that the model knows, and those that only a detector knows."
         served = desk.served()
         cut, promises = served.thresholds, served.bundle.manifest.get("promises") or {}
-        rows = [(tag, None if cut is None or cut[i] is None or cut[i] != cut[i] else cut[i]) for i, tag in enumerate(served.bundle.tags)]
+        rows = [(tag, None if cut is None or cut[i] is None or cut[i] != cut[i] else cut[i])
+                for i, tag in enumerate(served.bundle.tags)]
         rows += [(tag, None) for tag in served.sensitive if tag not in served.bundle.tags]
-        return [{"tag": tag, "threshold": at, "sensitive": tag in served.sensitive, "promise": promises.get(tag)} for tag, at in rows]
+        return [{"tag": tag, "threshold": at, "sensitive": tag in served.sensitive, "promise": promises.get(tag)}
+                for tag, at in rows]
 
     @app.get("/v1/model", response_model=ModelOut, responses=_problems(401, 503))
     async def model():
         "Which model answers, what it was trained on, and how good it is."
         served, limits = desk.served(), desk.limits
         m = served.bundle.manifest
-        return {"name": served.name, "version": served.version, "created": m["created"], "kind": m["kind"], "tags": len(m["tags"]), "encoder": m["encoder"],
+        return {"name": served.name, "version": served.version, "created": m["created"], "kind": m["kind"],
+                "tags": len(m["tags"]), "encoder": m["encoder"],
                 "data": {k: m["data"][k] for k in ("pictures", "version")}, "licences": m["licences"],
-                "metrics": m["evaluation"] and {"n": m["evaluation"]["n"], **m["evaluation"]["metrics"]}, "feedback": bool(desk.book),
-                "limits": {"bytes": limits.looks.size, "pixels": limits.looks.pixels, "formats": limits.looks.formats, "stills": limits.stills, "keeps": bool(desk.keep)},
+                "metrics": m["evaluation"] and {"n": m["evaluation"]["n"], **m["evaluation"]["metrics"]},
+                "feedback": bool(desk.book),
+                "limits": {"bytes": limits.looks.size, "pixels": limits.looks.pixels, "formats": limits.looks.formats,
+                           "stills": limits.stills, "keeps": bool(desk.keep)},
                 "problem": desk.champion.trouble}
 
     @app.get("/healthz/live", response_model=Health)
@@ -300,7 +335,8 @@ def _routes(app, desk, gates):
     async def metrics():
         "Numbers for Prometheus."
         for name, gate in gates.items():
-            for where, n in (("seated", gate.seated), ("aside", gate.slow), ("bytes", gate.held)): desk.metrics.gate.labels(f"{name} {where}").set(n)
+            for where, n in (("seated", gate.seated), ("aside", gate.slow), ("bytes", gate.held)):
+                desk.metrics.gate.labels(f"{name} {where}").set(n)
         return Response(desk.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -316,10 +352,14 @@ async def _as_problem(request, error):
     elif isinstance(error, RequestValidationError):
         first = error.errors()[0]
         where = ".".join(str(x) for x in first["loc"] if x not in ("body", "query")) or "The body"
-        p = Problem("invalid", f"{where}: {first['msg']}.", more={"errors": [{"where": [str(x) for x in e["loc"]], "what": e["msg"]} for e in error.errors()[:20]]})
+        p = Problem("invalid", f"{where}: {first['msg']}.",
+                    more={"errors": [{"where": [str(x) for x in e["loc"]], "what": e["msg"]}
+                                     for e in error.errors()[:20]]})
     else:
-        kind = {404: "not-found", 405: "method", 400: "invalid", 413: "too-large", 415: "not-a-picture"}.get(error.status_code, "invalid")
-        says = {"not-found": "There is nothing at this address; /docs tells what there is.", "method": "This address does not take that method."}
+        kind = {404: "not-found", 405: "method", 400: "invalid", 413: "too-large",
+                415: "not-a-picture"}.get(error.status_code, "invalid")
+        says = {"not-found": "There is nothing at this address; /docs tells what there is.",
+                "method": "This address does not take that method."}
         p = Problem(kind, says.get(kind, f"{str(error.detail).rstrip('.')}."), dict(error.headers or {}))
     return Response(json.dumps(p.document()), p.status, p.headers, "application/problem+json")
 
@@ -327,7 +367,8 @@ async def _as_problem(request, error):
 _HANDLERS = {Problem: _as_problem, RequestValidationError: _as_problem, HTTPException: _as_problem}
 
 # %% ../nbs/41_serve.ipynb #c8041598
-_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+          ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 
 def _page(app):

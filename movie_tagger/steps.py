@@ -26,14 +26,19 @@ def kept_path(path, home):
 def add(db, home, step, items, replace=False, regroup=False):
     "Adds the items that are new, and describes those anew that have moved. How many."
     names = items.index.astype(str).to_numpy(object)
-    if items.index.has_duplicates: raise MovieTaggerError(f"The item {items.index[items.index.duplicated()][0]!r} is there more than once: each picture needs one row.")
+    if items.index.has_duplicates:
+        raise MovieTaggerError(f"The item {items.index[items.index.duplicated()][0]!r} is there more than once: "
+                               "each picture needs one row.")
     ids = ev.numbers(db, "item", names)
     few = f"WHERE p.item IN ({','.join(map(str, ids))})" if len(ids) < 500 else ""
-    known = {id: old for id, *old in db.execute(f"SELECT p.item, path, sha256, grp, source, error FROM present p JOIN picture r ON r.event = p.event {few}")}
-    given = [np.where(items[c].isna(), None, items[c].to_numpy(object)).tolist() if c in items else [None] * len(items) for c in COLUMNS]
+    known = {id: old for id, *old in db.execute("SELECT p.item, path, sha256, grp, source, "
+                                                f"error FROM present p JOIN picture r ON r.event = p.event {few}")}
+    given = [np.where(items[c].isna(), None, items[c].to_numpy(object)).tolist() if c in items else [None] * len(items)
+             for c in COLUMNS]
     rows = []
     for name, id, path, digest, group, source, error in zip(names, ids, *given):
-        row, old = [kept_path(path, home), digest or "", str(name if group in (None, "") else group), source or "", error], known.get(id)
+        row = [kept_path(path, home), digest or "", str(name if group in (None, "") else group), source or "", error]
+        old = known.get(id)
         if old:
             if row[1] and old[1] and row[1] != old[1] and not replace: raise MovieTaggerError(
                 f"The picture of {name} has changed since it was added, so what was said about it may no longer hold: "
@@ -47,11 +52,13 @@ def add(db, home, step, items, replace=False, regroup=False):
 def sync(db, home, step, items, decisions, complete):
     "Brings what a source says in step with what it said before. How many events that takes."
     frame = checked(decisions)
-    if len(items) > 50_000: db.execute("PRAGMA cache_size = -256000")  # kB; less than that, and pages go to the disk and back
+    # kB; less than that, and pages go to the disk and back
+    if len(items) > 50_000: db.execute("PRAGMA cache_size = -256000")
     added = add(db, home, step, items)
     before = table_of(db, f"""SELECT item, tag, coalesce(state, -1) AS said, max(id) AS event FROM event
       WHERE actor = {step[1]} AND tag > 0 AND id NOT IN (SELECT event FROM undone) GROUP BY item, tag""")
-    now = pd.DataFrame({"item": ev.present(db, frame["item"]), "tag": ev.numbers(db, "tag", frame["tag"]), "state": frame["state"].fillna(-1).astype(int)})
+    now = pd.DataFrame({"item": ev.present(db, frame["item"]), "tag": ev.numbers(db, "tag", frame["tag"]),
+                        "state": frame["state"].fillna(-1).astype(int)})
     both = now.merge(before[before["said"] >= 0], how="outer", on=["item", "tag"])
     new = both["state"].notna() & both["state"].ne(both["said"]) & (both["said"].notna() | both["state"].ge(0))
     lapsed = both["state"].isna() & both["item"].isin(ev.numbers(db, "item", items.index.astype(str))) & complete
@@ -73,7 +80,8 @@ def refuse_new(db, tags):
     for tag, id in zip(tags, ev.numbers(db, "tag", tags, new=False)):
         if id is None:
             names = [n for n, in db.execute("SELECT name FROM tag WHERE id > 0")]
-            raise MovieTaggerError(f"There is no tag {tag!r} in the ledger{ev.close_to(tag, names)} Pass new_tags=True if it is to be a new one.")
+            raise MovieTaggerError(f"There is no tag {tag!r} in the ledger{ev.close_to(tag, names)} Pass "
+                                   "new_tags=True if it is to be a new one.")
 
 
 def refuse_two(db, cells):
@@ -83,15 +91,18 @@ def refuse_two(db, cells):
         for item, tag, state, _ in cells:
             if state == 1 and tag in names and yes.setdefault(item, tag) != tag:
                 name, = db.execute("SELECT name FROM item WHERE id = ?", (item,)).fetchone()
-                raise MovieTaggerError(f"{name} cannot be both {names[yes[item]]!r} and {names[tag]!r}, of which only one may be yes. Nothing of this step was kept.")
+                raise MovieTaggerError(f"{name} cannot be both {names[yes[item]]!r} and {names[tag]!r}, "
+                                       "of which only one may be yes. Nothing of this step was kept.")
 
 
 def refuse_late(db, cells, actor, seen):
     "An error where another person of the same kind or a higher one has decided otherwise since version `seen`."
     least, late = max(rank(actor), PERSON), []
     for item, tag, state, _ in cells:
-        other = db.execute("""SELECT i.name, t.name, a.name, e.state FROM event e JOIN actor a ON a.id = e.actor JOIN item i ON i.id = e.item JOIN tag t ON t.id = e.tag
-          WHERE e.item = ? AND e.tag = ? AND e.id > ? AND a.rank >= ? AND a.name != ? AND e.id NOT IN (SELECT event FROM undone) ORDER BY a.rank DESC, e.id DESC""",
+        other = db.execute("""SELECT i.name, t.name, a.name, e.state
+          FROM event e JOIN actor a ON a.id = e.actor JOIN item i ON i.id = e.item JOIN tag t ON t.id = e.tag
+          WHERE e.item = ? AND e.tag = ? AND e.id > ? AND a.rank >= ? AND a.name != ? AND e.id NOT IN (SELECT event FROM undone)
+          ORDER BY a.rank DESC, e.id DESC""",
                           (item, tag, seen, least, actor)).fetchone()
         if other and other[3] != state: late.append(other)
     if late:

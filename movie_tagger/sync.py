@@ -33,14 +33,19 @@ def read_tables(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     if source.dump: tables = read_dump(source.dump, columns=columns)
     else: tables = read_database(source.address(), list(columns), columns=columns)
     shots, tags = tables["shots"].rename(columns={source.group: "movie_id"}), tables["tags"]
-    for table, column, numbers in (("shots", "id", shots["id"]), ("tags", "id", tags["id"]), ("tags", "ref_id", tags["ref_id"])):
-        if len(numbers) and not pd.api.types.is_integer_dtype(numbers.dropna().convert_dtypes()): raise MovieTaggerError(
-            f"The column {column} of {table} does not hold whole numbers, as the first, {numbers.iloc[0]!r}, shows: they tell which rows are new, and which tag belongs to which still.")
+    for table, column, numbers in (("shots", "id", shots["id"]), ("tags", "id", tags["id"]),
+                                   ("tags", "ref_id", tags["ref_id"])):
+        if len(numbers) and not pd.api.types.is_integer_dtype(numbers.dropna().convert_dtypes()):
+            raise MovieTaggerError(
+                f"The column {column} of {table} does not hold whole numbers, as the first, {numbers.iloc[0]!r}, "
+                "shows: they tell which rows are new, and which tag belongs to which still.")
     if (odd := shots["id"].duplicated() | shots["id"].isna()).any():
-        raise MovieTaggerError(f"The table shots has a row whose id is {shots.loc[odd, 'id'].iloc[0]}, which is missing or there twice: each still needs one of its own.")
+        raise MovieTaggerError(f"The table shots has a row whose id is {shots.loc[odd, 'id'].iloc[0]}, "
+                               "which is missing or there twice: each still needs one of its own.")
     named = shots["shot_image_id"].where(inside(shots["shot_image_id"]))
     if (twice := named.notna() & named.duplicated()).any():
-        raise MovieTaggerError(f"Two rows of the table shots have the picture {named[twice].iloc[0]!r}: each still needs a file of its own.")
+        raise MovieTaggerError(f"Two rows of the table shots have the picture {named[twice].iloc[0]!r}: "
+                               "each still needs a file of its own.")
     return shots.assign(shot_image_id=named), tags.assign(value=tags["value"].astype("str"))
 
 # %% ../nbs/42_sync.ipynb #26cfb126
@@ -51,7 +56,8 @@ def fetch_missing(
     "Fetches the pictures that are not in the folder yet."
     folder, wrong = plan.pictures.folder, {}
     missing = [n for n in dict.fromkeys(names) if not (folder / n).exists()] if plan.pictures.url else []
-    options = Options(rate=plan.pictures.rate, per_host=plan.pictures.per_host, allow_private=plan.pictures.allow_private)
+    options = Options(rate=plan.pictures.rate, per_host=plan.pictures.per_host,
+                      allow_private=plan.pictures.allow_private)
     bar = progress(range(len(missing)), "fetching", len(missing))
     for answers in fetch(map(plan.pictures.address, missing), options) if missing else ():
         wrong |= {missing[a.row]: why for a in answers if (why := _kept(a, folder / missing[a.row], options))}
@@ -72,8 +78,10 @@ class Refused(MovieTaggerError):
     "The site's data is not what was to be expected; nothing of it was written."
     def __init__(self, verdicts, facts):
         self.verdicts, self.facts = verdicts, facts
-        super().__init__("The site's data is refused, and everything stays as it is: " + " ".join(v.says for v in verdicts if not v.passed)
-                         + " Put it right on the site, and undo in the ledger what was said at upload; if it is meant to be like this, run once with --accept.")
+        super().__init__("The site's data is refused, and everything stays "
+                         "as it is: " + " ".join(v.says for v in verdicts if not v.passed)
+                         + " Put it right on the site, and undo in the ledger what was said at upload; "
+                           "if it is meant to be like this, run once with --accept.")
 
 
 def look_at(
@@ -92,23 +100,28 @@ def look_at(
         new = _some(shots.loc[new_rows(shots, before), "shot_image_id"].dropna(), most)
         vectors = embed([str(plan.pictures.folder / name) for name in new]) if len(new) else None
     placed = int(tags["ref_id"].isin(shots["id"]).sum())
-    facts = gates.facts(shots, tags, before, vectors, plan.train.encoder, said) | {"ledger": said.attrs["last"], "placed": placed}
+    facts = gates.facts(shots, tags, before, vectors, plan.train.encoder,
+                        said) | {"ledger": said.attrs["last"], "placed": placed}
     verdicts = gates.sane(before, facts, plan.gates) + _belong(placed, len(tags), before, plan.gates.min_rows)
     if ask and before:
         rows = _typed(plan, shots, tags, before, said)
         names = _some(rows["still"].drop_duplicates(), most)
         if len(names): verdicts += gates.surprise(rows, ask(names.tolist()), plan.gates)
-    for then in refused: verdicts += _still_wrong(verdicts, look_at(plan, *_as_then(shots, tags, then), before, embed, ask, (), _until(said, then), most)[1])
+    for then in refused:
+        verdicts += _still_wrong(verdicts, look_at(plan, *_as_then(shots, tags, then), before, embed, ask, (),
+                                                   _until(said, then), most)[1])
     return facts, verdicts
 
 
 def _belong(placed, rows, before, least):
     "The verdict on tags whose stills are there: about as many as last time? None in a first month in which there are some."
-    share, was = placed / max(rows, 1), before["placed"] / max(before["tags"]["rows"], 1) if before and "placed" in before else None
+    share = placed / max(rows, 1)
+    was = before["placed"] / max(before["tags"]["rows"], 1) if before and "placed" in before else None
     if was is None and placed or not rows: return []
     passed, limit = bool(placed and share >= least * was), least * (was or 0)
     return [gates.Verdict("tags of stills", passed, share, limit, None, None,
-                          f"Of the {counted(rows, 'row')} of tags {placed:,} belong to stills that are there ({share:.1%}; at least {limit:.1%} must).".replace("%", " %"))]
+                          f"Of the {counted(rows, 'row')} of tags {placed:,} belong to stills that are there "
+                          f"({share:.1%}; at least {limit:.1%} must).".replace("%", " %"))]
 
 
 def _some(names, most): return names.sample(most, random_state=0) if len(names) > most else names
@@ -116,7 +129,8 @@ def _some(names, most): return names.sample(most, random_state=0) if len(names) 
 
 def new_rows(rows: pd.DataFrame, before: dict | None, table: str = "shots") -> np.ndarray:
     "(n,) True for stills, or tags, that came after the facts `before`, by their number."
-    return np.ones(len(rows), bool) if not before else (rows["id"] > before[table]["last id"]).to_numpy(bool, na_value=False)
+    return np.ones(len(rows), bool) if not before else (rows["id"] > before[table]["last id"]).to_numpy(bool,
+        na_value=False)
 
 # %% ../nbs/42_sync.ipynb #00510329
 def said_since(plan: Plan, before: dict | None) -> pd.DataFrame:  # by event: `user`, `item`, `tag` (`-tag` for a no)
@@ -127,7 +141,8 @@ def said_since(plan: Plan, before: dict | None) -> pd.DataFrame:  # by event: `u
         if not before or "ledger" not in before: return _none_said(last)
         events = _in_force(ledger.events(last=max(0, last - before["ledger"])), ledger, last)
     events = events[events["actor"].str.startswith("user:") & events["state"].notna()]
-    found = pd.DataFrame({"user": events["actor"].str.removeprefix("user:"), "item": events["item"], "tag": events["tag"].where(events["state"].astype(bool), "-" + events["tag"])})
+    found = pd.DataFrame({"user": events["actor"].str.removeprefix("user:"), "item": events["item"],
+                          "tag": events["tag"].where(events["state"].astype(bool), "-" + events["tag"])})
     found.attrs["last"] = last
     return found
 
@@ -141,13 +156,16 @@ def _none_said(last):
 def _typed(plan, shots, tags, before, said):
     "Who gave which still which tag since the facts `before`, in clean words."
     stills = shots.drop_duplicates("id").set_index("id")
-    new = tags[new_rows(tags, before, "tags") & tags["ref_id"].isin(stills.index).to_numpy() & tags["value"].notna().to_numpy()]
-    rows = pd.DataFrame({"user": new["user_id"].astype(str), "still": new["ref_id"].map(stills["shot_image_id"]), "tag": new["value"].astype(str)})
+    new = tags[new_rows(tags, before, "tags") & tags["ref_id"].isin(stills.index).to_numpy()
+               & tags["value"].notna().to_numpy()]
+    rows = pd.DataFrame({"user": new["user_id"].astype(str), "still": new["ref_id"].map(stills["shot_image_id"]),
+                         "tag": new["value"].astype(str)})
     films = stills.dropna(subset="shot_image_id").set_index("shot_image_id")["movie_id"]
     rows = pd.concat([rows, said.rename(columns={"item": "still"})])
     rows = rows[rows["still"].isin(films.index)]
     rules = read_rules(plan.rules) if plan.rules else Rules()
-    return rows.assign(tag=_clean(rows["tag"], rules), film=rows["still"].map(films.astype(str).where(films.notna(), films.index)))
+    return rows.assign(tag=_clean(rows["tag"], rules),
+                       film=rows["still"].map(films.astype(str).where(films.notna(), films.index)))
 
 
 def _as_then(shots, tags, then):
@@ -164,7 +182,8 @@ def _until(said, then):
 def _still_wrong(now, then):
     "Failed verdicts on an earlier part of the data that those on the whole do not hold already."
     failed = {v.gate for v in now if not v.passed}
-    return [replace(v, says=f"In what was refused before, and is still there: {v.says}") for v in then if not v.passed and v.gate not in failed]
+    return [replace(v, says=f"In what was refused before, and is still there: {v.says}")
+            for v in then if not v.passed and v.gate not in failed]
 
 # %% ../nbs/42_sync.ipynb #b6771b0e
 def still_there(plan: Plan, names) -> list[gates.Verdict]:
@@ -175,7 +194,8 @@ def still_there(plan: Plan, names) -> list[gates.Verdict]:
     gone = sum(not (plan.pictures.folder / name).exists() for name in known)
     if not len(known): return []
     return [gates.Verdict("pictures still there", gone <= limit * len(known), gone / len(known), limit, None, None,
-                          f"Of the {counted(len(known), 'picture')} that were there last time {gone:,} are gone ({gone / len(known):.1%}; at most {limit:.0%} may be).".replace("%", " %"))]
+                          f"Of the {counted(len(known), 'picture')} that were there last time {gone:,} are gone "
+                          f"({gone / len(known):.1%}; at most {limit:.0%} may be).".replace("%", " %"))]
 
 # %% ../nbs/42_sync.ipynb #32bcf97a
 @dataclass(frozen=True)
@@ -210,7 +230,8 @@ def sync(
         verdicts += there
     if not (accept or all(v.passed for v in verdicts)): raise Refused(verdicts, facts)
     with Ledger(plan.ledger) as ledger:
-        events, report = import_site(ledger, shots, tags, plan.pictures.folder, plan.source.actor, "movie_id", batch, trust=True, hide_gone=True)
+        events, report = import_site(ledger, shots, tags, plan.pictures.folder, plan.source.actor, "movie_id", batch,
+                                     trust=True, hide_gone=True)
         if plan.rules: events += bool(ledger.set_rules(plan.rules, plan.source.actor))
     new = shots.loc[new_rows(shots, before), "shot_image_id"].dropna().tolist() if before else []
     return Synced(facts, verdicts, events, {k: int(v) for k, v in report.items()}, new, without)
@@ -241,7 +262,8 @@ def _join(ledger, labels, there, version, rules):
     joined = still.where(still.notna(), upload)
     for row, column in np.argwhere(torn.to_numpy()):
         names = there.index[row], there.iloc[row]
-        if _holds(ledger, names, labels.columns[column], version, rules) == names[0]: joined.iat[row, column] = upload.iat[row, column]
+        if _holds(ledger, names, labels.columns[column], version, rules) == names[0]:
+            joined.iat[row, column] = upload.iat[row, column]
     labels.loc[there.to_numpy()] = joined.to_numpy()
 
 

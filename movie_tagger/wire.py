@@ -35,7 +35,8 @@ def boundary(
     message["content-type"] = content_type
     if message.get_content_type() != "multipart/form-data": return None
     found = message.get_param("boundary")
-    if not isinstance(found, str) or not 1 <= len(found) <= 70 or not found.isascii(): raise Problem("bad-form", "The form does not say what separates its parts.")
+    if not isinstance(found, str) or not 1 <= len(found) <= 70 or not found.isascii():
+        raise Problem("bad-form", "The form does not say what separates its parts.")
     return found.encode()
 
 
@@ -53,7 +54,8 @@ def form_parts(
     def header(key):
         def add(data, start, end):
             state["header"] += end - start
-            if state["header"] > header_bytes: raise Problem("bad-form", f"A part's header is longer than the {header_bytes:,} bytes taken here.")
+            if state["header"] > header_bytes:
+                raise Problem("bad-form", f"A part's header is longer than the {header_bytes:,} bytes taken here.")
             state[key] += data[start:end].decode("utf-8", "replace")
         return add
     def header_end():
@@ -65,7 +67,8 @@ def form_parts(
         file = message.get_filename()
         if file is not None or message.get_param("name", header="content-disposition") in ("still", "stills"):
             parts.append(Part(plain_name(file or ""), b"".join(state["data"])))
-    callbacks = {"on_part_begin": begin, "on_header_field": header("name"), "on_header_value": header("value"), "on_header_end": header_end,
+    callbacks = {"on_part_begin": begin, "on_header_field": header("name"), "on_header_value": header("value"),
+                 "on_header_end": header_end,
                  "on_part_data": lambda data, start, stop: state["data"].append(data[start:stop]), "on_part_end": end,
                  "on_end": lambda: state.update(ended=True)}
     try:
@@ -84,7 +87,8 @@ def plain_name(name: str) -> str:
 # %% ../nbs/41_wire.ipynb #1fec7cc3
 class ProblemDetails(BaseModel):
     "Problem details as of RFC 9457."
-    model_config = ConfigDict(json_schema_extra={"x-problems": {kind: {"status": status, "title": title} for kind, (status, title) in PROBLEMS.items()}})
+    model_config = ConfigDict(json_schema_extra={"x-problems": {kind: {"status": status, "title": title}
+                                                                for kind, (status, title) in PROBLEMS.items()}})
     type: str = Field(examples=["/docs#busy"])
     title: str
     status: int
@@ -112,7 +116,8 @@ class Still(BaseModel):
     name: str = Field(description="The last piece of the file's name, if one was sent.")
     width: int
     height: int
-    action: Literal["hide", "review", "show"] = Field(description="The strictest of the sensitive tags; show where none is named.")
+    action: Literal["hide", "review", "show"] = Field(description="The strictest of the sensitive tags; "
+                                                                  "show where none is named.")
     sensitive: list[SensitiveTag]
     suggestions: list[Suggestion]
     model: str = Field(description="Version of the model that answered.")
@@ -137,16 +142,20 @@ class Answered(BaseModel):
 # %% ../nbs/41_wire.ipynb #c422ffad
 class Said(BaseModel):
     still: str = Field(pattern="^[0-9a-f]{64}$", description="As it was answered.")
-    receipt: str | None = Field(None, max_length=64, description="As it was answered; needed unless the ledger has the still.")
+    receipt: str | None = Field(None, max_length=64, description="As it was answered; needed unless the ledger has "
+                                                                 "the still.")
     tag: str = Field(min_length=1, max_length=100)
     action: Literal["accept", "reject", "add"]
 
 
 class FeedbackIn(BaseModel):
-    key: str = Field(pattern=r"^[\w.:-]{1,100}$", description="Invented by the sender; a key counts once.", examples=["still-17-street-1"])
+    key: str = Field(pattern=r"^[\w.:-]{1,100}$", description="Invented by the sender; a key counts once.",
+                     examples=["still-17-street-1"])
     events: list[Said] = Field([], max_length=200)
-    undo: str | None = Field(None, pattern=r"^[\w.:-]{1,100}$", description="The key of earlier feedback that is taken back.")
-    user: str | None = Field(None, pattern=r"^[\w.@-]{1,64}$", description="Who said it, on the sender's site; needs an API key.")
+    undo: str | None = Field(None, pattern=r"^[\w.:-]{1,100}$", description="The key of earlier feedback that is "
+                                                                            "taken back.")
+    user: str | None = Field(None, pattern=r"^[\w.@-]{1,64}$", description="Who said it, on the sender's site; "
+                                                                           "needs an API key.")
 
 
 class FeedbackOut(BaseModel):
@@ -155,7 +164,8 @@ class FeedbackOut(BaseModel):
 # %% ../nbs/41_wire.ipynb #d18f8a32
 class Tag(BaseModel):
     tag: str
-    threshold: float | None = Field(description="From here on the model gives the tag; null where it gives the most probable one.")
+    threshold: float | None = Field(description="From here on the model gives the tag; null where it gives the most "
+                                                "probable one.")
     sensitive: bool
     promise: dict | None = Field(description="What is promised of a sensitive tag on reviewed stills.")
 
@@ -171,7 +181,8 @@ class ModelOut(BaseModel):
     licences: dict
     metrics: dict | None
     feedback: bool = Field(description="Does the server keep feedback?")
-    limits: dict = Field(examples=[{"bytes": 16777216, "pixels": 25000000, "stills": 16, "formats": ["JPEG"], "keeps": False}], description="What is taken; `keeps`: are pictures kept?")
+    limits: dict = Field(examples=[{"bytes": 16777216, "pixels": 25000000, "stills": 16, "formats": ["JPEG"],
+                                    "keeps": False}], description="What is taken; `keeps`: are pictures kept?")
     problem: str | None = Field(description="Why a newer model is not in use.")
 
 

@@ -20,7 +20,8 @@ BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60,
 
 
 def pytest_configure(config):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would leave Ctrl-C ignored, for children too
+    # a shell's background job would leave Ctrl-C ignored, for children too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "slow: takes more than half a minute; leave out with -m 'not slow'")
     config.addinivalue_line("filterwarnings", "error:::movie_tagger")
 
@@ -53,7 +54,8 @@ def real_data():
 def draw_poster(path, genre, seed, size=(120, 180)):
     "Saves a JPEG in the colours and with the shapes of its genre; the same seed draws the same picture."
     rng = np.random.default_rng(seed)
-    image = Image.new("RGB", size, tuple(int(c) for c in np.clip(np.array(BASES[genre]) + rng.integers(-25, 26, 3), 0, 255)))
+    image = Image.new("RGB", size,
+                      tuple(int(c) for c in np.clip(np.array(BASES[genre]) + rng.integers(-25, 26, 3), 0, 255)))
     pen = ImageDraw.Draw(image)
     shape = {"horror": pen.line, "romance": pen.ellipse, "superhero": pen.rectangle}[genre]
     for _ in range(12):

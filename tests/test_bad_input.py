@@ -84,18 +84,26 @@ def test_all_pictures_the_same(work, posters):
     ("image,label,tags", ["posters/horror/000.jpg,horror,dark"], [], ["one of `label` or `tags`"]),
     ("image,tags", ["posters/horror/000.jpg,dark"], [], ["--absent no", "--absent unknown"]),
     ("image,tags", ["posters/horror/000.jpg,dark"], ["--absent", "maybe"], ["--absent no", "--absent unknown"]),
-    ("image,tags", ["posters/horror/000.jpg,red", 'posters/horror/001.jpg,"dark, -dark"'], ["--absent", "no"], ["row 3", "`dark` and `-dark`"]),
+    ("image,tags", ["posters/horror/000.jpg,red", 'posters/horror/001.jpg,"dark, -dark"'], ["--absent", "no"],
+     ["row 3", "`dark` and `-dark`"]),
     ("id,image,label", ["a,posters/horror/000.jpg,x", "a,posters/horror/001.jpg,y"], [], ["'a' more than once"]),
-    ("image,label", ["posters/horror/000.jpg,x", "posters/horror/000.jpg,y"], [], ["'posters/horror/000.jpg' more than once"]),
+    ("image,label", ["posters/horror/000.jpg,x", "posters/horror/000.jpg,y"], [],
+     ["'posters/horror/000.jpg' more than once"]),
     ("image,label", ["posters/horror/000.jpg,x", "posters/horror/001.jpg, "], [], ["row 3", "label is empty"]),
     ("image,label", ["posters/horror/000.jpg,x", "posters/horror/001.jpg"], [], ["row 3", "label is empty"]),
     ("image,label", ["posters/horror/000.jpg,x", "posters/horror/001.jpg,x,y"], [], ["Cannot read table.csv"]),
-    ("image,tags", ["posters/horror/000.jpg,red, dark", "posters/horror/001.jpg,red, dark"], ["--absent", "no"], ["more cells than", "quotes"]),
-    ("image,tags", ["posters/horror/000.jpg,red; dark", "posters/horror/001.jpg,red; wet"], ["--absent", "no"], ["separate tags with ';', as in 'red; dark'", "commas"]),
-    ("image,tags", ["posters/horror/000.jpg,red|dark", "posters/horror/001.jpg,red|wet"], ["--absent", "no"], ["separate tags with '|'"]),
-    ("image,label", ["https://example.com/1.jpg,x", "https://example.com/2.jpg,y"], [], ["is an address and no file", "movie-tagger download"]),
-    ("image,tags", ["posters/horror/000.jpg,", "posters/horror/001.jpg,"], ["--absent", "no"], ["has no tag in any row"]),
-    ("image,tags", ['posters/horror/000.jpg,"red, wet"', "posters/horror/001.jpg,dark"], ["--absent", "no"], ["No tag is used 2 times"]),
+    ("image,tags", ["posters/horror/000.jpg,red, dark", "posters/horror/001.jpg,red, dark"], ["--absent", "no"],
+     ["more cells than", "quotes"]),
+    ("image,tags", ["posters/horror/000.jpg,red; dark", "posters/horror/001.jpg,red; wet"], ["--absent", "no"],
+     ["separate tags with ';', as in 'red; dark'", "commas"]),
+    ("image,tags", ["posters/horror/000.jpg,red|dark", "posters/horror/001.jpg,red|wet"], ["--absent", "no"],
+     ["separate tags with '|'"]),
+    ("image,label", ["https://example.com/1.jpg,x", "https://example.com/2.jpg,y"], [],
+     ["is an address and no file", "movie-tagger download"]),
+    ("image,tags", ["posters/horror/000.jpg,", "posters/horror/001.jpg,"], ["--absent", "no"],
+     ["has no tag in any row"]),
+    ("image,tags", ['posters/horror/000.jpg,"red, wet"', "posters/horror/001.jpg,dark"], ["--absent", "no"],
+     ["No tag is used 2 times"]),
     ("image,label", [], [], ["has no rows"]),
     ("image,label", ["gone/1.jpg,x", "gone/2.jpg,y"], [], ["None of the 2 pictures", "gone/1.jpg is not there"]),
     ("image,label", [",x", ",y"], [], ["more than once"]),
@@ -107,16 +115,18 @@ def test_a_table_that_cannot_be_used(work, header, rows, options, says):
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"\n\n", b"\xff\xfei\0m\0a\0g\0e\0", b"\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), b'image,label\n"a,b\n',
-    "image,label\na.jpg,café\n".encode("cp1252")])
+    b"", b"\n\n", b"\xff\xfei\0m\0a\0g\0e\0", b"\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    b'image,label\n"a,b\n', "image,label\na.jpg,café\n".encode("cp1252")])
 def test_a_file_that_is_no_table(work, content):
     (work / "table.csv").write_bytes(content)
     assert refused(train("table.csv"), "table.csv")
 
 
 def test_slips_are_said_and_the_work_goes_on(work):
-    rows = [f"posters/{genre}/{i:03}.jpg,{genre if i else genre.title()}" for genre in ("horror", "romance") for i in range(6)]
-    rows += [f"posters/{genre}/000.jpg,{genre.title()}" for genre in ("horror", "romance")] + ["posters/horror/003.jpg,romance"]
+    rows = [f"posters/{genre}/{i:03}.jpg,{genre if i else genre.title()}" for genre in ("horror", "romance")
+            for i in range(6)]
+    rows += [f"posters/{genre}/000.jpg,{genre.title()}"
+             for genre in ("horror", "romance")] + ["posters/horror/003.jpg,romance"]
     done = train(table(work / "table.csv", [f"still {i},{row}" for i, row in enumerate(rows)], "id,image,label"))
     assert (done.code, done.err) == (0, "")
     assert "taken for different classes: Horror and horror, Romance and romance." in done.out
@@ -127,17 +137,20 @@ def test_class_folders_without_pictures_and_without_end(work):
     shutil.copytree(work / "posters", work / "data")
     (work / "data" / "western").mkdir()
     (work / "data" / "western" / "IMG_1.HEIC").write_bytes(b"x")
-    with pytest.warns(UserWarning, match="data/western has no pictures, so there is no class 'western'."): assert train("data").code == 0
+    with pytest.warns(UserWarning, match="data/western has no pictures, so there is no class 'western'."):
+        assert train("data").code == 0
     (work / "data" / "again").symlink_to(".")
     assert refused(train("data"), "data/again is a link to the data set itself")
 
 
 @pytest.mark.parametrize("comma, encoding", [(";", "utf-8"), ("\t", "utf-16"), (",", "utf-8-sig")])
 def test_tables_out_of_spreadsheets(work, comma, encoding):
-    rows = [comma.join((f"posters/{genre}/{i:03}.jpg", f'"{genre}, café"', "")) for genre in ("horror", "romance") for i in range(6)]
+    rows = [comma.join((f"posters/{genre}/{i:03}.jpg", f'"{genre}, café"', "")) for genre in ("horror", "romance")
+            for i in range(6)]
     (work / "table.csv").write_bytes("\r\n".join([comma.join(("Image", " TAGS", "Note")), *rows]).encode(encoding))
     done = train("table.csv", "--absent", "no")
-    assert (done.code, done.err) == (0, "") and json.loads((work / "model" / "manifest.json").read_text())["tags"] == ["café", "horror", "romance"]
+    assert (done.code, done.err) == (0, "") and json.loads((work / "model" / "manifest.json").read_text())["tags"] == [
+        "café", "horror", "romance"]
     done = movie_tagger("tag", "model", "table.csv", "--out", "tags.csv")
     assert (done.code, done.err) == (0, "") and len(pd.read_csv(work / "tags.csv")) == 12
 
@@ -153,9 +166,11 @@ def test_rows_without_a_picture_are_listed_and_the_work_goes_on(work):
     done = train("table.csv")
     assert (done.code, done.err) == (0, "") and "Left out, and model-problems.csv says why: 2 pictures." in done.out
     problems = pd.read_csv(work / "model-problems.csv")
-    assert list(problems["item"]) == ["posters/gone.jpg", "posters/also gone.jpg"] and problems["error"].str.contains("is not there").all()
+    assert list(problems["item"]) == ["posters/gone.jpg",
+                                      "posters/also gone.jpg"] and problems["error"].str.contains("is not there").all()
     assert json.loads((work / "model" / "manifest.json").read_text())["data"]["pictures"] == 12
-    assert train(table(work / "better.csv", rows)).code == 0 and "model-problems.csv" not in files(work), "an old list would mislead"
+    assert train(table(work / "better.csv",
+                       rows)).code == 0 and "model-problems.csv" not in files(work), "an old list would mislead"
 
 
 # --- pictures
@@ -198,7 +213,8 @@ def test_bad_pictures_with_groups_are_found_later_and_listed_too(work, posters):
     table(work / "table.csv", [*rows, "bad.jpg,horror,film 1"], "image,label,group")
     done = train("table.csv")
     assert (done.code, done.err) == (0, "") and "says why: 1 picture." in done.out
-    assert files(work) == ["bad.jpg", "model-problems.csv", "model/card.md", "model/manifest.json", "model/model.onnx", "table.csv"]
+    assert files(work) == ["bad.jpg", "model-problems.csv", "model/card.md", "model/manifest.json", "model/model.onnx",
+                           "table.csv"]
 
 
 def test_only_bad_pictures(work, bundle):
@@ -229,11 +245,13 @@ def test_a_tag_without_a_yes_in_a_fold(work):
             for genre in ("horror", "romance", "superhero") for i in range(10)]
     table(work / "table.csv", rows, "image,tags,group")
     done = train("table.csv", "--absent", "no", "--folds", 5)
-    assert (done.code, done.err) == (0, "") and json.loads((work / "model" / "manifest.json").read_text())["tags"][1] == "rare"
+    assert (done.code, done.err) == (0, "") and json.loads((work / "model" / "manifest.json").read_text())["tags"][
+        1] == "rare"
 
 
 def test_a_fold_without_a_class(work):
-    rows = [f"posters/{genre}/{i:03}.jpg,{genre},{genre}" for genre in ("horror", "romance", "superhero") for i in range(8)]
+    rows = [f"posters/{genre}/{i:03}.jpg,{genre},{genre}" for genre in ("horror", "romance", "superhero")
+            for i in range(8)]
     done = train(table(work / "table.csv", rows, "image,label,group"), "--folds", 3)
     assert (done.code, done.err) == (0, "")
 
@@ -268,7 +286,8 @@ def test_an_unknown_encoder(work):
 def test_weights_that_cannot_be_reached_are_said_at_once(work):
     "The address is one where nobody listens, so that this also holds with a network."
     start = time.monotonic()
-    env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(work / "hub"), "MOVIE_TAGGER_CACHE": str(work / "cache")}
+    env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(work / "hub"),
+                        "MOVIE_TAGGER_CACHE": str(work / "cache")}
     done = shell("train", "posters", "--out", "model", "--encoder", "resnet34", cwd=work, env=env)
     assert refused(done, "The weights of resnet34 cannot be reached", "--weights")
     assert time.monotonic() - start < 55, "trying again and again takes a minute"
@@ -332,7 +351,8 @@ def test_pictures_that_are_not_there(work, bundle):
 
 @pytest.mark.parametrize("content, says", [
     ("path\nposters/horror/000.jpg\n", "a column `image`"),
-    ('image\n"x', "inside string"), ("image\nposters/horror/000.jpg\na.jpg,too many\n", "line 3, saw 2"), ("image\n", "at least one row"), ("", "list.csv"), (None, "list.csv")])
+    ('image\n"x', "inside string"), ("image\nposters/horror/000.jpg\na.jpg,too many\n", "line 3, saw 2"),
+    ("image\n", "at least one row"), ("", "list.csv"), (None, "list.csv")])
 def test_a_list_of_pictures_that_cannot_be_used(work, bundle, content, says):
     if content is not None: (work / "list.csv").write_text(content)
     assert refused(movie_tagger("tag", bundle, "list.csv", "--out", "tags.csv"), says)
@@ -340,7 +360,8 @@ def test_a_list_of_pictures_that_cannot_be_used(work, bundle, content, says):
 
 
 def test_one_file_for_two_tables(work, bundle):
-    assert refused(movie_tagger("tag", bundle, "posters", "--out", "t.csv", "--scores", work / "t.csv"), "tags and scores would go to t.csv")
+    assert refused(movie_tagger("tag", bundle, "posters", "--out", "t.csv", "--scores", work / "t.csv"),
+                   "tags and scores would go to t.csv")
 
 
 def test_a_list_with_holes_is_tagged_as_far_as_it_goes(work, bundle):
@@ -357,7 +378,8 @@ def test_a_full_disk_leaves_the_older_bundle(work, bundle):
 
     def at_most_a_megabyte(): resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
-    assert refused(shell("train", "posters", "--out", "model", "--seed", 5, cwd=work, preexec_fn=at_most_a_megabyte), "Cannot write model", "untouched")
+    assert refused(shell("train", "posters", "--out", "model", "--seed", 5, cwd=work, preexec_fn=at_most_a_megabyte),
+                   "Cannot write model", "untouched")
     assert {f: (work / f).read_bytes() for f in files(work)} == before
 
 
@@ -367,7 +389,8 @@ def test_a_full_disk_leaves_the_older_tables(work, bundle):
 
     def at_most_a_few_rows(): resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
-    assert refused(shell("tag", bundle, "posters", "--out", "tags.csv", cwd=work, preexec_fn=at_most_a_few_rows), "Cannot write tags.csv")
+    assert refused(shell("tag", bundle, "posters", "--out", "tags.csv", cwd=work, preexec_fn=at_most_a_few_rows),
+                   "Cannot write tags.csv")
     assert files(work) == ["tags.csv"] and (work / "tags.csv").read_text() == before
 
 
@@ -379,16 +402,19 @@ def mounted(script, folder, options):
     return done
 
 
-needs_mount = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting needs Linux and root")
+needs_mount = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("unshare"),
+                                 reason="mounting needs Linux and root")
 
 
 @needs_mount
 def test_a_really_full_disk(work, bundle):
     small = work / "small"
     small.mkdir()
-    done = mounted(f"cp -r '{bundle}' '{small}/model' && cd '{work}' && {SCRIPT} train posters --out small/model; echo $? $(ls -A small small/model);"
+    done = mounted(f"cp -r '{bundle}' '{small}/model' && cd '{work}' && {SCRIPT} train posters --out small/model; "
+                   "echo $? $(ls -A small small/model);"
                    f"{SCRIPT} tag small/model posters/horror/000.jpg", small, "-t tmpfs -o size=16m tmpfs")
-    assert done.stderr.startswith("movie-tagger: Cannot write small/model") and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("movie-tagger: Cannot write small/model") and done.stderr.count(
+        "\n") == 1, done.stderr
     assert done.stdout.splitlines()[-2] == "1 small: model small/model: card.md manifest.json model.onnx"
     assert done.stdout.splitlines()[-1].startswith("posters/horror/000.jpg: horror")
 
@@ -397,10 +423,12 @@ def test_a_really_full_disk(work, bundle):
 def test_a_cache_that_cannot_be_written_is_read_all_the_same(work, cache, bundle):
     "The bundle's training has filled the cache; three new posters are computed and not kept."
     draw_posters(work / "data", 21)
-    done = mounted(f"cd '{work}' && {SCRIPT} train data --out model && {SCRIPT} tag model posters/horror/000.jpg", cache, f"-o bind,ro '{cache}'")
+    done = mounted(f"cd '{work}' && {SCRIPT} train data --out model && {SCRIPT} tag model posters/horror/000.jpg",
+                   cache, f"-o bind,ro '{cache}'")
     assert done.returncode == 0, done.stderr
     assert "63 pictures, 3 classes; 3 to embed" in done.stdout
-    assert done.stderr.startswith("movie-tagger: The cache ") and "the work goes on without it" in done.stderr and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(
+        "movie-tagger: The cache ") and "the work goes on without it" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_cache_folder_that_is_a_file(work, monkeypatch):
@@ -413,7 +441,8 @@ def test_a_cache_folder_that_is_a_file(work, monkeypatch):
 def test_an_out_that_is_in_the_way(work, bundle):
     (work / "file").write_text("mine")
     (work / "folder").mkdir()
-    assert refused(movie_tagger("train", "nowhere", "--out", "file"), "file exists and is no bundle"), "said before the work, not after it"
+    assert refused(movie_tagger("train", "nowhere", "--out", "file"),
+                   "file exists and is no bundle"), "said before the work, not after it"
     assert refused(movie_tagger("train", "posters", "--out", "file/model"), "Cannot write file/model")
     assert refused(movie_tagger("tag", bundle, "posters", "--out", "folder"), "Cannot write folder")
     assert refused(movie_tagger("evaluate", bundle, "posters/../posters", "--json", "file/m.json"), "trained on 60")
@@ -422,8 +451,10 @@ def test_an_out_that_is_in_the_way(work, bundle):
 
 # --- wrong usage
 
-@pytest.mark.parametrize("command", [["--nonsense"], ["nonsense"], ["train"], ["train", "posters"], ["train", "posters", "--out"], ["tag", "model"],
-                                     ["train", "posters", "--out", "m", "--folds", "1"], ["train", "posters", "--out", "m", "--seed", "x"]])
+@pytest.mark.parametrize("command", [["--nonsense"], ["nonsense"], ["train"], ["train", "posters"],
+                                     ["train", "posters", "--out"], ["tag", "model"],
+                                     ["train", "posters", "--out", "m", "--folds", "1"],
+                                     ["train", "posters", "--out", "m", "--seed", "x"]])
 def test_wrong_usage(work, command):
     done = movie_tagger(*command)
     assert done.code == 2 and "Traceback" not in done.err and "Error: " in done.err and files(work) == []

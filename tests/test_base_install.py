@@ -47,18 +47,22 @@ def test_every_module_can_be_imported_but_the_server_which_says_what_it_needs(ba
         done = run(base / "python", "-c", f"import movie_tagger.{name}")
         assert done.code == 1 and "is not installed: run pip install 'movie_tagger[serve]'" in done.err.splitlines()[-1]
     done = run(base / "movie-tagger", "serve", "model")
-    assert done.code == 1 and done.err.startswith("movie-tagger: ") and "movie_tagger[serve]" in done.err and len(done.err.splitlines()) == 1
+    assert done.code == 1 and done.err.startswith("movie-tagger: ") and "movie_tagger[serve]" in done.err and len(
+        done.err.splitlines()) == 1
 
 
 def test_it_tags_with_a_bundle_from_elsewhere(base, bundle, new_posters, tmp_path):
-    done = run(base / "movie-tagger", "tag", bundle, new_posters / "horror" / "000.jpg", MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))
+    done = run(base / "movie-tagger", "tag", bundle, new_posters / "horror" / "000.jpg",
+               MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))
     assert (done.code, done.err) == (0, "") and ": horror (" in done.out
-    done = run(base / "movie-tagger", "tag", bundle, new_posters, "--out", tmp_path / "tags.csv", MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))
+    done = run(base / "movie-tagger", "tag", bundle, new_posters, "--out", tmp_path / "tags.csv",
+               MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))
     assert (done.code, done.err) == (0, "") and pd.read_csv(tmp_path / "tags.csv")["tags"].nunique() == 3
 
 
 def test_a_plot_says_which_extra_it_needs(base):
-    plot = "from movie_tagger.interpret import interpret; interpret(['a.jpg', 'b.jpg'], ['x', 'y'], [[.9, .1], [.2, .8]]).plot_confusion_matrix()"
+    plot = ("from movie_tagger.interpret import interpret; interpret(['a.jpg', 'b.jpg'], ['x', 'y'], [[.9, .1], [.2, "
+            ".8]]).plot_confusion_matrix()")
     done = run(base / "python", "-c", plot)
     assert done.code == 1 and "matplotlib.pyplot is not installed: run pip install 'movie_tagger[notebook]' and try again." in done.err.splitlines()[-1]
 
@@ -73,7 +77,9 @@ def test_it_trains_where_the_encoder_is_already_exported(base, bundle, posters, 
 
 def test_it_collects_and_keeps_what_people_said(base, tmp_path):
     sample = make_sample(tmp_path / "sample")
-    def works(*args): assert (done := run(base / "movie-tagger", *args, MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))).code == 0, done.err
+    def works(*args):
+        assert (done := run(base / "movie-tagger", *args,
+                            MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))).code == 0, done.err
     works("ledger", "import", tmp_path / "ledger.db", sample.tags, "--absent", "unknown")
     works("ledger", "export", tmp_path / "ledger.db", "--out", tmp_path / "tags.csv")
     assert len(pd.read_csv(tmp_path / "tags.csv")) > 100
@@ -83,11 +89,14 @@ def test_it_collects_and_keeps_what_people_said(base, tmp_path):
 
 @pytest.mark.parametrize("encoder", ["lite0", "resnet34", "torchvision/resnet18"])
 def test_it_says_which_extra_is_missing(base, posters, tmp_path, encoder):
-    done = run(base / "movie-tagger", "train", posters, "--out", tmp_path / "model", "--encoder", encoder, MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))
+    done = run(base / "movie-tagger", "train", posters, "--out", tmp_path / "model", "--encoder", encoder,
+               MOVIE_TAGGER_CACHE=str(tmp_path / "cache"))
     assert done.code == 1 and done.err.startswith("movie-tagger: ") and done.err.count("\n") == 1
-    assert "is not installed: run pip install 'movie_tagger[train]' and try again." in done.err and files(tmp_path) == []
+    assert "is not installed: run pip install 'movie_tagger[train]' and try again." in done.err and files(
+        tmp_path) == []
 
 
 def test_doctor_says_it_too(base, tmp_path):
     done = run(base / "movie-tagger", "doctor", MOVIE_TAGGER_CACHE=str(tmp_path))
-    assert (done.code, done.err) == (0, "") and "[train] missing" in done.out and "pip install 'movie_tagger[train]'" in done.out
+    assert (done.code, done.err) == (0,
+                                     "") and "[train] missing" in done.out and "pip install 'movie_tagger[train]'" in done.out

@@ -15,7 +15,8 @@ from conftest import SCRIPT, files, movie_tagger, shell
 
 
 def test_train_evaluate_tag_round_trip(posters, new_posters, tmp_path):
-    model, metrics, tags, scores = (tmp_path / name for name in ("model", "metrics.json", "out/tags.csv", "out/scores.csv"))
+    model, metrics, tags, scores = (tmp_path / name for name in ("model", "metrics.json", "out/tags.csv",
+                                                                 "out/scores.csv"))
     done = movie_tagger("train", posters, "--out", model)
     assert (done.code, done.err) == (0, "")
     assert "60 pictures, 3 classes" in done.out and "accuracy" in done.out and "baseline 0.333 (always horror)" in done.out
@@ -28,9 +29,11 @@ def test_train_evaluate_tag_round_trip(posters, new_posters, tmp_path):
     assert movie_tagger("tag", model, new_posters, "--out", tags, "--scores", scores).code == 0
     told = pd.read_csv(tags, keep_default_na=False)
     assert list(told) == ["image", "tags", "error"] and len(told) == 12
-    assert np.mean([Path(image).parent.name == tag for image, tag in zip(told["image"], told["tags"], strict=True)]) > 0.9
+    assert np.mean([Path(image).parent.name == tag for image, tag in zip(told["image"], told["tags"],
+                                                                         strict=True)]) > 0.9
     probabilities = pd.read_csv(scores, index_col="image")
-    assert list(probabilities) == ["horror", "romance", "superhero"] and np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert list(probabilities) == ["horror", "romance",
+                                   "superhero"] and np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert list(probabilities.idxmax(axis=1)) == list(told["tags"])
     assert files(tmp_path / "out") == ["scores.csv", "tags.csv"]
 
@@ -65,7 +68,8 @@ def test_without_a_file_the_answer_is_printed(bundle, new_posters):
 
 
 def test_metrics_json(posters, tmp_path):
-    assert movie_tagger("train", posters, "--out", tmp_path / "m", "--json", tmp_path / "metrics.json", "--folds", 3).code == 0
+    assert movie_tagger("train", posters, "--out", tmp_path / "m", "--json", tmp_path / "metrics.json", "--folds",
+                        3).code == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert list(metrics) == ["n", "kind", "metrics", "per_tag"] and (metrics["n"], metrics["kind"]) == (60, "single")
     assert {"accuracy", "balanced accuracy", "mean average precision"} <= set(metrics["metrics"])
@@ -78,12 +82,14 @@ def test_metrics_json(posters, tmp_path):
 def test_evaluate_leaves_out_what_the_model_was_trained_on(bundle, posters, new_posters, tmp_path):
     mixed = tmp_path / "mixed"
     shutil.copytree(new_posters, mixed)
-    for genre in ("horror", "romance"): shutil.copy(posters / genre / "001.jpg", mixed / genre / "under another name.jpg")
+    for genre in ("horror", "romance"):
+        shutil.copy(posters / genre / "001.jpg", mixed / genre / "under another name.jpg")
     done = movie_tagger("evaluate", bundle, mixed, "--json", tmp_path / "m.json")
     assert done.code == 0 and "Left out: 2 pictures (trained on)." in done.out
     assert json.loads((tmp_path / "m.json").read_text())["n"] == 12
     done = movie_tagger("evaluate", bundle, posters)
-    assert (done.code, done.err) == (1, "movie-tagger: Nothing to measure: of 60 pictures the model was trained on 60.\n")
+    assert (done.code, done.err) == (1, "movie-tagger: Nothing to measure: of 60 pictures the model was "
+                                        "trained on 60.\n")
 
 
 def test_two_trainings_give_the_same_answers(posters, new_posters, tmp_path):
@@ -108,19 +114,24 @@ def tagged(posters, path, rows=60):
 @pytest.mark.parametrize("absent", ["no", "unknown"])
 def test_many_labels_round_trip(posters, new_posters, tmp_path, absent):
     source = tagged(posters, tmp_path / "tags.csv")
-    done = movie_tagger("train", source, "--absent", absent, "--out", tmp_path / "m", "--folds", 3, "--json", tmp_path / "m.json")
+    done = movie_tagger("train", source, "--absent", absent, "--out", tmp_path / "m", "--folds", 3, "--json",
+                        tmp_path / "m.json")
     assert (done.code, done.err) == (0, "")
     manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
-    assert manifest["kind"] == "multi" and manifest["tags"] == ["bright", "city", "red"] and len(manifest["thresholds"]) == 3
+    assert manifest["kind"] == "multi" and manifest["tags"] == ["bright", "city",
+                                                                "red"] and len(manifest["thresholds"]) == 3
     card = (tmp_path / "m" / "card.md").read_text()
-    silence = "Hardly anybody said no to any of these tags: there silence counted as no in training and for the thresholds, not in the numbers below."
-    assert (silence in card) == ("no tag has both a known yes and a known no" in card) == ("F1" not in card) == (absent == "unknown")
+    silence = ("Hardly anybody said no to any of these tags: there silence counted as no in training and for the "
+               "thresholds, not in the numbers below.")
+    assert (silence in card) == ("no tag has both a known yes and a known no" in card) == ("F1" not in card) == (
+        absent == "unknown")
     scores = tmp_path / "scores.csv"
     assert movie_tagger("tag", tmp_path / "m", new_posters, "--scores", scores, "--out", tmp_path / "t.csv").code == 0
     scores = pd.read_csv(scores, index_col="image")
     romance = scores.index.str.contains("romance")
     assert scores.loc[romance, "bright"].min() > scores.loc[~romance, "bright"].max()
-    assert movie_tagger("evaluate", tmp_path / "m", tagged(new_posters, tmp_path / "new.csv", 12), "--absent", absent).code == 0
+    assert movie_tagger("evaluate", tmp_path / "m", tagged(new_posters, tmp_path / "new.csv", 12), "--absent",
+                        absent).code == 0
 
 
 def test_rare_tags_are_left_out_by_name(posters, tmp_path):
@@ -145,13 +156,15 @@ def test_nothing_but_the_results_is_printed_in_a_pipe(posters, new_posters, tmp_
 
 
 def test_a_reader_that_leaves_early_is_no_error(bundle, new_posters):
-    done = subprocess.run(f"'{SCRIPT}' tag '{bundle}' '{new_posters}' | true", shell=True, capture_output=True, text=True)
+    done = subprocess.run(f"'{SCRIPT}' tag '{bundle}' '{new_posters}' | true", shell=True,
+                          capture_output=True, text=True)
     assert done.stderr == ""
 
 
 def test_stopping_leaves_nothing_behind(posters, tmp_path):
-    process = subprocess.Popen([SCRIPT, "train", str(posters), "--out", str(tmp_path / "m")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, env=os.environ | {"MOVIE_TAGGER_CACHE": str(tmp_path / "cache")})
+    process = subprocess.Popen([SCRIPT, "train", str(posters), "--out", str(tmp_path / "m")], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"MOVIE_TAGGER_CACHE": str(tmp_path / "cache")})
     while process.poll() is None and not (tmp_path / "cache").exists(): time.sleep(.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
@@ -159,8 +172,8 @@ def test_stopping_leaves_nothing_behind(posters, tmp_path):
     assert [f for f in files(tmp_path) if not f.startswith("cache/embeddings")] == []
 
 
-@pytest.mark.parametrize("command, says", [((), "Commands:"), (("train",), "--absent"), (("evaluate",), "--json"), (("tag",), "--scores"),
-                                           (("doctor",), "--measure")])
+@pytest.mark.parametrize("command, says", [((), "Commands:"), (("train",), "--absent"), (("evaluate",), "--json"),
+                                           (("tag",), "--scores"), (("doctor",), "--measure")])
 def test_help(command, says):
     done = movie_tagger(*command, "--help")
     assert done.code == 0 and says in done.out and done.err == ""
@@ -176,7 +189,8 @@ def test_doctor(posters, cache):
 
 
 def test_doctor_empties_the_cache(posters, empty_cache):
-    movie_tagger("train", posters, "--out", empty_cache.parent / "m", "--encoder", "resnet10t@32", "--weights", "random")
+    movie_tagger("train", posters, "--out", empty_cache.parent / "m", "--encoder", "resnet10t@32",
+                 "--weights", "random")
     assert files(empty_cache)
     done = movie_tagger("doctor", "--clear-cache")
     assert done.code == 0 and "MB freed" in done.out and files(empty_cache) == []

@@ -33,9 +33,12 @@ def pictures(tmp_path):
     "Items of nine pictures of noise, their single labels, and probabilities of which the first three rows contradict the labels."
     rng, folder = np.random.default_rng(0), tmp_path / "pictures"
     folder.mkdir()
-    for k in range(9): Image.fromarray(np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)).save(folder / f"{k}.jpg", quality=95)
+    for k in range(9):
+        Image.fromarray(np.kron(rng.integers(0, 256, (8, 8, 3)),
+                                np.ones((8, 8, 1))).astype(np.uint8)).save(folder / f"{k}.jpg", quality=95)
     names = [f"{k}.jpg" for k in range(9)]
-    items = pd.DataFrame({"path": [str(folder / name) for name in names], "group": names}, index=pd.Index(names, name="item"))
+    items = pd.DataFrame({"path": [str(folder / name) for name in names], "group": names},
+                         index=pd.Index(names, name="item"))
     y = np.eye(3)[np.arange(9) % 3]
     p = y * .7 + .1
     for k in range(3): p[k] = np.roll([.01 * (k + 1), .9, .09 - .01 * k], k)
@@ -131,7 +134,8 @@ def test_a_torn_last_line_is_lost_and_no_other(tmp_path, torn):
     with open(out, "ab") as f: f.write(torn)
     record = Decisions(out)
     record.decide(*keep("b"))
-    if torn != b'"undo"': assert list(record.state()) == list(Decisions(out).state()) == ["a", "b"]  # the last one is whole, but for its end
+    # the last one is whole, but for its end
+    if torn != b'"undo"': assert list(record.state()) == list(Decisions(out).state()) == ["a", "b"]
     else: assert list(Decisions(out).state()) == ["b"]
 
 
@@ -161,7 +165,8 @@ def test_a_full_disk_makes_no_decision(tmp_path, monkeypatch):
     record = Decisions(tmp_path / "d.jsonl")
     record.decide(*keep("a"))
     monkeypatch.setattr(decisions.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(MovieTaggerError, match="No space left on device. The decision was not made"): record.decide(*keep("b"))
+    with pytest.raises(MovieTaggerError, match="No space left on device. The decision was not made"):
+        record.decide(*keep("b"))
 
 
 # --- what decisions do
@@ -170,21 +175,24 @@ def test_cleaned_leaves_out_and_relabels_and_touches_nothing(pictures):
     items, labels, _ = pictures
     before = items.copy(), labels.copy()
     record = Decisions()
-    record.decide(Decision("0.jpg", "exclude"), Decision("1.jpg", "relabel", {"horror": True, "romance": False, "superhero": False}), *keep("2.jpg"))
+    record.decide(Decision("0.jpg", "exclude"),
+                  Decision("1.jpg", "relabel", {"horror": True, "romance": False, "superhero": False}), *keep("2.jpg"))
     new_items, new_labels = cleaned(items, labels, record)
     assert list(new_items.index) == list(new_labels.index) == list(items.index[1:])
     assert list(new_labels.loc["1.jpg"]) == [True, False, False] and data.kind(new_labels) == "single"
     pd.testing.assert_frame_equal(new_labels.drop("1.jpg"), labels.iloc[2:])
     pd.testing.assert_frame_equal(items, before[0]), pd.testing.assert_frame_equal(labels, before[1])
     assert decision_table(labels, record).reset_index().to_numpy().tolist() == [
-        ["0.jpg", "exclude", "horror", "", ""], ["1.jpg", "relabel", "romance", "horror", ""], ["2.jpg", "keep", "superhero", "superhero", ""]]
+        ["0.jpg", "exclude", "horror", "", ""], ["1.jpg", "relabel", "romance", "horror", ""],
+        ["2.jpg", "keep", "superhero", "superhero", ""]]
 
 
 def test_with_many_tags_only_the_named_ones_change():
     labels = data.from_array([[1, 0, np.nan], [np.nan, np.nan, 1]], ["a", "b"], ["hat", "car", "blood"])
     record = Decisions()
     record.decide(Decision("a", "relabel", {"hat": False, "blood": False}), Decision("b", "relabel", {"car": True}))
-    np.testing.assert_array_equal(data.to_array(cleaned(pd.DataFrame(index=labels.index), labels, record)[1]), [[0, 0, 0], [np.nan, 1, 1]])
+    np.testing.assert_array_equal(data.to_array(cleaned(pd.DataFrame(index=labels.index), labels, record)[1]),
+                                  [[0, 0, 0], [np.nan, 1, 1]])
     assert decision_table(labels, record)["after"].tolist() == ["-blood", "car, blood"]
 
 
@@ -220,7 +228,8 @@ def test_with_many_tags_the_most_surprising_known_tag_counts():
 
 def test_near_duplicates_lie_side_by_side_those_with_other_labels_first(pictures):
     items, labels, _ = pictures
-    for copy, of in ((6, 3), (7, 0), (8, 0)): Image.open(items["path"].iloc[of]).resize((100, 100)).save(items["path"].iloc[copy])
+    for copy, of in ((6, 3), (7, 0), (8, 0)):
+        Image.open(items["path"].iloc[of]).resize((100, 100)).save(items["path"].iloc[copy])
     queue = by_likeness(items, labels)
     assert list(queue.index) == ["0.jpg", "7.jpg", "8.jpg", "3.jpg", "6.jpg"]
     assert queue["cluster"].nunique() == 2
@@ -242,7 +251,8 @@ def test_pages_hold_everything_once_and_cut_no_cluster_that_fits(size):
     pages = paged(queue, size)
     assert list(np.concatenate(pages)) == list(queue.index) and max(map(len, pages)) <= size
     for _, members in queue.groupby("cluster"):
-        if len(members) <= size: assert sum(members.index[0] in page or members.index[-1] in page for page in pages) == 1
+        if len(members) <= size:
+            assert sum(members.index[0] in page or members.index[-1] in page for page in pages) == 1
     assert [len(page) for page in paged(queue[:0], size)] == [0]
 
 
@@ -255,24 +265,29 @@ def test_every_queue_asks_about_items_that_are_there(pictures):
 
 
 def test_suspects_become_questions_with_an_answer_to_accept():
-    table = pd.DataFrame({"item": list("abcd"), "reason": ["wrong tag", "missing tag", "near duplicate", "unreadable"], "tag": ["hat", "car", "", ""],
-                          "score": [.9, .8, .7, 1], "suggestion": ["-hat", "car", "a", "exclude"]})
+    table = pd.DataFrame({"item": list("abcd"), "reason": ["wrong tag", "missing tag", "near duplicate", "unreadable"],
+                          "tag": ["hat", "car", "", ""], "score": [.9, .8, .7, 1],
+                          "suggestion": ["-hat", "car", "a", "exclude"]})
     queue = as_queue(table)
-    assert queue["reason"].tolist() == ["wrong tag: hat 90 %", "missing tag: car 80 %", "near duplicate 70 % like a", "unreadable 100 %"]
+    assert queue["reason"].tolist() == ["wrong tag: hat 90 %", "missing tag: car 80 %", "near duplicate 70 % like a",
+                                        "unreadable 100 %"]
     assert queue["suggestion"].tolist() == ["-hat", "car", "", "exclude"]
-    assert [suggested(s, pd.Index(["hat", "car"])) for s in queue["suggestion"]] == [("hat", False), ("car", True), None, (None, False)]
+    assert [suggested(s, pd.Index(["hat", "car"])) for s in queue["suggestion"]] == [("hat", False), ("car", True),
+        None, (None, False)]
     assert as_queue(table[:0]).empty
 
 
 @pytest.mark.parametrize("mode", [by_doubt, by_absence])
 def test_without_probabilities_doubt_is_an_error_in_words(pictures, mode):
     items, labels, p = pictures
-    with pytest.raises(MovieTaggerError, match="There are no probabilities"): mode(items, labels, np.full_like(p, np.nan), "single")
+    with pytest.raises(MovieTaggerError, match="There are no probabilities"):
+        mode(items, labels, np.full_like(p, np.nan), "single")
 
 
 def test_a_question_is_answered_by_a_word_about_its_tag():
     labels = data.from_array([[np.nan, 1]] * 2, list("ab"), ["hat", "car"])
-    queue = pd.DataFrame({"reason": "?", "about": "?", "tag": ["hat", "car", "hat"], "suggestion": ["hat", "-car", "hat"]}, index=["a", "a", "b"])
+    queue = pd.DataFrame({"reason": "?", "about": "?", "tag": ["hat", "car", "hat"],
+                          "suggestion": ["hat", "-car", "hat"]}, index=["a", "a", "b"])
     state = {"a": Decision("a", "keep", {"hat": False}), "b": Decision("b", "exclude")}
     def shown(**view): return list(chosen(queue, labels, None, state, **view)["tag"].items())
     assert shown() == [("a", "hat"), ("b", "hat")]
@@ -342,7 +357,8 @@ def test_messages_and_methods_do_the_same(pictures):
     by_hand, sent = open_cleaner(*pictures, out=Decisions())
     by_code = ImageCleaner(*pictures, out=Decisions())
     for n, message in enumerate([{"do": "exclude", "items": ["0.jpg"]}, {"do": "accept", "items": ["1.jpg"]},
-                                 {"do": "relabel", "items": ["2.jpg"], "tag": "romance", "yes": True}, {"do": "keep", "items": ["3.jpg"]}]):
+                                 {"do": "relabel", "items": ["2.jpg"], "tag": "romance", "yes": True},
+                                 {"do": "keep", "items": ["3.jpg"]}]):
         by_hand.receive(message | {"n": n})
         assert sent[-1][0]["n"] == n
     by_code.exclude("0.jpg"), by_code.accept("1.jpg"), by_code.relabel("2.jpg", "romance"), by_code.keep("3.jpg")
@@ -350,7 +366,8 @@ def test_messages_and_methods_do_the_same(pictures):
     assert by_hand.decisions().reset_index().to_numpy().tolist() == [
         ["0.jpg", "exclude", "horror", "", "loss 4.61"], ["1.jpg", "relabel", "romance", "superhero", "loss 3.91"],
         ["2.jpg", "relabel", "superhero", "romance", "loss 3.51"], ["3.jpg", "keep", "horror", "horror", "loss 0.22"]]
-    assert list(shown(sent).items())[:5] == [("0.jpg", "exclude"), ("1.jpg", "relabel"), ("2.jpg", "relabel"), ("3.jpg", "keep"), ("4.jpg", "")]
+    assert list(shown(sent).items())[:5] == [("0.jpg", "exclude"), ("1.jpg", "relabel"), ("2.jpg", "relabel"),
+                                             ("3.jpg", "keep"), ("4.jpg", "")]
 
 
 def test_reset_takes_a_decision_back_and_the_old_label_confirms_it(pictures):
@@ -367,8 +384,9 @@ def test_nothing_is_lost_when_something_else_is_shown(pictures):
     cleaner = ImageCleaner(*pictures, split=[True] * 4 + [False] * 5, page_size=2)
     cleaner.exclude("0.jpg"), cleaner.relabel("1.jpg", "horror"), cleaner.keep("8.jpg")
     before = cleaner.decisions()
-    for view in ({"label": "horror"}, {"part": "valid"}, {"mode": "near duplicates"}, {"marked": "decided"}, {"label": None, "part": None},
-                 {"mode": "wrong labels"}, {"mode": "random audit", "marked": "undecided"}, {"mode": "top losses", "marked": None}):
+    for view in ({"label": "horror"}, {"part": "valid"}, {"mode": "near duplicates"}, {"marked": "decided"},
+                 {"label": None, "part": None}, {"mode": "wrong labels"},
+                 {"mode": "random audit", "marked": "undecided"}, {"mode": "top losses", "marked": None}):
         cleaner.show(**view)
         pd.testing.assert_frame_equal(cleaner.decisions(), before)
     cleaner.show(1)
@@ -380,10 +398,12 @@ def test_nothing_is_lost_when_something_else_is_shown(pictures):
 
 def test_every_menu_always_says_what_is_chosen(pictures):
     cleaner, sent = open_cleaner(*pictures, split=["a", "b", "c"] * 3)
-    for view in ({}, {"label": "horror", "part": "a", "marked": "decided"}, {"label": None, "part": None, "marked": None, "mode": "wrong labels"}):
+    for view in ({}, {"label": "horror", "part": "a", "marked": "decided"},
+                 {"label": None, "part": None, "marked": None, "mode": "wrong labels"}):
         if view: cleaner.receive({"do": "show", "view": view})
         message = sent[-1][0]
-        for name, options in message["menus"].items(): assert (message["view"][name] or "") in [value for _, value in options]
+        for name, options in message["menus"].items():
+            assert (message["view"][name] or "") in [value for _, value in options]
 
 
 def test_filters_show_what_they_say(pictures):
@@ -401,7 +421,8 @@ def test_filters_show_what_they_say(pictures):
 
 
 def test_a_mode_of_ones_own_with_reasons_to_filter_by(pictures):
-    def mine(items, labels, p, kind): return pd.DataFrame({"reason": "so", "about": ["odd", "even"] * 2}, items.index[:4])
+    def mine(items, labels, p, kind):
+        return pd.DataFrame({"reason": "so", "about": ["odd", "even"] * 2}, items.index[:4])
     cleaner = ImageCleaner(*pictures, modes={"mine": mine})
     assert dict(cleaner.choices()["reason"]) == {"all": "", "odd (2)": "odd", "even (2)": "even"}
     cleaner.show(reason="even")
@@ -422,11 +443,13 @@ def test_the_rest_of_a_page_is_kept_or_accepted_in_one_step(pictures):
     cleaner = ImageCleaner(*pictures, page_size=4)
     cleaner.exclude("1.jpg")
     cleaner.keep_rest()
-    assert cleaner.decisions()["decision"].to_dict() == {"1.jpg": "exclude", "0.jpg": "keep", "2.jpg": "keep", "3.jpg": "keep"}
+    assert cleaner.decisions()["decision"].to_dict() == {"1.jpg": "exclude", "0.jpg": "keep", "2.jpg": "keep",
+                                                         "3.jpg": "keep"}
     cleaner.undo()
     assert list(cleaner.decisions().index) == ["1.jpg"]
     cleaner.accept_rest()
-    assert cleaner.decisions()["after"].to_dict() == {"1.jpg": "", "0.jpg": "romance", "2.jpg": "horror", "3.jpg": "horror"}
+    assert cleaner.decisions()["after"].to_dict() == {"1.jpg": "", "0.jpg": "romance", "2.jpg": "horror",
+                                                      "3.jpg": "horror"}
     with pytest.raises(MovieTaggerError, match="no other answer"): cleaner.accept("5.jpg")
 
 
@@ -518,7 +541,8 @@ def test_items_without_groups_can_be_saved(pictures, tmp_path):
 
 def test_an_interpretation_is_cleaned_in_one_line(pictures):
     items, labels, p = pictures
-    source = SimpleNamespace(items=items[["path"]], labels=labels, probabilities=pd.DataFrame(p, labels.index, CLASSES)[CLASSES[::-1]], kind="single")
+    source = SimpleNamespace(items=items[["path"]], labels=labels,
+                             probabilities=pd.DataFrame(p, labels.index, CLASSES)[CLASSES[::-1]], kind="single")
     cleaner = ImageCleaner(source)
     assert cleaner.pages[0][0] == "0.jpg" and cleaner.face("0.jpg")["accept"] == "→ romance"
 
@@ -540,7 +564,8 @@ def test_without_probabilities_one_can_still_decide(pictures):
     cleaner.exclude("3.jpg")
     assert list(cleaner.decisions().index) == ["3.jpg"]
     cleaner.receive({"do": "show", "view": {"mode": "wrong labels"}, "n": 7})
-    assert sent[-1][0] == {"kind": "error", "text": sent[-1][0]["text"], "n": 7} and "no probabilities" in sent[-1][0]["text"]
+    assert sent[-1][0] == {"kind": "error", "text": sent[-1][0]["text"],
+                           "n": 7} and "no probabilities" in sent[-1][0]["text"]
     assert cleaner.view["mode"] == "top losses"
 
 
@@ -558,7 +583,8 @@ def test_a_picture_that_cannot_be_shown_says_why_and_can_be_decided_about(pictur
     cleaner, sent = open_cleaner(items, labels, p)
     cleaner.receive({"do": "pictures", "items": [f"{k}.jpg" for k in range(5)]})
     message, jpegs = sent[-1]
-    for error, why in zip(message["errors"], ["No such file", "a web page", "names no image", "a folder", ""]): assert why in error
+    for error, why in zip(message["errors"], ["No such file", "a web page", "names no image", "a folder", ""]):
+        assert why in error
     assert [bool(jpeg) for jpeg in jpegs] == [False] * 4 + [True]
     cleaner.exclude(*[f"{k}.jpg" for k in range(4)])
     assert len(cleaner.cleaned()[0]) == 5
@@ -573,7 +599,8 @@ def test_a_replaced_file_is_seen_anew(pictures):
 
 def test_nothing_asked_for_is_there_or_an_error_in_the_panel(pictures):
     cleaner, sent = open_cleaner(*pictures)
-    for message in ({"do": "keep", "items": ["gone.jpg"]}, {"do": "relabel", "items": ["0.jpg"], "tag": "western"}, {"do": "train_again"}, {"do": "large", "item": "gone.jpg"}):
+    for message in ({"do": "keep", "items": ["gone.jpg"]}, {"do": "relabel", "items": ["0.jpg"], "tag": "western"},
+                    {"do": "train_again"}, {"do": "large", "item": "gone.jpg"}):
         cleaner.receive(message | {"n": 3})
         assert sent[-1][0]["kind"] == "error" and sent[-1][0]["n"] == 3
     with pytest.raises(TypeError): cleaner.receive({"do": "keep", "items": 5})
@@ -596,8 +623,11 @@ def test_training_again_compares_and_the_queues_follow(pictures):
 
 
 def test_a_training_may_return_a_number_and_must_not_return_nonsense(pictures):
-    assert ImageCleaner(*pictures, retrain=lambda items, labels: len(items)).train_again() == "9.000 → 9.000, as your function measures it"
-    with pytest.raises(MovieTaggerError, match="shape"): ImageCleaner(*pictures, retrain=lambda items, labels: np.zeros((2, 2))).train_again()
+    assert ImageCleaner(*pictures,
+                        retrain=lambda items, labels: len(
+                            items)).train_again() == "9.000 → 9.000, as your function measures it"
+    with pytest.raises(MovieTaggerError, match="shape"):
+        ImageCleaner(*pictures, retrain=lambda items, labels: np.zeros((2, 2))).train_again()
     with pytest.raises(MovieTaggerError, match="nothing to train with"): ImageCleaner(*pictures).train_again()
 
 
@@ -612,7 +642,8 @@ def book(pictures, tmp_path):
     items, _, _ = pictures
     with Ledger(tmp_path / "ledger.db") as book:
         book.add(items, actor="import:site.sql")
-        typed = [(f"{k}.jpg", tag) for k in range(9) for tag in (["hat"] if k % 2 == 0 else []) + (["car"] if k < 5 else [])]
+        typed = [(f"{k}.jpg", tag) for k in range(9)
+                 for tag in (["hat"] if k % 2 == 0 else []) + (["car"] if k < 5 else [])]
         book.decide(pd.DataFrame(typed, columns=["item", "tag"]).assign(state=True), actor="import:site.sql")
         yield book
 
@@ -626,14 +657,18 @@ def believed(pictures):
 def test_every_decision_is_an_event_at_once(book, believed):
     cleaner = ImageCleaner(book, probabilities=believed, actor="curator:anna")
     assert (cleaner.kind, list(cleaner.tags), len(cleaner.items)) == ("multi", TAGS, 9)
-    steps = [lambda: cleaner.exclude("0.jpg"), lambda: cleaner.relabel("1.jpg", "hat"), lambda: cleaner.relabel("2.jpg", "car", False), lambda: cleaner.keep("4.jpg")]
+    steps = [lambda: cleaner.exclude("0.jpg"), lambda: cleaner.relabel("1.jpg", "hat"),
+             lambda: cleaner.relabel("2.jpg", "car", False), lambda: cleaner.keep("4.jpg")]
     for k, step in enumerate(steps, 1):
         step()
         assert book.events(actor="curator:anna")["batch"].nunique() == k
     assert "0.jpg" not in book.items().index and book.items(hidden=True).shape[0] == 9
     assert book.labels()["hat"]["1.jpg"] and not book.labels()["car"]["2.jpg"]
-    assert cleaner.decisions()["decision"].to_dict() == {"0.jpg": "exclude", "1.jpg": "relabel", "2.jpg": "relabel", "4.jpg": "keep"}
-    pd.testing.assert_frame_equal(cleaner.cleaned()[1], book.labels(tags=["hat", "car"]).assign(blood=pd.array([pd.NA] * 8, "boolean")), check_names=False)
+    assert cleaner.decisions()["decision"].to_dict() == {"0.jpg": "exclude", "1.jpg": "relabel", "2.jpg": "relabel",
+                                                         "4.jpg": "keep"}
+    pd.testing.assert_frame_equal(cleaner.cleaned()[1],
+                                  book.labels(tags=["hat", "car"]).assign(blood=pd.array([pd.NA] * 8, "boolean")),
+                                  check_names=False)
     book.verify()
 
 
@@ -666,16 +701,19 @@ def test_a_decision_can_be_cleared_and_the_clearing_undone(book, believed):
     cleaner.reset("1.jpg")
     assert cleaner.decisions().empty and len(book.items()) == 9 and "blood" not in book.labels(raw=True)
     cleaner.undo()
-    assert cleaner.decisions()["decision"].to_dict() == {"1.jpg": "exclude"} and cleaner.record.state()["1.jpg"].tags == {"blood": True, "car": False}
+    assert cleaner.decisions()["decision"].to_dict() == {"1.jpg": "exclude"} and cleaner.record.state()[
+        "1.jpg"].tags == {"blood": True, "car": False}
     cleaner.relabel("1.jpg", "hat")
     assert len(book.items()) == 9, "a picture with a label is shown again"
     book.verify()
 
 
 def test_is_there_a_hat_in_these(book, believed):
-    cleaner, sent = open_cleaner(book, probabilities=believed, actor="curator:anna", modes={"missing tags": MODES["missing tags"]})
+    cleaner, sent = open_cleaner(book, probabilities=believed, actor="curator:anna",
+                                 modes={"missing tags": MODES["missing tags"]})
     cleaner.receive({"do": "show", "view": {"label": "hat"}})
-    assert sent[-1][0]["question"].startswith("Is there a “hat”?") and set(shown(sent)) == {f"{k}.jpg" for k in (1, 3, 5, 7)}
+    assert sent[-1][0]["question"].startswith("Is there a “hat”?") and set(shown(sent)) == {f"{k}.jpg"
+        for k in (1, 3, 5, 7)}
     cleaner.receive({"do": "keep", "items": ["5.jpg"]})
     assert cleaner.face("5.jpg")["word"] == "✕ no hat" and cleaner.face("5.jpg")["keep"] == "✕ No hat"
     cleaner.receive({"do": "accept_rest"})
@@ -706,9 +744,11 @@ def test_another_persons_word_is_not_overruled_in_silence(book, believed):
 
 
 def test_two_panels_of_one_person_share_a_cleaning_and_two_people_do_not(book, believed):
-    one, two, bob = (ImageCleaner(book, probabilities=believed, actor=f"curator:{who}") for who in ("anna", "anna", "bob"))
+    one, two, bob = (ImageCleaner(book, probabilities=believed, actor=f"curator:{who}")
+                     for who in ("anna", "anna", "bob"))
     one.exclude("0.jpg"), two.exclude("1.jpg"), bob.exclude("2.jpg")
-    assert list(one.decisions().index) == list(two.decisions().index) == ["0.jpg", "1.jpg"] and list(bob.decisions().index) == ["2.jpg"]
+    assert list(one.decisions().index) == list(two.decisions().index) == ["0.jpg",
+        "1.jpg"] and list(bob.decisions().index) == ["2.jpg"]
     assert [d.item for d in two.record.undo()] == ["1.jpg"]
 
 
@@ -732,7 +772,8 @@ def test_single_labels_in_a_ledger_stay_single(pictures, tmp_path):
         cleaner.accept("0.jpg"), cleaner.keep("3.jpg")
         assert data.kind(book.labels()) == "single" and book.labels()["romance"]["0.jpg"]
         again = ImageCleaner(book, probabilities=pd.DataFrame(p, labels.index, CLASSES), actor="curator:anna")
-        assert again.decisions()[["decision", "before", "after"]].to_numpy().tolist() == [["relabel", "horror", "romance"], ["keep", "horror", "horror"]]
+        assert again.decisions()[["decision", "before", "after"]].to_numpy().tolist() == [["relabel", "horror",
+            "romance"], ["keep", "horror", "horror"]]
 
 
 def test_who_decides_must_be_a_person_and_the_ledger_must_be_there(book, tmp_path):
@@ -743,7 +784,8 @@ def test_who_decides_must_be_a_person_and_the_ledger_must_be_there(book, tmp_pat
 
 
 def test_an_empty_ledger_is_an_error_in_words(tmp_path):
-    with Ledger(tmp_path / "new.db") as book, pytest.raises(MovieTaggerError, match="no pictures, or no labels"): ImageCleaner(book, actor="curator:anna")
+    with Ledger(tmp_path / "new.db") as book, pytest.raises(MovieTaggerError, match="no pictures, or no labels"):
+        ImageCleaner(book, actor="curator:anna")
 
 
 # --- a card
@@ -754,7 +796,8 @@ def test_a_card_says_in_words_what_is_decided_and_what_a_key_would_do():
         before = np.array(before)
         return face("a.jpg", before, before, p, tags, False, said or Decision("a.jpg", ""), why)
     asked = {"reason": "missing tag: hat 90 %", "tag": "hat", "suggestion": "hat"}
-    assert (card(asked)["accept"], card(asked)["keep"], card(asked)["says"], card(asked)["word"]) == ("+ hat", "✕ No hat", "hat 90 %", "· undecided")
+    assert (card(asked)["accept"], card(asked)["keep"], card(asked)["says"],
+            card(asked)["word"]) == ("+ hat", "✕ No hat", "hat 90 %", "· undecided")
     assert card(asked, Decision("a.jpg", "keep", {"car": True}))["mark"] == "", "another question was answered"
     assert card(asked, Decision("a.jpg", "exclude"))["word"] == "✕ excluded"
     assert card({"tag": "car", "suggestion": "-car"})["accept"] == "− car"
@@ -768,14 +811,16 @@ def test_a_card_says_in_words_what_is_decided_and_what_a_key_would_do():
 def site(tmp_path):
     "A ledger of 200 stills of 50 films, every fifth typed as blood by its users, and nothing said of the others."
     names = pd.Index([f"{k}.jpg" for k in range(200)], name="item")
-    items = pd.DataFrame({"path": [str(tmp_path / name) for name in names], "group": [f"film {k // 4}" for k in range(200)]}, index=names)
+    items = pd.DataFrame({"path": [str(tmp_path / name) for name in names],
+                          "group": [f"film {k // 4}" for k in range(200)]}, index=names)
     with Ledger(tmp_path / "ledger.db") as book:
         book.add(items, "import:site.sql")
         book.decide(pd.DataFrame({"item": items.index[::5], "tag": "blood", "state": True}), "import:site.sql")
         yield book
 
 
-def reviewer(book, **how): return cleaning.Cleaning(book, mode="review", tag="blood", actor="curator:anna", page_size=6, **how)
+def reviewer(book, **how):
+    return cleaning.Cleaning(book, mode="review", tag="blood", actor="curator:anna", page_size=6, **how)
 
 
 def test_a_review_shows_films_set_apart_by_lot_and_nothing_that_could_lead(site):
@@ -783,10 +828,12 @@ def test_a_review_shows_films_set_apart_by_lot_and_nothing_that_could_lead(site)
     review = reviewer(site, probabilities=p)
     shown = [str(i) for page in review.pages for i in page]
     items = site.items()
-    assert shown == list(lot(items, "blood")) and set(shown) == set(items.index[data.split(items["group"])]) and shown != sorted(shown, key=list(items.index).index)
+    assert shown == list(lot(items, "blood")) and set(shown) == set(
+        items.index[data.split(items["group"])]) and shown != sorted(shown, key=list(items.index).index)
     typed = site.labels().loc[shown, "blood"]
     faces = [review.face(i) for page in review.pages for i in page]
-    assert typed.any() and len({tuple((k, str(v)) for k, v in f.items() if k != "item") for f in faces}) == 1  # all cards alike, typed or not
+    # all cards alike, typed or not
+    assert typed.any() and len({tuple((k, str(v)) for k, v in f.items() if k != "item") for f in faces}) == 1
     assert faces[0]["label"] == faces[0]["says"] == "" and faces[0]["yes"] == []
     assert set(review.choices()) == {"marked"} and "Is there “blood”" in review.question()
 
@@ -797,15 +844,19 @@ def test_every_answer_of_a_review_is_a_persons_word_also_against_the_typed_tag(s
     review.accept(page[0])
     review.keep_rest()
     said = site.events(actor="curator:anna")
-    assert said["item"].tolist() == page and said["state"].tolist() == [True] + [False] * 5 and said["batch"].str.startswith("review of blood: ").all()
+    assert said["item"].tolist() == page and said["state"].tolist() == [True] + [False] * 5 and said[
+        "batch"].str.startswith("review of blood: ").all()
     assert site.labels().loc[page, "blood"].tolist() == [True] + [False] * 5  # over the typed ones too
-    assert review.estimate() == Progress("blood", 6, 1, 1, len(lot(site.items(), "blood")) - 6) and review.far() == (1, 59)
-    assert [review.face(i)["word"] for i in page[:2]] == ["✓ blood", "✕ no blood"] and "✓ 1 yes · ✕ 5 no · Done: ✕ no 5 pictures" == review.summary()
+    assert review.estimate() == Progress("blood", 6, 1, 1,
+                                         len(lot(site.items(), "blood")) - 6) and review.far() == (1, 59)
+    assert [review.face(i)["word"] for i in page[:2]] == ["✓ blood",
+                                                          "✕ no blood"] and "✓ 1 yes · ✕ 5 no · Done: ✕ no 5 pictures" == review.summary()
     review.undo()
     assert review.estimate().looked == 1 and site.events(actor="curator:anna")["undone"].sum() == 5
     review.exclude(page[1])
     review.redo(), review.keep(*page[2:])
-    assert review.estimate().looked == 5 and page[1] not in site.items().index and reviewer(site).estimate() == review.estimate()
+    assert review.estimate().looked == 5 and page[1] not in site.items().index and reviewer(
+        site).estimate() == review.estimate()
     assert reviewed(site, ["blood"])["blood"].notna().sum() == 5
 
 
@@ -818,8 +869,10 @@ def test_only_an_unbroken_lot_counts_and_what_people_said_before_counts_when_its
     assert order[2] not in review.pages[0] and list(review.pages[0]) == [i for k, i in enumerate(order[:7]) if k != 2]
     review.keep_rest()
     known = reviewed(site, ["blood", "hat"])
-    assert known["blood"].dropna().index.tolist() == sorted(order[:7], key=list(site.items().index).index) and known["blood"].sum() == 1 and known["hat"].isna().all()
-    site.sync(site.items(), pd.DataFrame({"item": order[:20], "tag": "blood", "state": True}), "import:site.sql")  # a site's word never counts
+    assert known["blood"].dropna().index.tolist() == sorted(order[:7], key=list(site.items().index).index) and known[
+        "blood"].sum() == 1 and known["hat"].isna().all()
+    # a site's word never counts
+    site.sync(site.items(), pd.DataFrame({"item": order[:20], "tag": "blood", "state": True}), "import:site.sql")
     assert reviewed(site, ["blood"])["blood"].notna().sum() == 7
 
 
@@ -828,21 +881,26 @@ def test_what_comes_later_is_for_a_later_drawing_in_which_earlier_answers_count(
     while review.undecided(): review.keep_rest(), review.show(review.page + 1)
     before = reviewed(site, ["blood"])["blood"].notna().sum()
     assert before == len(lot(site.items(), "blood"))
-    more = pd.DataFrame({"path": "", "group": [f"film {k // 4}" for k in range(200, 260)]}, index=[f"{k}.jpg" for k in range(200, 260)])
+    more = pd.DataFrame({"path": "", "group": [f"film {k // 4}" for k in range(200, 260)]},
+                        index=[f"{k}.jpg" for k in range(200, 260)])
     site.add(more, "import:site.sql")
     assert reviewed(site, ["blood"])["blood"].notna().sum() == before and not reviewer(site).undecided()
     later = reviewer(site, draw="2027")
     asked = {str(i) for page in later.pages for i in page}
-    assert asked == set(lot(site.items(), "blood")) & set(more.index) and site.versions().index.tolist() == ["review of blood", "review of blood, 2027"]
+    assert asked == set(lot(site.items(), "blood")) & set(more.index) and site.versions().index.tolist() == [
+        "review of blood", "review of blood, 2027"]
     assert reviewed(site, ["blood"])["blood"].notna().sum() == before  # the new drawing has gaps still
     while later.undecided(): later.keep_rest(), later.show(later.page + 1)
     assert reviewed(site, ["blood"])["blood"].notna().sum() == before + len(asked)
 
 
 def test_what_cannot_be_reviewed_is_a_sentence(site, pictures):
-    with pytest.raises(MovieTaggerError, match="A review is kept in a ledger"): cleaning.Cleaning(*pictures, mode="review", tag="horror")
-    with pytest.raises(MovieTaggerError, match="asks about one tag: pass tag=, one of blood"): cleaning.Cleaning(site, mode="review")
-    with pytest.raises(MovieTaggerError, match="There is no label 'blod'; there are blood"): cleaning.Cleaning(site, mode="review", tag="blod")
+    with pytest.raises(MovieTaggerError, match="A review is kept in a ledger"):
+        cleaning.Cleaning(*pictures, mode="review", tag="horror")
+    with pytest.raises(MovieTaggerError, match="asks about one tag: pass tag=, one of blood"):
+        cleaning.Cleaning(site, mode="review")
+    with pytest.raises(MovieTaggerError, match="There is no label 'blod'; there are blood"):
+        cleaning.Cleaning(site, mode="review", tag="blod")
     site.single(["blood", "hat"], "curator:anna")
     with pytest.raises(MovieTaggerError, match="one of several classes"): reviewer(site)
 
@@ -874,7 +932,8 @@ def test_a_promise_that_rests_on_a_lot_is_kept_and_one_on_typed_tags_is_not():
         true = rng.random(1500) < .1
         score = np.clip(rng.normal(np.where(true, .6, .2), .15), 0, 1)
         typed = true & (score > rng.normal(.6, .1, 1500))
-        items = pd.DataFrame({"group": APART}, index=[f"{site} {k}" for k in range(1500)])  # each still is of a film that is set apart
+        # each still is of a film that is set apart
+        items = pd.DataFrame({"group": APART}, index=[f"{site} {k}" for k in range(1500)])
         order = lot(items, "blood")
         rows = items.index.get_indexer(order)
         enough = np.flatnonzero(np.cumsum(true[rows]) == 59)
@@ -889,10 +948,13 @@ APART = next(name for name in map(str, range(100)) if data.split([name])[0])
 
 
 def test_two_at_once_are_told_of_each_other_once_and_only_where_they_differ(site):
-    anna, bob = (cleaning.Cleaning(site, mode="review", tag="blood", actor=f"curator:{who}", page_size=6) for who in ("anna", "bob"))
+    anna, bob = (cleaning.Cleaning(site, mode="review", tag="blood", actor=f"curator:{who}", page_size=6)
+                 for who in ("anna", "bob"))
     page = [str(i) for i in anna.pages[0]]
     anna.accept(page[0]), anna.accept(page[1]), anna.keep(*page[2:4])
-    with pytest.raises(MovieTaggerError, match=f"curator:anna has said yes to 'blood' of {page[0]} since you looked .and so with 1 more.: look again"): bob.keep_rest()
+    with pytest.raises(MovieTaggerError, match=f"curator:anna has said yes to 'blood' of {page[0]} since you looked "
+                                               ".and so with 1 more.: look again"):
+        bob.keep_rest()
     assert site.events(actor="curator:bob").empty
     bob.keep_rest()  # having looked again
     assert site.labels().loc[page, "blood"].eq(False).all()

@@ -232,7 +232,8 @@ def test_what_a_server_dumps_is_what_it_selects(server, layout, tmp_path):
 
 def test_bytes_that_come_after_the_types_were_guessed(tmp_path):
     file = tmp_path / "dump.sql"
-    file.write_text("SET NAMES utf8mb4;\nINSERT INTO t (id,c) VALUES (1,'a'),(2,NULL);\nINSERT INTO t (id,c) VALUES (3,0xB2FE),(4,'é');\n")
+    file.write_text("SET NAMES utf8mb4;\nINSERT INTO t (id,c) VALUES (1,'a'),(2,NULL);\n"
+                    "INSERT INTO t (id,c) VALUES (3,0xB2FE),(4,'é');\n")
     assert read_dump(file)["t"]["c"].tolist() == [b"a", None, b"\xb2\xfe", "é".encode()]
 
 

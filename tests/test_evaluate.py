@@ -43,7 +43,8 @@ def sk_average_precision(y, p, weight=None):
 def test_average_precision_is_that_of_sklearn(seed, n, levels, unknown, weighted, dtype):
     y, p, rng = drawn(seed, n, 3, unknown, levels, dtype)
     weight = rng.random(n) + .01 if weighted else None
-    np.testing.assert_allclose(ev.average_precision(y, p, weight), sk_average_precision(y, p, weight), rtol=1e-6 if weight is None else 1e-9)
+    np.testing.assert_allclose(ev.average_precision(y, p, weight), sk_average_precision(y, p, weight),
+                               rtol=1e-6 if weight is None else 1e-9)
 
 
 def test_many_weightings_equal_repeated_rows():
@@ -74,7 +75,8 @@ def test_weights_can_take_a_tag_away():
 def test_any_scores_will_do_for_an_order():
     y, p, _ = drawn(5)
     logits = np.log(np.clip(p, 1e-6, 1 - 1e-6) / (1 - np.clip(p, 1e-6, 1 - 1e-6)))
-    np.testing.assert_allclose(ev.average_precision(y, logits), ev.average_precision(y, np.clip(p, 1e-6, 1 - 1e-6)), rtol=1e-6)
+    np.testing.assert_allclose(ev.average_precision(y, logits),
+                               ev.average_precision(y, np.clip(p, 1e-6, 1 - 1e-6)), rtol=1e-6)
 
 
 # --- unknown cells and unreadable pictures
@@ -86,7 +88,8 @@ def test_what_nobody_looked_at_changes_nothing(seed):
     other = np.where(np.isnan(y), rng.random(y.shape), p).astype("float32")
     np.testing.assert_array_equal(ev.average_precision(y, p), ev.average_precision(y, other))
     np.testing.assert_array_equal(ev.tune_thresholds(y, p), ev.tune_thresholds(y, other))
-    one, two = (ev.evaluate(y, q, TAGS, "multi", np.arange(120) // 5, [.5, .4, .3, .6], samples=20).to_dict() for q in (p, other))
+    one, two = (ev.evaluate(y, q, TAGS, "multi", np.arange(120) // 5, [.5, .4, .3, .6], samples=20).to_dict()
+                for q in (p, other))
     assert one == two
 
 
@@ -106,8 +109,10 @@ def test_frames_with_missing_labels_are_read():
     frame, scores = pd.DataFrame(y, columns=TAGS).astype("boolean"), pd.DataFrame(p, columns=TAGS)
     assert frame.isna().to_numpy().any()
     np.testing.assert_array_equal(ev.average_precision(frame, scores), ev.average_precision(y, p.astype(float)))
-    with pytest.raises(MovieTaggerError, match="same tags in the same order"): ev.average_precision(frame, scores[TAGS[::-1]])
-    with pytest.raises(MovieTaggerError, match="same pictures in the same order"): ev.average_precision(frame, scores[::-1])
+    with pytest.raises(MovieTaggerError, match="same tags in the same order"):
+        ev.average_precision(frame, scores[TAGS[::-1]])
+    with pytest.raises(MovieTaggerError, match="same pictures in the same order"):
+        ev.average_precision(frame, scores[::-1])
 
 
 # --- thresholds
@@ -141,7 +146,8 @@ def test_rates_and_f1_are_those_of_sklearn():
     cuts = ev.tune_thresholds(y, p)
     precision, recall, f1, _ = sk.precision_recall_fscore_support(y, p >= cuts)
     e = ev.evaluate(y, p, TAGS, "multi", thresholds=cuts, samples=0)
-    for name, want in {"precision": precision, "recall": recall, "f1": f1}.items(): np.testing.assert_allclose([row[name] for row in e.per_tag], want)
+    for name, want in {"precision": precision, "recall": recall, "f1": f1}.items():
+        np.testing.assert_allclose([row[name] for row in e.per_tag], want)
     for kind in ("macro", "weighted", "micro"):
         m = e.metrics[f"F1 {kind}"]
         assert m["value"] == pytest.approx(sk.f1_score(y, p >= cuts, average=kind))
@@ -158,19 +164,23 @@ def test_single_label_metrics_are_those_of_sklearn():
     p = rng.dirichlet(np.ones(3), 200) * .7 + .3 * np.eye(3)[label]
     e = ev.evaluate(np.eye(3)[label], p, ["horror", "romance", "hero"], "single")
     assert list(e.metrics) == ["accuracy", "balanced accuracy", "mean average precision"]
-    assert e.metrics["accuracy"]["value"] == pytest.approx(sk.accuracy_score(label, p.argmax(1))) == ev.accuracy(np.eye(3)[label], p)
+    assert e.metrics["accuracy"]["value"] == pytest.approx(sk.accuracy_score(label,
+        p.argmax(1))) == ev.accuracy(np.eye(3)[label], p)
     assert e.metrics["accuracy"]["baseline"] == pytest.approx(np.bincount(label).max() / 200)
     assert e.metrics["balanced accuracy"]["value"] == pytest.approx(sk.balanced_accuracy_score(label, p.argmax(1)))
     assert e.metrics["balanced accuracy"]["baseline"] == pytest.approx(1 / 3)
     assert all(m["low"] < m["value"] < m["high"] for m in e.metrics.values())
     assert "(always horror)" in str(e).splitlines()[0] and math.isnan(e.per_tag[0]["threshold"])
-    drawn_again = [sk.accuracy_score(label, p.argmax(1), sample_weight=w) for w in ev.group_bootstrap(np.arange(200), 500)]
-    np.testing.assert_allclose([e.metrics["accuracy"][end] for end in ("low", "high")], np.quantile(drawn_again, [.025, .975]), rtol=1e-6)
+    drawn_again = [sk.accuracy_score(label, p.argmax(1), sample_weight=w)
+                   for w in ev.group_bootstrap(np.arange(200), 500)]
+    np.testing.assert_allclose([e.metrics["accuracy"][end] for end in ("low", "high")],
+                               np.quantile(drawn_again, [.025, .975]), rtol=1e-6)
 
 
 def test_one_yes_settles_a_picture():
     y = np.array([[1, np.nan, np.nan], [np.nan, 1, np.nan], [np.nan, np.nan, np.nan], [0, np.nan, np.nan]])
-    e = ev.evaluate(y, np.array([[.8, .1, .1], [.6, .3, .1], [.2, .2, .6], [.9, .1, 0]]), list("abc"), "single", samples=0)
+    e = ev.evaluate(y, np.array([[.8, .1, .1], [.6, .3, .1], [.2, .2, .6], [.9, .1, 0]]), list("abc"),
+                    "single", samples=0)
     assert e.metrics["accuracy"]["value"] == .5 and (e.n, e.unlabelled) == (3, 1)
     assert [(row["yes"], row["no"], row["unknown"]) for row in e.per_tag] == [(1, 2, 0), (1, 1, 1), (0, 2, 1)]
     assert e.unmeasured == {"c": "no known yes"}
@@ -195,7 +205,8 @@ def test_group_intervals_cover_and_naive_ones_do_not():
         right = rng.random((40, 10)) < rng.beta(2.1, .9, size=40)[:, None]
         y = np.tile([1.0, 0.0], (400, 1))
         p = np.where(right.ravel()[:, None], [.9, .1], [.1, .9])
-        ends = [ev.evaluate(y, p, ["a", "b"], "single", g, samples=200).metrics["accuracy"] for g in (None, np.arange(400) // 10)]
+        ends = [ev.evaluate(y, p, ["a", "b"], "single", g, samples=200).metrics["accuracy"]
+                for g in (None, np.arange(400) // 10)]
         held.append([m["low"] <= .7 <= m["high"] for m in ends])
     naive, grouped = np.mean(held, axis=0)
     assert naive < .8 and grouped > .88
@@ -225,7 +236,8 @@ def test_paired_difference_uses_what_both_could_read():
     p1, p2 = np.eye(2)[[0, 1, 1, 0, 0]], np.eye(2)[[0, 0, 1, 1, 0]]
     p1[4], p2[0] = np.nan, np.nan
     assert ev.paired_difference(y, p1, p2, "accuracy", samples=50)["value"] == pytest.approx(2 / 3)
-    with pytest.raises(MovieTaggerError, match="'accuracy' or 'mean average precision'"): ev.paired_difference(y, p1, p2, "loss")
+    with pytest.raises(MovieTaggerError, match="'accuracy' or 'mean average precision'"):
+        ev.paired_difference(y, p1, p2, "loss")
 
 
 # --- what comes out
@@ -237,9 +249,11 @@ def test_json_has_the_agreed_shape_and_no_nan():
     d = json.loads(json.dumps(e.to_dict(), allow_nan=False))
     assert d == e.to_dict() and list(d) == ["n", "kind", "metrics", "per_tag"]
     assert list(d["metrics"]) == ["mean average precision", "F1 macro", "F1 weighted", "F1 micro"] == list(e.baselines)
-    assert all(list(m) == ["value", "low", "high", "baseline"] and None not in m.values() for m in d["metrics"].values())
+    assert all(list(m) == ["value", "low", "high", "baseline"] and None not in m.values()
+               for m in d["metrics"].values())
     assert [row["tag"] for row in d["per_tag"]] == TAGS
-    assert {"yes", "no", "unknown", "average precision", "low", "high", "baseline", "threshold", "precision", "recall", "f1"} <= set(d["per_tag"][0])
+    assert {"yes", "no", "unknown", "average precision", "low", "high", "baseline", "threshold", "precision", "recall",
+            "f1"} <= set(d["per_tag"][0])
     assert all(row["yes"] + row["no"] + row["unknown"] == d["n"] for row in d["per_tag"])
     assert d["per_tag"][2]["average precision"] is None and d["per_tag"][3]["f1"] is None
     assert e.unmeasured == {"phone": "no known no", "kiss": "no known yes"}
@@ -250,7 +264,8 @@ def test_json_has_the_agreed_shape_and_no_nan():
 
 
 @pytest.mark.parametrize("kind", ["single", "multi"])
-@pytest.mark.parametrize("y", [np.zeros((3, 2)), np.full((3, 2), np.nan), np.zeros((0, 2)), np.array([[np.nan, 1]] * 3)])
+@pytest.mark.parametrize("y",
+                         [np.zeros((3, 2)), np.full((3, 2), np.nan), np.zeros((0, 2)), np.array([[np.nan, 1]] * 3)])
 def test_nothing_to_measure_is_no_crash(kind, y):
     e = ev.evaluate(y, np.full(y.shape, .5), ["a", "b"], kind, thresholds=[.5, .5])
     json.dumps(e.to_dict(), allow_nan=False)
@@ -265,9 +280,11 @@ def test_where_nobody_ever_said_no_precision_and_f1_are_not_measured():
     whole = ev.evaluate(y, p, TAGS, "multi", thresholds=cuts, samples=20)
     without = ev.evaluate(y[:, rest], p[:, rest], [TAGS[k] for k in rest], "multi", thresholds=cuts[rest], samples=20)
     row = whole.per_tag[2]
-    assert all(math.isnan(row[name]) for name in ("average precision", "precision", "f1", "f1 baseline")) and row["recall"] == 1
+    assert all(math.isnan(row[name]) for name in ("average precision", "precision", "f1",
+                                                  "f1 baseline")) and row["recall"] == 1
     for name, m in without.metrics.items():
-        assert (whole.metrics[name]["value"], whole.metrics[name]["baseline"]) == pytest.approx((m["value"], m["baseline"])), name
+        assert (whole.metrics[name]["value"],
+                whole.metrics[name]["baseline"]) == pytest.approx((m["value"], m["baseline"])), name
     typed = np.where(y == 1, 1, np.nan)
     lost = ev.evaluate(typed, p, TAGS, "multi", thresholds=cuts, samples=20)
     assert all(math.isnan(number) for m in lost.metrics.values() for number in m.values())
@@ -293,7 +310,8 @@ Y, P = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[.9, .1], [.2, .8]])
     (dict(p=P * 2), "outside 0 to 1"),
     (dict(p=-P), "outside 0 to 1"),
     (dict(y=Y * 2), "neither 1 (yes), 0 (no) nor NaN (nobody looked) (first in row 0, column 0)"),
-    (dict(p=np.array([[.9, .1], [np.nan, .8]])), "missing in a picture that has others; an unreadable picture is a row of NaN (first in row 1, column 0)"),
+    (dict(p=np.array([[.9, .1], [np.nan, .8]])), "missing in a picture that has others; an unreadable picture is a "
+                                                 "row of NaN (first in row 1, column 0)"),
     (dict(tags=["a"]), "1 tag names for 2 columns"),
     (dict(kind="both"), "'single' or 'multi', not 'both'"),
     (dict(groups=["f"]), "1 groups for 2 pictures"),
@@ -318,5 +336,6 @@ def test_a_thousand_resamples_of_a_real_test_set_take_seconds():
     y = (rng.random((5700, 21)) < .1).astype("float32")
     p = rng.random((5700, 21), dtype="float32")
     start = time.process_time()
-    with warnings.catch_warnings(record=True) as seen: ev.evaluate(y, p, range(21), "multi", rng.integers(900, size=5700), .5, samples=1000)
+    with warnings.catch_warnings(record=True) as seen:
+        ev.evaluate(y, p, range(21), "multi", rng.integers(900, size=5700), .5, samples=1000)
     assert time.process_time() - start < 10 and not seen

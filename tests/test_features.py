@@ -117,7 +117,8 @@ np.save(sys.argv[2], rows)
 def many(tmp_path_factory):
     "A list of 600 small pictures, enough for several of the batches that embeddings are kept in."
     folder = tmp_path_factory.mktemp("many")
-    names = [draw_poster(folder / f"{i:04}.jpg", ("horror", "romance", "superhero")[i % 3], i, (48, 64)) for i in range(600)]
+    names = [draw_poster(folder / f"{i:04}.jpg", ("horror", "romance", "superhero")[i % 3], i, (48, 64))
+             for i in range(600)]
     (folder / "list.txt").write_text("\n".join(map(str, names)))
     return folder / "list.txt"
 
@@ -172,7 +173,8 @@ def overwrite(path, at, with_):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("harm", ["its beginning", "its middle", "its end", "zeros in it", "one byte", "half of it gone", "no database at all"])
+@pytest.mark.parametrize("harm", ["its beginning", "its middle", "its end", "zeros in it", "one byte",
+                                  "half of it gone", "no database at all"])
 def test_a_damaged_cache_is_noticed_and_begins_anew(own_cache, pictures, harm):
     before, path = embed(pictures), kept(own_cache)
     size = path.stat().st_size
@@ -201,7 +203,9 @@ def test_a_cache_in_use_is_not_thrown_away(own_cache, pictures):
     embed(pictures[:30])
     with sqlite3.connect(kept(own_cache), isolation_level=None) as db:
         db.execute("BEGIN EXCLUSIVE")
-        process = subprocess.Popen([sys.executable, "-c", f"from movie_tagger import features; features.embed([{str(pictures[40])!r}], 'resnet10t@32', weights='random')"])
+        process = subprocess.Popen([sys.executable, "-c", "from movie_tagger import features; "
+                                                          f"features.embed([{str(pictures[40])!r}], 'resnet10t@32', "
+                                                          "weights='random')"])
         time.sleep(3)
         assert process.poll() is None, "it waits"
         db.execute("COMMIT")
@@ -238,7 +242,8 @@ def test_damaged_measurements_are_measured_again(own_cache, small_encoder, monke
 
 def test_any_timm_network_can_be_an_encoder(empty_cache, pictures):
     rows, errors = features.embed(pictures[:6], "resnet34@64", weights="random")
-    assert rows.shape == (6, 512) and np.isfinite(rows).all() and features.input_size("resnet34@64", "random") == [64, 64]
+    assert rows.shape == (6, 512) and np.isfinite(rows).all() and features.input_size("resnet34@64",
+        "random") == [64, 64]
     assert "resnet34@64-random.onnx" in files(empty_cache / "encoders")
 
 
@@ -269,7 +274,8 @@ def test_the_exported_encoder_says_what_torch_says(cache, pictures):
 
     from movie_tagger.images import decode
     images = np.stack([decode(p, 224) for p in pictures[:8]])
-    with torch.inference_mode(): theirs = features.find("lite0").module()(torch.from_numpy(images).permute(0, 3, 1, 2).float()).numpy()
+    with torch.inference_mode():
+        theirs = features.find("lite0").module()(torch.from_numpy(images).permute(0, 3, 1, 2).float()).numpy()
     ours = features.embed(pictures[:8])[0]
     cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
     assert cosine.min() > 0.999

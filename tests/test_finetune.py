@@ -64,7 +64,8 @@ def test_it_stops_when_the_loss_no_longer_falls(learn):
 
 def test_a_diverging_loss_is_one_sentence_and_the_best_weights_stay(learn):
     before = learn.model.linear.weight.detach().clone()
-    with pytest.raises(MovieTaggerError, match=r"The loss became \S+ in epoch 1: lower the learning rate"): finetune.tune(learn, epochs=1, rate=1e30)
+    with pytest.raises(MovieTaggerError, match=r"The loss became \S+ in epoch 1: lower the learning rate"):
+        finetune.tune(learn, epochs=1, rate=1e30)
     assert torch.equal(learn.model.linear.weight, before)
 
 
@@ -75,7 +76,8 @@ def room(monkeypatch):
         def refuse(_, given):
             if len(given[0]) > most: torch.empty(1 << 58, dtype=torch.uint8)
         fit = finetune.tune
-        monkeypatch.setattr(finetune, "tune", lambda learn, *args: (learn.model.register_forward_pre_hook(refuse), fit(learn, *args))[1])
+        monkeypatch.setattr(finetune, "tune",
+                            lambda learn, *args: (learn.model.register_forward_pre_hook(refuse), fit(learn, *args))[1])
     return only_for
 
 
@@ -89,7 +91,8 @@ def test_batches_that_do_not_fit_are_halved(drawn, room, capsys):
 
 def test_no_room_for_a_single_picture_is_one_sentence(drawn, room):
     room(0)
-    with pytest.raises(MovieTaggerError, match="Not even one picture at a time fits into memory: take a smaller encoder"):
+    with pytest.raises(MovieTaggerError, match="Not even one picture at a time fits into memory: "
+                                               "take a smaller encoder"):
         finetune.train(*drawn, encoder="lite0@64", epochs=1, batch_size=2)
 
 
@@ -104,7 +107,8 @@ def test_a_class_that_the_split_leaves_empty_is_named(drawn):
     items, labels = drawn
     with pytest.raises(MovieTaggerError, match="leaves no picture of 'romance' to train on"):
         finetune.dataloaders(items, labels, labels["romance"].to_numpy(bool))
-    with pytest.raises(MovieTaggerError, match="nothing to validate on"): finetune.dataloaders(items, labels, np.zeros(len(items), bool))
+    with pytest.raises(MovieTaggerError, match="nothing to validate on"):
+        finetune.dataloaders(items, labels, np.zeros(len(items), bool))
 
 
 @pytest.mark.parametrize("encoder", ["resnet34@64", "resnet50@64", "torchvision/resnet34@64"])

@@ -36,7 +36,9 @@ def test_a_copy_of_the_champion_passes_and_a_worse_one_does_not():
     overall, blood, rain = judge(y, p, worse(p, 2), TAGS, films, ["blood", "rain"])
     assert (overall.passed, blood.passed, rain.passed) == (False, False, True)
     assert blood.low < blood.value < blood.high < blood.limit == -.05
-    for number in (f"{blood.value:+.3f}".replace("-", "−"), "95 % interval", "blood fell from", "at most 0.05 may be lost."): assert number in blood.says
+    for number in (f"{blood.value:+.3f}".replace("-", "−"), "95 % interval", "blood fell from",
+                   "at most 0.05 may be lost."):
+        assert number in blood.says
 
 
 def test_the_interval_is_that_of_the_paired_difference():
@@ -63,7 +65,8 @@ def test_unreadable_and_unlabelled_pictures_are_left_out_for_both():
     assert judge(y2, p2, q2, TAGS, films)[0] == judge(y[~mask], p[~mask], q[~mask], TAGS, films[~mask])[0]
 
 
-@pytest.mark.parametrize("spoil", [lambda y, p, f: (y * np.nan, p, f), lambda y, p, f: (y, p * np.nan, f), lambda y, p, f: (y, p, f * 0), lambda y, p, f: (y[:0], p[:0], f[:0]),
+@pytest.mark.parametrize("spoil", [lambda y, p, f: (y * np.nan, p, f), lambda y, p, f: (y, p * np.nan, f),
+                                   lambda y, p, f: (y, p, f * 0), lambda y, p, f: (y[:0], p[:0], f[:0]),
                                    lambda y, p, f: (y * 0, p, f), lambda y, p, f: (y[:1], p[:1], f[:1])])
 def test_without_anything_to_judge_by_the_champion_stays(spoil):
     y, p, films = spoil(*drawn())
@@ -76,7 +79,8 @@ def test_without_anything_to_judge_by_the_champion_stays(spoil):
 def test_what_does_not_fit_together_is_one_sentence():
     y, p, films = drawn()
     with pytest.raises(MovieTaggerError, match="no tag in common"): judge(y[:, :0], p[:, :0], p[:, :0], [], films)
-    for bad in ((y[:5], p, p, TAGS, films), (y, p, p[:, :2], TAGS, films), (y, p, p, TAGS[:2], films), (y, p, p, TAGS, films[:7])):
+    for bad in ((y[:5], p, p, TAGS, films), (y, p, p[:, :2], TAGS, films), (y, p, p, TAGS[:2], films),
+                (y, p, p, TAGS, films[:7])):
         with pytest.raises(MovieTaggerError, match="must be pictures x tags"): judge(*bad)
 
 
@@ -118,14 +122,16 @@ def test_the_rank_is_the_highest_that_the_binomial_distribution_allows():
     for n in (22, 60, 150, 999):
         for recall, confidence in ((.9, .9), (.95, .95), (.8, .99)):
             k = lowest_rank(n, recall, confidence)
-            assert (k == 0 or binom.cdf(k - 1, n, 1 - recall) <= 1 - confidence) and binom.cdf(k, n, 1 - recall) > 1 - confidence
+            assert (k == 0 or binom.cdf(k - 1, n, 1 - recall) <= 1 - confidence) and binom.cdf(k, n,
+                1 - recall) > 1 - confidence
 
 
 @pytest.mark.parametrize(("recall", "confidence", "n"), [(.95, .95, 80), (.9, .9, 60), (.8, .95, 40)])
 def test_a_promise_is_kept_as_often_as_it_says(recall, confidence, n):
     r, trials = np.random.default_rng(0), 1500
     scores = r.beta(3, 2, (trials, n))
-    found = [promises(np.ones((n, 1)), s[:, None], ["blood"], {"blood": (recall, confidence)})["blood"]["threshold"] for s in scores]
+    found = [promises(np.ones((n, 1)), s[:, None], ["blood"], {"blood": (recall, confidence)})["blood"]["threshold"]
+             for s in scores]
     kept = (beta.sf(found, 3, 2) >= recall).sum()
     assert kept >= binom.ppf(1e-6, trials, confidence)
 
@@ -149,7 +155,8 @@ def test_a_film_cannot_vouch_for_itself():
 def test_a_lost_or_weaker_promise_fails():
     old = {"threshold": .2, "recall": .95, "confidence": .95, "reviewed": 100, "positives": 80}
     def passed(new): return [v.passed for v in kept_promises({"promises": {"blood": old}}, new)]
-    assert passed({}) == passed({"blood": old | {"recall": .9}}) == passed({"blood": old | {"confidence": .9}}) == [False]
+    assert passed({}) == passed({"blood": old | {"recall": .9}}) == passed(
+        {"blood": old | {"confidence": .9}}) == [False]
     assert passed({"blood": old | {"recall": .97}}) == [True]
     assert kept_promises({}, {}) == kept_promises({"promises": None}, {"blood": old}) == []
 
@@ -160,13 +167,16 @@ def opinions(stills=400, tags=12, seed=0):
     "A champion's probabilities, true tags, and what thirty honest users typed of them; `odd` cannot be seen."
     r = np.random.default_rng(seed)
     truth = r.random((stills, tags)) < .3
-    p = pd.DataFrame(np.clip(truth * .5 + r.random((stills, tags)) * .6, 0, 1), range(stills), [f"tag {t}" for t in range(tags - 1)] + ["odd"])
+    p = pd.DataFrame(np.clip(truth * .5 + r.random((stills, tags)) * .6, 0, 1), range(stills),
+                     [f"tag {t}" for t in range(tags - 1)] + ["odd"])
     p["odd"] = r.random(stills)
     still, tag = np.nonzero(truth & (r.random(truth.shape) < .4))
-    return p, pd.DataFrame({"user": r.integers(30, size=len(still)).astype(str), "still": still, "tag": p.columns[tag], "film": still // 2}), r
+    return p, pd.DataFrame({"user": r.integers(30, size=len(still)).astype(str), "still": still, "tag": p.columns[tag],
+                            "film": still // 2}), r
 
 
-def by(user, stills, tags): return pd.DataFrame({"user": user, "still": stills, "tag": tags, "film": np.asarray(stills) // 2})
+def by(user, stills, tags):
+    return pd.DataFrame({"user": user, "still": stills, "tag": tags, "film": np.asarray(stills) // 2})
 
 
 def test_who_types_at_random_is_found_and_who_likes_what_cannot_be_seen_is_not():
@@ -191,7 +201,8 @@ def test_a_film_of_one_user_is_one_witness():
 def test_where_there_is_too_little_to_go_by_nobody_is_accused():
     p, typed, r = opinions()
     few = by("vandal", range(9), ["tag 0"] * 9)
-    assert surprise(typed[:40], p) == surprise(by("a", [], []), p) == surprise(typed.assign(tag="unknown to the champion"), p) == surprise(typed, p * np.nan) == []
+    assert surprise(typed[:40], p) == surprise(by("a", [], []), p) == surprise(
+        typed.assign(tag="unknown to the champion"), p) == surprise(typed, p * np.nan) == []
     assert surprise(pd.concat([typed, few]), p)[0].passed
     alone = by("vandal", r.permutation(400)[:80], r.choice(p.columns, 80))
     assert surprise(alone, p)[0].passed  # nobody to be held against
@@ -206,7 +217,8 @@ def site(real_data):
 
 
 def months(shots, said, k=12):
-    ends = pd.date_range(min(shots["created_at"].min(), said["created_at"].min()) - pd.Timedelta(1, "s"), max(shots["created_at"].max(), said["created_at"].max()), k + 1)
+    ends = pd.date_range(min(shots["created_at"].min(), said["created_at"].min()) - pd.Timedelta(1, "s"),
+                         max(shots["created_at"].max(), said["created_at"].max()), k + 1)
     return [(shots[shots["created_at"] <= end], said[said["created_at"] <= end]) for end in ends[1:]]
 
 
@@ -230,7 +242,8 @@ def test_each_month_that_one_user_poisons_is_refused(site, tag):
     cut = months(*site)
     for k, ((old_shots, old), (shots, said)) in enumerate(zip(cut, cut[1:], strict=False)):
         target = shots[~shots["id"].isin(old_shots["id"])].sample(frac=.15, random_state=k)
-        typed = pd.DataFrame({"id": said["id"].max() + 1 + np.arange(len(target)), "value": tag, "ref_id": target["id"].to_numpy(), "user_id": 62,
+        typed = pd.DataFrame({"id": said["id"].max() + 1 + np.arange(len(target)), "value": tag,
+                              "ref_id": target["id"].to_numpy(), "user_id": 62,
                               "created_at": said["created_at"].max(), "updated_at": said["created_at"].max()})
         before = facts(old_shots, old)
         now = facts(shots, pd.concat([said, typed]), before)
@@ -263,10 +276,12 @@ def test_many_new_words_and_one_busy_user_are_refused(site):
 def test_one_film_full_of_helicopters_is_honest_and_forty_films_are_odd():
     r = np.random.default_rng(0)
     shots = pd.DataFrame({"id": np.arange(1, 2001), "movie_id": np.r_[np.arange(1960) // 4, [999] * 40]})
-    said = pd.DataFrame({"id": np.arange(1, 3001), "value": r.choice(list("abcdefgh"), 3000), "ref_id": r.integers(1, 1900, 3000), "user_id": r.integers(1, 400, 3000)})
+    said = pd.DataFrame({"id": np.arange(1, 3001), "value": r.choice(list("abcdefgh"), 3000),
+                         "ref_id": r.integers(1, 1900, 3000), "user_id": r.integers(1, 400, 3000)})
     before = facts(shots, said.head(2500))
     for stills, want in ((np.arange(1961, 2001), set()), (np.arange(1, 160, 4), {"tag rates"})):
-        batch = pd.DataFrame({"id": 5000 + np.arange(40), "value": "helicopter", "ref_id": stills, "user_id": np.arange(40)})
+        batch = pd.DataFrame({"id": 5000 + np.arange(40), "value": "helicopter", "ref_id": stills,
+                              "user_id": np.arange(40)})
         assert failed(before, facts(shots, pd.concat([said, batch]), before)) == want
 
 
@@ -280,14 +295,17 @@ def test_a_wrong_clock_hides_nothing(site):
 
 
 def test_tables_that_are_empty_or_full_of_holes_do_not_break_it():
-    nothing = pd.DataFrame({"id": pd.array([], "Int64"), "value": pd.array([], "str"), "ref_id": pd.array([], "Int64"), "user_id": pd.array([], "Int64"), "created_at": pd.to_datetime([])})
+    nothing = pd.DataFrame({"id": pd.array([], "Int64"), "value": pd.array([], "str"), "ref_id": pd.array([], "Int64"),
+                            "user_id": pd.array([], "Int64"), "created_at": pd.to_datetime([])})
     shots = nothing[["id", "created_at"]].assign(movie_id=nothing["id"])
     empty = plain(facts(shots, nothing))
     assert failed(None, empty) == {"rows of shots", "rows of tags"}
     assert failed(empty, plain(facts(shots, nothing, empty))) == {"rows of shots", "rows of tags"}
-    holes = pd.DataFrame({"id": pd.array([1, 2, 3], "Int64"), "value": pd.array([None, "", "Car "], "str"), "ref_id": pd.array([None, 9, 1], "Int64"),
-                          "user_id": pd.array([None] * 3, "Int64"), "created_at": pd.to_datetime([None, None, "2020-01-01"])})
-    stills = pd.DataFrame({"id": pd.array([1, 1], "Int64"), "movie_id": pd.array([None, 4], "Int64"), "created_at": pd.to_datetime([None, None])})
+    holes = pd.DataFrame({"id": pd.array([1, 2, 3], "Int64"), "value": pd.array([None, "", "Car "], "str"),
+                          "ref_id": pd.array([None, 9, 1], "Int64"), "user_id": pd.array([None] * 3, "Int64"),
+                          "created_at": pd.to_datetime([None, None, "2020-01-01"])})
+    stills = pd.DataFrame({"id": pd.array([1, 1], "Int64"), "movie_id": pd.array([None, 4], "Int64"),
+                           "created_at": pd.to_datetime([None, None])})
     found = plain(facts(stills, holes, empty))
     assert found["new"]["by one user"] is None and found["shots"]["last time"] is None
     assert failed(empty, found) == set() == failed(found, plain(facts(stills, holes, found)))
@@ -296,10 +314,12 @@ def test_tables_that_are_empty_or_full_of_holes_do_not_break_it():
 
 
 def test_a_site_without_users_and_films_is_looked_at_all_the_same():
-    shots, said = pd.DataFrame({"id": range(300)}), pd.DataFrame({"id": range(300), "value": ["a", "b", "c"] * 100, "ref_id": range(300)})
+    shots = pd.DataFrame({"id": range(300)})
+    said = pd.DataFrame({"id": range(300), "value": ["a", "b", "c"] * 100, "ref_id": range(300)})
     before = facts(shots.head(150), said.head(150))
     found = sane(before, facts(shots, said, before))
-    assert {v.gate for v in found} == {"rows of shots", "rows of tags", "new tags", "tag rates"} and all(v.passed for v in found)
+    assert {v.gate for v in found} == {"rows of shots", "rows of tags", "new tags",
+                                       "tag rates"} and all(v.passed for v in found)
 
 
 @pytest.mark.parametrize(("table", "column"), [("shots", "id"), ("tags", "value"), ("tags", "ref_id"), ("tags", "id")])
@@ -323,7 +343,8 @@ def test_unreadable_and_strange_pictures_are_refused():
     assert verdicts(new) == set()
     assert verdicts(np.where(np.arange(200)[:, None] < 12, np.nan, new)) == {"unreadable pictures"}
     assert verdicts(new + 1) == {"drift"}
-    assert verdicts(new + 1, "lite2") == verdicts(new[:49] + 1) == verdicts(r.normal(size=(200, 32)) + 1, "another") == set()
+    assert verdicts(new + 1, "lite2") == verdicts(new[:49] + 1) == verdicts(r.normal(size=(200, 32)) + 1,
+        "another") == set()
     assert verdicts(new * np.nan) == {"unreadable pictures"}
     assert verdicts(new[:0]) == set()
 
@@ -349,7 +370,10 @@ def test_every_verdict_is_a_sentence(site):
     (old_shots, old), (shots, said) = months(*site)[5:7]
     y, p, films = drawn()
     before = facts(old_shots, old, None, np.random.default_rng(0).normal(size=(99, 9)), "e")
-    found = [*sane(before, facts(shots, said, before, np.random.default_rng(1).normal(size=(99, 9)), "e")), *judge(y, p, worse(p, 1), TAGS, films, ["rain", "x"])]
+    found = [*sane(before, facts(shots, said, before, np.random.default_rng(1).normal(size=(99, 9)), "e")),
+             *judge(y, p, worse(p, 1), TAGS, films, ["rain", "x"])]
     assert len(found) == 11
-    for v in found: assert v.says[0].isupper() | v.says.startswith(tuple([*TAGS, "x", "mean", "average"])) and v.says.endswith(".") and type(v.passed) is bool, v
+    for v in found:
+        assert v.says[0].isupper() | v.says.startswith(tuple([*TAGS, "x", "mean", "average"])) and v.says.endswith(
+            ".") and type(v.passed) is bool, v
     assert gates.Verdict(**plain({k: None if v != v else v for k, v in vars(found[0]).items()}))

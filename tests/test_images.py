@@ -17,10 +17,11 @@ from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 
 from movie_tagger import images
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.images import (BadPicture, contact_sheet, decode, duplicate_groups, find_images, hamming, letterbox, near_duplicates,
-                                 open_image, phash)
+from movie_tagger.images import (BadPicture, contact_sheet, decode, duplicate_groups, find_images, hamming, letterbox,
+                                 near_duplicates, open_image, phash)
 
-ENTRIES = {"open_image": open_image, "decode": lambda s: decode(s, 32), "decode, bars cut": lambda s: decode(s, 32, crop_bars=True),
+ENTRIES = {"open_image": open_image, "decode": lambda s: decode(s, 32),
+           "decode, bars cut": lambda s: decode(s, 32, crop_bars=True),
            "phash": phash, "letterbox": letterbox}
 
 
@@ -48,19 +49,23 @@ def saved(image, format, **options):
 
 
 def png(width, height, rows=b""):
-    def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def zeros(n):
     packer, block = zlib.compressobj(1), bytes(1 << 20)
-    return b"".join([packer.compress(block) for _ in range(n >> 20)] + [packer.compress(bytes(n % (1 << 20))), packer.flush()])
+    return b"".join([packer.compress(block) for _ in range(n >> 20)] + [packer.compress(bytes(n % (1 << 20))),
+                                                                        packer.flush()])
 
 
 FILES = {f: saved(drawn(), f) for f in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")}
-FILES |= {"progressive JPEG": saved(drawn(), "JPEG", progressive=True), "lossless WEBP": saved(drawn(), "WEBP", lossless=True),
-          "TIFF, LZW": saved(drawn(), "TIFF", compression="tiff_lzw"), "TIFF, deflate": saved(drawn(), "TIFF", compression="tiff_adobe_deflate"),
+FILES |= {"progressive JPEG": saved(drawn(), "JPEG", progressive=True),
+          "lossless WEBP": saved(drawn(), "WEBP", lossless=True),
+          "TIFF, LZW": saved(drawn(), "TIFF", compression="tiff_lzw"),
+          "TIFF, deflate": saved(drawn(), "TIFF", compression="tiff_adobe_deflate"),
           "MPO": saved(drawn(), "MPO", save_all=True, append_images=[drawn(seed=1)])}
 
 BAD = {
@@ -106,8 +111,8 @@ def test_paths_without_a_readable_file(tmp_path, entry, monkeypatch):
     (tmp_path / "album.jpg").mkdir()
     (tmp_path / "link.jpg").symlink_to(tmp_path / "gone.jpg")
     (tmp_path / "file.txt").write_text("x")
-    for path, reason in {"lost.jpg": "no such file", "album.jpg": "folder", "link.jpg": "no such file", "file.txt/a.jpg": "no such file",
-                         "x" * 300 + ".jpg": "name too long"}.items():
+    for path, reason in {"lost.jpg": "no such file", "album.jpg": "folder", "link.jpg": "no such file",
+                         "file.txt/a.jpg": "no such file", "x" * 300 + ".jpg": "name too long"}.items():
         with pytest.raises(BadPicture, match=reason): ENTRIES[entry](tmp_path / path)
         with pytest.raises(BadPicture, match=reason): ENTRIES[entry](str(tmp_path / path))
     os.mkfifo(tmp_path / "pipe.jpg")
@@ -126,7 +131,8 @@ def test_no_permission(tmp_path):
     with pytest.raises(BadPicture, match="may not read"): open_image(tmp_path / "secret.jpg")
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize("array", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8),
+                                   np.zeros((0, 4, 3), np.uint8)])
 def test_arrays_that_are_no_pictures(array):
     with pytest.raises(BadPicture): open_image(array)
 
@@ -153,7 +159,8 @@ def test_the_limit_is_ours_and_pillow_does_not_warn(monkeypatch):
 
 
 def test_broken_camera_data_is_no_reason_to_refuse_or_to_warn():
-    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 9) + struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x010E, 2, 999, 4000)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 9) + struct.pack("<HHII", 0x0112, 3, 1,
+        6) + struct.pack("<HHII", 0x010E, 2, 999, 4000)
     file = saved(drawn(), "JPEG", exif=exif)
     for entry in ENTRIES.values(): entry(file)
     with pytest.warns(UserWarning): Image.open(io.BytesIO(file)).getexif()  # only ours are silent
@@ -201,7 +208,8 @@ def test_any_damage_gives_a_picture_or_bad_picture(kind):
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF\0\0\0\0WEBPVP8 ",
+@given(st.binary(max_size=300),
+       st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF\0\0\0\0WEBPVP8 ",
                                                  b"\0\0\0\x1cftypavif"]))
 def test_any_bytes_give_a_picture_or_bad_picture(data, start): whatever_comes_out(start + data)
 
@@ -218,7 +226,8 @@ def test_every_format_is_read_from_a_path_and_from_bytes(kind, tmp_path):
 
 def test_pillow_images_and_arrays_pass_through():
     picture = drawn()
-    for source in (picture, np.asarray(picture)): np.testing.assert_array_equal(np.asarray(open_image(source)), np.asarray(picture))
+    for source in (picture, np.asarray(picture)):
+        np.testing.assert_array_equal(np.asarray(open_image(source)), np.asarray(picture))
     same = open_image(picture)
     same.putpixel((0, 0), (1, 2, 3))
     assert picture.getpixel((0, 0)) != (1, 2, 3)
@@ -370,13 +379,14 @@ def still(bars=(0, 0), sides=(0, 0), width=320, height=180, level=0, noise=0, pi
     (top, bottom), (left, right) = bars, sides
     frame = np.full((height, width, 3), level, np.uint8)
     inner = picture or drawn(width - left - right, height - top - bottom, seed=3)
-    frame[top:height - bottom, left:width - right] = np.asarray(inner.resize((width - left - right, height - top - bottom)))
+    frame[top:height - bottom,
+          left:width - right] = np.asarray(inner.resize((width - left - right, height - top - bottom)))
     if noise: frame = np.clip(frame + np.random.default_rng(0).normal(0, noise, frame.shape), 0, 255).astype(np.uint8)
     return Image.fromarray(frame)
 
 
-@pytest.mark.parametrize("bars, sides", [((22, 22), (0, 0)), ((0, 0), (40, 40)), ((20, 20), (30, 30)), ((24, 21), (0, 0)), ((3, 3), (0, 0)),
-                                         ((39, 40), (0, 0)), ((0, 0), (60, 62))])
+@pytest.mark.parametrize("bars, sides", [((22, 22), (0, 0)), ((0, 0), (40, 40)), ((20, 20), (30, 30)),
+                                         ((24, 21), (0, 0)), ((3, 3), (0, 0)), ((39, 40), (0, 0)), ((0, 0), (60, 62))])
 @pytest.mark.parametrize("how", [{}, {"level": 16}, {"noise": 2}])
 def test_bars_are_found(bars, sides, how):
     picture = still(bars, sides, **how)
@@ -394,7 +404,8 @@ def night(kind):
     if kind == "sky above a street": frame[110:] = rng.integers(0, 140, (70, 320, 3))
     if kind == "moon": frame[60:110, 140:190] = 230
     if kind == "stars": frame[rng.integers(0, 180, 60), rng.integers(0, 320, 60)] = 255
-    if kind == "vignette": frame += (120 * np.exp(-((np.arange(180) - 90) / 30.0) ** 2))[:, None, None] * np.hanning(320)[None, :, None]
+    if kind == "vignette":
+        frame += (120 * np.exp(-((np.arange(180) - 90) / 30.0) ** 2))[:, None, None] * np.hanning(320)[None, :, None]
     if kind == "face": frame[30:150, 120:200] = rng.integers(90, 200, (120, 80, 3))
     if kind == "dusk": frame += np.linspace(0, 90, 180)[:, None, None]
     if kind == "blue": frame[20:160] = rng.integers(90, 200, (140, 320, 3)); frame[:20] = frame[160:] = (0, 0, 90)  # noqa: E702
@@ -403,8 +414,9 @@ def night(kind):
 
 @pytest.mark.parametrize("picture", [
     *map(night, ("black", "sky above a street", "moon", "stars", "vignette", "face", "dusk", "blue")),
-    still(), still(bars=(30, 0)), still(sides=(0, 50)), still(bars=(40, 10)), still(bars=(60, 60)), still(bars=(20, 20), level=60),
-    still(bars=(20, 20), level=255), Image.new("RGB", (320, 180)), Image.new("RGB", (1, 1)), Image.new("RGB", (2, 3), "white"),
+    still(), still(bars=(30, 0)), still(sides=(0, 50)), still(bars=(40, 10)), still(bars=(60, 60)),
+    still(bars=(20, 20), level=60), still(bars=(20, 20), level=255), Image.new("RGB", (320, 180)),
+    Image.new("RGB", (1, 1)), Image.new("RGB", (2, 3), "white"),
 ])
 def test_no_bars_no_cut(picture):
     assert letterbox(picture) == (0, 0, *picture.size)
@@ -429,7 +441,8 @@ def test_phash_forgives_copies_and_tells_others_apart():
 
 
 def test_empty_pictures_share_one_hash():
-    assert len({phash(Image.new("RGB", size, colour)) for size in ((50, 80), (300, 200)) for colour in ("white", "#123456", "#777")}) == 1
+    assert len({phash(Image.new("RGB", size, colour)) for size in ((50, 80), (300, 200))
+                for colour in ("white", "#123456", "#777")}) == 1
 
 
 def test_hamming_of_numbers_and_arrays():
@@ -445,7 +458,8 @@ def by_hand(hashes, distance):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 2**64 - 1)), max_size=40),
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=12),
+       st.lists(st.tuples(st.integers(0, 99), st.integers(0, 2**64 - 1)), max_size=40),
        st.integers(0, 9), st.integers(0, 6))
 def test_near_duplicates_finds_each_pair_once(seeds, changes, distance, sparse):
     hashes = list(seeds)
@@ -478,7 +492,8 @@ def test_near_duplicates_of_few_and_of_all_the_same():
 def test_a_huge_bucket_takes_memory_for_one_number_a_hash():
     import tracemalloc
     rng = np.random.default_rng(0)
-    hashes = np.uint64(1) << rng.integers(0, 32, 6000, dtype=np.uint64) ^ (rng.integers(0, 2**32, 6000, dtype=np.uint64) << np.uint64(32))
+    hashes = np.uint64(1) << rng.integers(0, 32, 6000, dtype=np.uint64) ^ (rng.integers(0, 2**32, 6000,
+        dtype=np.uint64) << np.uint64(32))
     hashes &= ~np.uint64(sum(1 << b for b in range(0, 64, 5)))  # all agree on one band: 18 million candidates
     tracemalloc.start()
     pairs = near_duplicates(hashes)
@@ -512,7 +527,8 @@ def test_contact_sheet_takes_everything_and_cuts_captions():
 
 
 def test_find_images_sorts_and_skips_what_is_hidden(tmp_path, monkeypatch):
-    for name in ("b.JPG", "a.png", "c/d.webp", "c/notes.txt", ".hidden/x.jpg", ".x.jpg", "c/.y.png", "z.avif", "e.tar.gz", "jpg"):
+    for name in ("b.JPG", "a.png", "c/d.webp", "c/notes.txt", ".hidden/x.jpg", ".x.jpg", "c/.y.png", "z.avif",
+                 "e.tar.gz", "jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     found = find_images(str(tmp_path))

@@ -122,7 +122,8 @@ def test_many_labels_by_hand():
     np.testing.assert_allclose(seen.losses(), by_hand, rtol=1e-5)
     top = seen.top_losses(1)
     assert top.index[0] == "p001"
-    assert top.iloc[0][["truth", "predicted", "missed", "wrongly"]].tolist() == ["car, rain", "rain, phone, kiss", "car 0.10", "phone 0.70, kiss 0.60"]
+    assert top.iloc[0][["truth", "predicted", "missed", "wrongly"]].tolist() == ["car, rain", "rain, phone, kiss",
+        "car 0.10", "phone 0.70, kiss 0.60"]
     assert "1 without a label" in repr(seen)
 
 
@@ -160,13 +161,16 @@ def test_thresholds_may_differ_from_picture_to_picture():
 @pytest.mark.parametrize("change, message", [
     (dict(probabilities=np.full((3, 2), .5)), r"shape \(3, 2\) and the labels \(3, 3\)"),
     (dict(probabilities=np.full((3, 3), 1.5)), "'p000' lies outside 0 to 1"),
-    (dict(probabilities=np.array([[.1, .2, .7], [np.nan, .5, .5], [1, 0, 0]])), "'p001' has some probabilities but not all"),
-    (dict(probabilities=pd.DataFrame(np.eye(3), ["p000", "p001", "p002"], ["a", "b", "d"])), "only one of them has 'c', 'd'"),
+    (dict(probabilities=np.array([[.1, .2, .7], [np.nan, .5, .5], [1, 0, 0]])),
+     "'p001' has some probabilities but not all"),
+    (dict(probabilities=pd.DataFrame(np.eye(3), ["p000", "p001", "p002"], ["a", "b", "d"])),
+     "only one of them has 'c', 'd'"),
     (dict(probabilities=pd.DataFrame(np.eye(3), columns=list("abc"))), "do not name the same pictures"),
     (dict(labels=frames(np.ones((3, 3)), list("abc"))[1], kind="single"), "'p000' has several labels"),
     (dict(thresholds=[.5, .5]), "thresholds of shape"),
     (dict(labels=None), "needs labels and probabilities"),
-    (dict(items=frames(np.eye(3), list("abc"))[0].iloc[::-1]), "items and the 3 rows of labels do not name the same pictures"),
+    (dict(items=frames(np.eye(3), list("abc"))[0].iloc[::-1]), "items and the 3 rows of labels do not name the "
+                                                               "same pictures"),
     (dict(items=["a.jpg", "b.jpg"]), "2 rows of items"),
     (dict(items=["a.jpg", "b.jpg"], labels=list("abc")), "3 labels for 2 pictures"),
 ])
@@ -208,7 +212,8 @@ def coloured(folder, n=24, size=(40, 60)):
 def test_plots(tmp_path):
     paths = coloured(tmp_path, 9)
     paths[0].write_bytes(b"no picture")
-    seen = it.interpret(*frames(np.eye(3)[np.arange(9) % 3], ["red", "green", "blue"], [*map(str, paths[:-1]), "nowhere.jpg"]),
+    seen = it.interpret(*frames(np.eye(3)[np.arange(9) % 3], ["red", "green", "blue"],
+                                [*map(str, paths[:-1]), "nowhere.jpg"]),
                         np.full((9, 3), 1 / 3))
     ax = seen.plot_confusion_matrix(normalize=True)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["red (3)", "green (3)", "blue (3)"]
@@ -286,7 +291,8 @@ def test_report_is_whole_and_harmless(tmp_path):
     assert names.count("h1") == 1 and names.count("h2") == 5 and "accuracy" in page.text
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
     colours = [attrs["style"] for tag, attrs in page.tags if tag == "td" and "style" in attrs]
-    assert len(colours) == 9 and all(re.fullmatch(r"background:#[0-9a-f]{6};color:(white|black|#767676)", style) for style in colours)
+    assert len(colours) == 9 and all(re.fullmatch(r"background:#[0-9a-f]{6};color:(white|black|#767676)", style)
+                                     for style in colours)
 
 
 def test_report_shows_the_evaluation_it_is_given(tmp_path):
@@ -342,7 +348,8 @@ def answers(learner):
 
 def from_folder(folder, **kwargs):
     from fastai.vision.all import ImageDataLoaders, Resize
-    return ImageDataLoaders.from_folder(folder, valid_pct=.5, seed=0, item_tfms=Resize(16), bs=4, num_workers=0, **kwargs)
+    return ImageDataLoaders.from_folder(folder, valid_pct=.5, seed=0, item_tfms=Resize(16), bs=4,
+                                        num_workers=0, **kwargs)
 
 
 @plain_fastai
@@ -375,7 +382,8 @@ def multi_table(folder):
 def test_multi_label_learner_from_a_table(tmp_path):
     from fastai.vision.all import ImageDataLoaders, Resize
     table = multi_table(tmp_path)
-    dls = ImageDataLoaders.from_df(table, tmp_path, label_delim=";", valid_pct=.5, seed=0, item_tfms=Resize(16), bs=4, num_workers=0)
+    dls = ImageDataLoaders.from_df(table, tmp_path, label_delim=";", valid_pct=.5, seed=0, item_tfms=Resize(16), bs=4,
+                                   num_workers=0)
     learner = tiny(dls)
     seen = it.interpret(learner)
     p, target = answers(learner)
@@ -404,7 +412,8 @@ def test_learner_from_a_data_block_with_functions(tmp_path):
 def test_learner_from_lists_and_another_loader(tmp_path):
     from fastai.vision.all import ImageDataLoaders, Resize
     paths = coloured(tmp_path)
-    dls = ImageDataLoaders.from_lists(tmp_path, paths, [p.parent.name for p in paths], valid_pct=.5, seed=0, item_tfms=Resize(16), bs=4, num_workers=0)
+    dls = ImageDataLoaders.from_lists(tmp_path, paths, [p.parent.name for p in paths], valid_pct=.5, seed=0,
+                                      item_tfms=Resize(16), bs=4, num_workers=0)
     learner = tiny(dls)
     seen = it.interpret(learner)
     assert [Path(p).parent.name for p in seen.items["path"]] == seen.labels.idxmax(axis=1).tolist()
@@ -421,7 +430,8 @@ def test_learner_from_lists_and_another_loader(tmp_path):
 def test_learner_with_the_same_picture_twice(tmp_path):
     from fastai.vision.all import ImageDataLoaders, Resize
     paths = coloured(tmp_path, 6) * 4
-    dls = ImageDataLoaders.from_lists(tmp_path, paths, [p.parent.name for p in paths], valid_pct=.6, seed=0, item_tfms=Resize(16), bs=2, num_workers=0)
+    dls = ImageDataLoaders.from_lists(tmp_path, paths, [p.parent.name for p in paths], valid_pct=.6, seed=0,
+                                      item_tfms=Resize(16), bs=2, num_workers=0)
     seen = it.interpret(tiny(dls))
     assert seen.items.index.has_duplicates and len(seen.top_losses()) == len(seen.items)
     assert seen.confusion_matrix().to_numpy().sum() == len(seen.items)
@@ -439,7 +449,8 @@ def test_learner_whose_loss_has_no_activation(tmp_path):
 def in_memory(paths):
     from fastai.vision.all import Categorize, Datasets, PILImage, Resize, ToTensor
     pictures, names = [PILImage.create(p) for p in paths], [p.parent.name for p in paths]
-    sets = Datasets(range(len(paths)), [[lambda i: pictures[i]], [lambda i: names[i], Categorize()]], splits=[range(12), range(12, len(paths))])
+    sets = Datasets(range(len(paths)), [[lambda i: pictures[i]], [lambda i: names[i], Categorize()]],
+                    splits=[range(12), range(12, len(paths))])
     return sets.dataloaders(bs=4, after_item=[Resize(16), ToTensor()], num_workers=0)
 
 
@@ -450,7 +461,8 @@ def test_learner_whose_items_have_no_paths(tmp_path):
     dls = in_memory(paths)
     dls.add_tfms([IntToFloatTensor()], "after_batch")
     learner = tiny(dls)
-    with pytest.raises(MovieTaggerError, match=r"not picture files.*from_learner\(learner, items=paths\)"): it.interpret(learner)
+    with pytest.raises(MovieTaggerError, match=r"not picture files.*from_learner\(learner, items=paths\)"):
+        it.interpret(learner)
     seen = it.from_learner(learner, items=paths[12:])
     assert [Path(p).parent.name for p in seen.items["path"]] == seen.labels.idxmax(axis=1).tolist()
     items, _ = frames(np.eye(12), list("abcdefghijkl"))
@@ -463,7 +475,8 @@ def test_learner_that_has_diverged(tmp_path):
     coloured(tmp_path)
     learner = tiny(from_folder(tmp_path))
     learner.model[-1].bias.data[0] = math.nan
-    with pytest.raises(MovieTaggerError, match="NaN for 12 of 12 pictures, so its training has diverged"): it.interpret(learner)
+    with pytest.raises(MovieTaggerError, match="NaN for 12 of 12 pictures, so its training has diverged"):
+        it.interpret(learner)
 
 
 @plain_fastai
@@ -484,11 +497,13 @@ def test_learner_without_validation_pictures_or_classes(tmp_path):
 
 
 def test_anything_with_dls_is_taken_for_a_learner():
-    with pytest.raises(MovieTaggerError, match="no pictures in its set 1"): it.interpret(SimpleNamespace(dls=SimpleNamespace(loaders=[])))
+    with pytest.raises(MovieTaggerError, match="no pictures in its set 1"):
+        it.interpret(SimpleNamespace(dls=SimpleNamespace(loaders=[])))
 
 
 def test_importing_needs_neither_torch_nor_fastai():
     import subprocess
     import sys
     code = "import sys; import movie_tagger.interpret; print([m for m in ('torch', 'fastai') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout.strip() == "[]"

@@ -13,10 +13,12 @@ GROUND = {
 }
 COLLECT = {
     "fetch": {"core"}, "download": {"core", "images", "fetch"},
-    "rows": {"core"}, "stream": {"core", "rows"}, "exports": {"core", "rows", "stream"}, "dump": {"core", "rows", "stream", "exports"}, "database": {"core", "rows"},
+    "rows": {"core"}, "stream": {"core", "rows"}, "exports": {"core", "rows", "stream"},
+    "dump": {"core", "rows", "stream", "exports"}, "database": {"core", "rows"},
     "tags": {"core", "data", "rows", "dump", "database"},
-    "cells": {"core", "tags"}, "events": {"core", "cells"}, "steps": {"core", "cells", "events"}, "files": {"core"}, "leaks": {"core", "images", "data"},
-    "ledger": {"core", "images", "data", "tags", "cells", "events", "steps", "files", "leaks"},
+    "cells": {"core", "tags"}, "events": {"core", "cells"}, "steps": {"core", "cells", "events"}, "files": {"core"},
+    "leaks": {"core", "images", "data"}, "ledger": {"core", "images", "data", "tags", "cells", "events", "steps",
+                                                    "files", "leaks"},
     "exchange": {"core", "data", "cells", "events", "files", "ledger"}, "review": {"core", "data", "ledger"},
 }
 LEARN = {
@@ -29,24 +31,30 @@ LEARN = {
     "bundle": {"core", "images", "engine", "evaluate"},
 }
 CURATE = {
-    "opinions": {"core", "data", "head"}, "suspects": {"core", "images", "data", "features", "evaluate", "head", "opinions"},
-    "decisions": {"core", "data", "tags", "cells", "events", "ledger"}, "queues": {"core", "images", "data", "suspects"},
+    "opinions": {"core", "data", "head"},
+    "suspects": {"core", "images", "data", "features", "evaluate", "head", "opinions"},
+    "decisions": {"core", "data", "tags", "cells", "events", "ledger"},
+    "queues": {"core", "images", "data", "suspects"},
     "estimates": {"core", "data", "evaluate"}, "panel": {"core", "images"}, "cards": {"decisions", "queues"},
     "cleaning": {"core", "data", "events", "ledger", "review", "decisions", "queues", "estimates", "panel", "cards"},
     "curate": {"core", "panel", "cleaning"},
 }
 SHIP = {
     "bulk": {"core", "images", "data", "download", "features", "bundle"},
-    "keys": {"core"}, "admission": {"core", "keys"}, "listen": {"core", "admission"}, "wire": {"core", "admission"}, "batching": {"core"},
-    "sensitive": {"core", "images"}, "champion": {"core", "images", "bundle", "admission", "sensitive"}, "feedback": {"core", "admission", "ledger"},
-    "serve": {"core", "images", "data", "ledger", "bundle", "keys", "admission", "listen", "wire", "batching", "sensitive", "champion", "feedback"},
+    "keys": {"core"}, "admission": {"core", "keys"}, "listen": {"core", "admission"}, "wire": {"core", "admission"},
+    "batching": {"core"}, "sensitive": {"core", "images"},
+    "champion": {"core", "images", "bundle", "admission", "sensitive"}, "feedback": {"core", "admission", "ledger"},
+    "serve": {"core", "images", "data", "ledger", "bundle", "keys", "admission", "listen", "wire", "batching",
+              "sensitive", "champion", "feedback"},
     "client": {"core"},
-    "models": {"core", "bundle", "evaluate"}, "gates": {"core", "images", "data", "evaluate", "bundle"}, "plan": {"core", "tags", "gates"},
-    "sync": {"core", "images", "data", "fetch", "download", "dump", "database", "tags", "cells", "events", "ledger", "exchange", "plan", "gates"},
+    "models": {"core", "bundle", "evaluate"}, "gates": {"core", "images", "data", "evaluate", "bundle"},
+    "plan": {"core", "tags", "gates"}, "sync": {"core", "images", "data", "fetch", "download", "dump", "database",
+                                                "tags", "cells", "events", "ledger", "exchange", "plan", "gates"},
     "retrain": {*GROUND, *COLLECT, *LEARN, "opinions", "suspects", "models", "gates", "plan", "sync"},
 }
 BELOW = GROUND | COLLECT | LEARN | CURATE | SHIP
-DOOR = {"cli_app": {*BELOW}, **{f"cli_{room}": {*BELOW, "cli_app"} for room in ("collect", "learn", "ledger", "retrain", "ship")}}
+DOOR = {"cli_app": {*BELOW},
+        **{f"cli_{room}": {*BELOW, "cli_app"} for room in ("collect", "learn", "ledger", "retrain", "ship")}}
 DOOR["cli"] = {*BELOW, *DOOR}
 TABLE = BELOW | DOOR
 
@@ -82,9 +90,11 @@ def test_the_table_has_no_cycle():
 
 
 @pytest.mark.parametrize("planted", [
-    "from . import head", "from .head import fit", "from .head.deeper import x", "from . import __version__, core, head",
-    "from movie_tagger import core, head", "from movie_tagger.head import fit", "import movie_tagger.head", "import movie_tagger.head as h",
-    "def late():\n    from .head import fit", "if True:\n    try: import movie_tagger.head\n    except ImportError: pass"])
+    "from . import head", "from .head import fit", "from .head.deeper import x",
+    "from . import __version__, core, head", "from movie_tagger import core, head", "from movie_tagger.head import fit",
+    "import movie_tagger.head", "import movie_tagger.head as h",
+    "def late():\n    from .head import fit", "if True:\n    try: import movie_tagger.head\n"
+                                              "    except ImportError: pass"])
 def test_a_planted_violation_is_caught(planted):
     source = Path(REPO, "movie_tagger", "images.py").read_text()
     assert forbidden("images", source) == set()
@@ -92,12 +102,15 @@ def test_a_planted_violation_is_caught(planted):
 
 
 def test_what_is_no_module_of_ours_is_left_alone():
-    assert imported("from . import __version__\nimport numpy as np\nfrom pathlib import Path\nimport movie_tagger_other.head") == set()
+    assert imported("from . import __version__\nimport numpy as np\nfrom pathlib import Path\n"
+                    "import movie_tagger_other.head") == set()
 
 
-@pytest.mark.parametrize("module", ["images", "data", "download", "tags", "ledger", "engine", "features", "evaluate", "head", "bundle", "suspects", "serve", "retrain", "cli"])
+@pytest.mark.parametrize("module", ["images", "data", "download", "tags", "ledger", "engine", "features", "evaluate",
+                                    "head", "bundle", "suspects", "serve", "retrain", "cli"])
 def test_no_torch_is_loaded_by(module):
-    code = f"import sys, movie_tagger.{module}; print(*({{'torch', 'fastai', 'timm', 'torchvision', 'openvino'}} & set(sys.modules)))"
+    code = (f"import sys, movie_tagger.{module}; print(*({{'torch', 'fastai', 'timm', 'torchvision', "
+            f"'openvino'}} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")
 

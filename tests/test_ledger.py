@@ -21,7 +21,8 @@ ANNA, BEN, USER, SITE = "curator:anna", "curator:ben", "user:17", "import:site.s
 def frame(n=4, folder="/pictures", **columns):
     "Items of a few pictures that need not be there."
     names = [f"{k}.jpg" for k in range(n)]
-    return pd.DataFrame({"path": [f"{folder}/{x}" for x in names], "sha256": [f"{k:064x}" for k in range(n)], "group": "film 1", "source": "site.sql"} | columns,
+    return pd.DataFrame({"path": [f"{folder}/{x}" for x in names], "sha256": [f"{k:064x}" for k in range(n)],
+                         "group": "film 1", "source": "site.sql"} | columns,
                         index=pd.Index(names, name="item"))
 
 
@@ -58,15 +59,18 @@ def test_items_and_labels_are_the_frames_that_data_reads(posters, tmp_path):
 
 def test_three_states_come_back(ledger):
     assert ledger.labels().shape == (4, 0)
-    ledger.decide(said(("0.jpg", "hat", True), ("1.jpg", "hat", False), ("2.jpg", "hat", pd.NA), ("2.jpg", "car", None)), ANNA)
+    ledger.decide(said(("0.jpg", "hat", True), ("1.jpg", "hat", False), ("2.jpg", "hat", pd.NA),
+                       ("2.jpg", "car", None)), ANNA)
     labels = ledger.labels()
     assert list(labels) == ["hat"] and labels["hat"].dtype == "boolean" and labels.index.equals(ledger.items().index)
-    assert data.to_array(labels)[:, 0].tolist()[:2] == [1, 0] and labels["hat"].isna().tolist() == [False, False, True, True]
+    assert data.to_array(labels)[:, 0].tolist()[:2] == [1, 0] and labels["hat"].isna().tolist() == [False,
+        False, True, True]
 
 
 def test_an_empty_ledger_has_empty_frames(tmp_path):
     with Ledger(tmp_path / "new" / "ledger.db") as ledger:
-        assert list(ledger.items()) == ["path", "sha256", "group", "source", "error"] and ledger.labels().shape == (0, 0)
+        assert list(ledger.items()) == ["path", "sha256", "group", "source",
+                                        "error"] and ledger.labels().shape == (0, 0)
         assert ledger.events().empty and ledger.rejected().empty and ledger.disagreements().empty and ledger.summary().empty and ledger.versions().empty
         assert str(ledger.diff(0)) == "Nothing changed." and ledger.version == 0
         assert ledger.leaks().empty and ledger.check().empty
@@ -78,7 +82,8 @@ def test_ids_that_are_numbers_become_text(tmp_path):
         ledger.add(frame().set_axis(pd.Index([1, 2, 3, 4], name="item")), SITE)
         ledger.decide(pd.DataFrame({"item": [1, 2], "tag": "hat", "state": np.array([True, False])}), USER)
         ledger.exclude([4], ANNA)
-        assert ledger.items().index.tolist() == ["1", "2", "3"] and cells(ledger) == {("1", "hat"): True, ("2", "hat"): False}
+        assert ledger.items().index.tolist() == ["1", "2",
+                                                 "3"] and cells(ledger) == {("1", "hat"): True, ("2", "hat"): False}
 
 
 def test_pictures_and_ledger_move_together(tmp_path):
@@ -91,9 +96,11 @@ def test_pictures_and_ledger_move_together(tmp_path):
 # --- who counts
 
 @pytest.mark.parametrize(("first", "second", "holds"), [
-    ((ANNA, True), (USER, False), True), ((USER, False), (ANNA, True), True), ((SITE, True), (USER, False), False), ((USER, False), (SITE, True), False),
-    ((ANNA, True), (BEN, False), False), ((USER, True), ("api:upload", False), False), ((SITE, True), (ANNA, None), None), ((ANNA, True), (ANNA, None), None),
-    ((SITE, True), (SITE, None), None), ((SITE, True), ("import:old", None), True), ((SITE, True), ("import:old", False), False), ((ANNA, None), (SITE, True), None)])
+    ((ANNA, True), (USER, False), True), ((USER, False), (ANNA, True), True), ((SITE, True), (USER, False), False),
+    ((USER, False), (SITE, True), False), ((ANNA, True), (BEN, False), False), ((USER, True), ("api:upload", False),
+        False), ((SITE, True), (ANNA, None), None), ((ANNA, True), (ANNA, None), None),
+    ((SITE, True), (SITE, None), None), ((SITE, True), ("import:old", None), True),
+    ((SITE, True), ("import:old", False), False), ((ANNA, None), (SITE, True), None)])
 def test_the_higher_kind_holds_and_within_it_the_latest(ledger, first, second, holds):
     for actor, state in (first, second): ledger.set("0.jpg", "hat", state, actor)
     assert cells(ledger) == ({} if holds is None else {("0.jpg", "hat"): holds})
@@ -115,7 +122,8 @@ def test_disagreements_say_whose_word_holds(ledger):
     for actor, state in ((SITE, True), (USER, False), (ANNA, True)): ledger.set("0.jpg", "hat", state, actor)
     ledger.set("1.jpg", "hat", True, ANNA), ledger.set("1.jpg", "hat", True, USER)
     table = ledger.disagreements()
-    assert table[["item", "actor", "holds"]].to_numpy().tolist() == [["0.jpg", SITE, False], ["0.jpg", USER, False], ["0.jpg", ANNA, True]]
+    assert table[["item", "actor", "holds"]].to_numpy().tolist() == [["0.jpg", SITE, False], ["0.jpg", USER, False],
+                                                                     ["0.jpg", ANNA, True]]
     ledger.undo(ANNA, actor=USER)
     assert ledger.disagreements().empty
 
@@ -175,7 +183,8 @@ def test_an_undone_item_is_gone_and_may_come_again(ledger):
 
 
 @pytest.mark.parametrize(("wrong", "sentence"), [
-    (dict(event=99), "There is no event 99"), (dict(batch="none"), "There is no batch 'none'"), (dict(actor="user:0"), "There is no actor 'user:0'"),
+    (dict(event=99), "There is no event 99"), (dict(batch="none"), "There is no batch 'none'"),
+    (dict(actor="user:0"), "There is no actor 'user:0'"),
     (dict(event=1, batch="x"), "Undo one thing")])
 def test_an_undo_of_nothing_is_a_sentence(ledger, wrong, sentence):
     with pytest.raises(MovieTaggerError, match=sentence): ledger.undo(ANNA, **wrong)
@@ -188,12 +197,14 @@ def test_a_version_by_number_name_and_time(ledger):
     assert ledger.tag_version("before cleaning") == 5
     ledger.set("0.jpg", "hat", False, ANNA), ledger.exclude("1.jpg", ANNA)
     when = ledger.events()["time"]
-    for version in (5, "5", "before cleaning", when[5], when[5].isoformat(), when[5].tz_localize(None), when[5].to_pydatetime()):
+    for version in (5, "5", "before cleaning", when[5], when[5].isoformat(), when[5].tz_localize(None),
+                    when[5].to_pydatetime()):
         assert cells(ledger, version) == {("0.jpg", "hat"): True} and len(ledger.items(version)) == 4
     assert ledger.items(0).empty and len(ledger.items(2)) == 2
     assert ledger.versions()["event"].to_dict() == {"before cleaning": 5}
     changed = ledger.diff("before cleaning")
-    assert changed.table.to_numpy().tolist() == [["0.jpg", "hat", "yes", "no", ANNA], ["1.jpg", "(excluded)", "shown", "hidden", ANNA]]
+    assert changed.table.to_numpy().tolist() == [["0.jpg", "hat", "yes", "no", ANNA],
+                                                 ["1.jpg", "(excluded)", "shown", "hidden", ANNA]]
     assert str(changed) == "2 changes on 2 items: 1 × yes → no, 1 × shown → hidden."
     assert len(ledger.diff(0, 4)) == 4 and len(ledger.diff(7, "before cleaning")) == 2
 
@@ -203,7 +214,8 @@ def test_a_version_that_is_not_there(ledger, wrong):
     with pytest.raises(MovieTaggerError, match="There is no version"): ledger.labels(wrong)
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("a", "already"), ("17", "cannot be the name"), (" ", "cannot be the name")])
+@pytest.mark.parametrize(("name", "sentence"),
+                         [("a", "already"), ("17", "cannot be the name"), (" ", "cannot be the name")])
 def test_a_bad_name_for_a_version(ledger, name, sentence):
     ledger.tag_version("a")
     with pytest.raises(MovieTaggerError, match=sentence): ledger.tag_version(name)
@@ -219,13 +231,15 @@ def test_time_never_runs_backwards(ledger, monkeypatch):
 # --- rules and sets of tags of which one is yes
 
 def test_rules_are_read_with_the_version_they_belong_to(ledger):
-    ledger.decide(said(("0.jpg", "Telephone", True), ("1.jpg", "phones", True), ("2.jpg", "SotD", True), ("3.jpg", "a,b", True)), SITE)
+    ledger.decide(said(("0.jpg", "Telephone", True), ("1.jpg", "phones", True), ("2.jpg", "SotD", True),
+                       ("3.jpg", "a,b", True)), SITE)
     assert set(ledger.labels()) == {"Telephone", "phones", "SotD"}
     first = ledger.set_rules('exclude = ["sotd"]\n[merge]\nphone = ["telephone", "phones"]\n', ANNA)
     assert cells(ledger) == {("0.jpg", "phone"): True, ("1.jpg", "phone"): True}
     assert ledger.set_rules('exclude = ["sotd"]\n[merge]\nphone = ["telephone", "phones"]\n', BEN) == 0
     ledger.set_rules("min_count = 2\n", ANNA)
-    assert cells(ledger) == {} and set(ledger.labels(first)) == {"phone"} and set(ledger.labels(raw=True)) == {"Telephone", "phones", "SotD", "a,b"}
+    assert cells(ledger) == {} and set(ledger.labels(first)) == {"phone"} and set(ledger.labels(raw=True)) == {
+        "Telephone", "phones", "SotD", "a,b"}
     assert set(ledger.labels(rules={"min_count": 1})) == {"telephone", "phones", "sotd"}
     ledger.undo(ANNA)
     assert set(ledger.labels()) == {"phone"}
@@ -246,19 +260,23 @@ def test_a_curators_no_holds_for_all_spellings(ledger):
     ledger.set_rules('[merge]\nphone = ["telephone"]\n[implies]\nhorse = ["animal"]\n', ANNA)
     ledger.decide(said(("0.jpg", "telephone", True), ("0.jpg", "horse", True), ("1.jpg", "horse", True)), SITE)
     ledger.decide(said(("0.jpg", "phone", False), ("0.jpg", "animal", False)), ANNA)
-    assert cells(ledger) == {("0.jpg", "phone"): False, ("0.jpg", "horse"): True, ("0.jpg", "animal"): False, ("1.jpg", "horse"): True, ("1.jpg", "animal"): True}
+    assert cells(ledger) == {("0.jpg", "phone"): False, ("0.jpg", "horse"): True, ("0.jpg", "animal"): False,
+                             ("1.jpg", "horse"): True, ("1.jpg", "animal"): True}
     assert ledger.rejected()["tag"].tolist() == ["animal", "phone"]
 
 
 def test_one_of_several_is_yes(ledger):
     ledger.single(["horror", "romance", "superhero"], ANNA)
     assert ledger.single(["romance", "superhero", "horror"], BEN) == 0
-    ledger.decide(said(("0.jpg", "horror", True), ("1.jpg", "horror", True), ("2.jpg", "romance", True), ("2.jpg", "car", True)), SITE)
+    ledger.decide(said(("0.jpg", "horror", True), ("1.jpg", "horror", True), ("2.jpg", "romance", True),
+                       ("2.jpg", "car", True)), SITE)
     ledger.set("0.jpg", "romance", True, ANNA), ledger.set("1.jpg", "horror", False, ANNA)
     assert cells(ledger) == {
-        ("0.jpg", "romance"): True, ("0.jpg", "horror"): False, ("0.jpg", "superhero"): False, ("1.jpg", "horror"): False,
-        ("2.jpg", "romance"): True, ("2.jpg", "horror"): False, ("2.jpg", "superhero"): False, ("2.jpg", "car"): True}
-    assert {tuple(r) for r in ledger.rejected().to_numpy()} == {("0.jpg", "horror"), ("0.jpg", "superhero"), ("1.jpg", "horror")}
+        ("0.jpg", "romance"): True, ("0.jpg", "horror"): False, ("0.jpg", "superhero"): False,
+        ("1.jpg", "horror"): False, ("2.jpg", "romance"): True, ("2.jpg", "horror"): False,
+        ("2.jpg", "superhero"): False, ("2.jpg", "car"): True}
+    assert {tuple(r) for r in ledger.rejected().to_numpy()} == {("0.jpg", "horror"), ("0.jpg", "superhero"),
+                                                                ("1.jpg", "horror")}
     with pytest.raises(MovieTaggerError, match="cannot be both 'horror' and 'romance'"):
         ledger.decide(said(("3.jpg", "horror", True), ("3.jpg", "romance", True)), ANNA)
     ledger.undo(ANNA, event=ledger.events(actor=ANNA).index[1])
@@ -277,8 +295,10 @@ def test_a_rerun_adds_only_what_is_new(ledger):
     assert ledger.sync(frame(), march, SITE) == 0 and ledger.version == before
     april = said(("0.jpg", "hat", True), ("4.jpg", "dog", True))
     assert ledger.sync(frame(5), april, SITE, "april") == 4
-    assert cells(ledger) == {("0.jpg", "hat"): True, ("1.jpg", "hat"): False, ("2.jpg", "car"): True, ("4.jpg", "dog"): True}
-    assert ledger.undo(ANNA, batch="april") == 4 and cells(ledger) == {("0.jpg", "hat"): True, ("1.jpg", "hat"): False, ("2.jpg", "car"): True}
+    assert cells(ledger) == {("0.jpg", "hat"): True, ("1.jpg", "hat"): False, ("2.jpg", "car"): True,
+                             ("4.jpg", "dog"): True}
+    assert ledger.undo(ANNA, batch="april") == 4 and cells(ledger) == {("0.jpg", "hat"): True, ("1.jpg", "hat"): False,
+                                                                       ("2.jpg", "car"): True}
     ledger.verify()
 
 
@@ -310,7 +330,8 @@ def test_items_keep_their_group_and_may_move(ledger):
     assert set(ledger.items()["group"]) == {"film 2"}
     bare = pd.DataFrame({"path": ["x.jpg"]}, index=["x"])
     ledger.add(bare, SITE)
-    assert ledger.items().loc["x", ["sha256", "group", "source"]].tolist() == ["", "x", ""] and ledger.items().loc["x", "error"] is None
+    assert ledger.items().loc["x", ["sha256", "group", "source"]].tolist() == ["", "x", ""] and ledger.items().loc["x",
+        "error"] is None
 
 
 def test_adding_a_fifth_moves_no_item_between_splits(tmp_path):
@@ -320,18 +341,23 @@ def test_adding_a_fifth_moves_no_item_between_splits(tmp_path):
     with Ledger(tmp_path / "ledger.db") as ledger:
         ledger.add(old, SITE)
         before = ledger.items()["group"]
-        ledger.add(items.assign(group=[f"other {g}" for g in items["group"]]), SITE)  # even where the source names its films anew
+        # even where the source names its films anew
+        ledger.add(items.assign(group=[f"other {g}" for g in items["group"]]), SITE)
         after = ledger.items()["group"]
-    assert len(after) == 500 and (pd.Series(data.split(after), after.index)[before.index].to_numpy() == data.split(before)).all()
+    assert len(after) == 500 and (pd.Series(data.split(after),
+                                            after.index)[before.index].to_numpy() == data.split(before)).all()
     assert (pd.Series(data.folds(after), after.index)[before.index].to_numpy() == data.folds(before)).all()
 
 
 # --- bad input
 
 @pytest.mark.parametrize(("rows", "sentence"), [
-    ([("0.jpg", "hat", True), ("no.jpg", "hat", True)], "There is no item 'no.jpg'"), ([("0.jpg", "hat", True), ("1.jpg", "", True)], "is no tag"),
-    ([("0.jpg", "hat", True), ("1.jpg", None, True)], "said of 1.jpg, is no tag"), ([("0.jpg", "hat", True), ("1.jpg", "hat", "yes")], "not 'yes'"),
-    ([("0.jpg", "hat", True), ("0.jpg", "hat", False)], "Two things are said about 'hat' of 0.jpg"), ([("0.jpg", "hat", 2)], "not 2")])
+    ([("0.jpg", "hat", True), ("no.jpg", "hat", True)], "There is no item 'no.jpg'"),
+    ([("0.jpg", "hat", True), ("1.jpg", "", True)], "is no tag"),
+    ([("0.jpg", "hat", True), ("1.jpg", None, True)], "said of 1.jpg, is no tag"),
+    ([("0.jpg", "hat", True), ("1.jpg", "hat", "yes")], "not 'yes'"),
+    ([("0.jpg", "hat", True), ("0.jpg", "hat", False)], "Two things are said about 'hat' of 0.jpg"),
+    ([("0.jpg", "hat", 2)], "not 2")])
 def test_a_bad_batch_leaves_nothing(ledger, rows, sentence):
     before = ledger.version
     with pytest.raises(MovieTaggerError, match=sentence): ledger.decide(said(*rows), USER, batch="b")
@@ -339,7 +365,8 @@ def test_a_bad_batch_leaves_nothing(ledger, rows, sentence):
 
 
 def test_decisions_without_a_column(ledger):
-    with pytest.raises(MovieTaggerError, match="no column 'state'"): ledger.decide(pd.DataFrame({"item": ["0.jpg"], "tag": ["hat"]}), USER)
+    with pytest.raises(MovieTaggerError, match="no column 'state'"):
+        ledger.decide(pd.DataFrame({"item": ["0.jpg"], "tag": ["hat"]}), USER)
 
 
 @pytest.mark.parametrize("actor", ["anna", "model:7", "curator:", "", "robot:x", ":x", "curator: "])
@@ -375,11 +402,14 @@ def test_a_picture_that_changed(posters, tmp_path):
         first, second = items["path"].iloc[:2]
         Path(first).write_bytes(Path(items["path"].iloc[5]).read_bytes())
         os.remove(second)
-        assert ledger.check().to_dict() == {items.index[0]: f"{first} has changed since it was added.", items.index[1]: f"{second} is not there."}
+        assert ledger.check().to_dict() == {items.index[0]: f"{first} has changed since it was added.",
+                                            items.index[1]: f"{second} is not there."}
         before = ledger.version
-        with pytest.raises(MovieTaggerError, match=f"The picture of {items.index[0]} has changed since it was added"): ledger.add(data.read(folder)[0], "import:folders")
+        with pytest.raises(MovieTaggerError, match=f"The picture of {items.index[0]} has changed since it was added"):
+            ledger.add(data.read(folder)[0], "import:folders")
         assert ledger.version == before
-        assert ledger.add(data.read(folder)[0], "import:folders", replace=True) == 1 and ledger.check().index.tolist() == [items.index[1]]
+        assert ledger.add(data.read(folder)[0], "import:folders",
+                          replace=True) == 1 and ledger.check().index.tolist() == [items.index[1]]
 
 
 def test_items_twice_in_a_frame(ledger):
@@ -399,7 +429,8 @@ def test_what_is_no_ledger_is_left_as_it_is(tmp_path, kind):
     path = not_a_ledger(tmp_path, kind)
     before = path.is_file() and path.read_bytes()
     with pytest.raises(MovieTaggerError, match="not a ledger|is a folder"): Ledger(path)
-    assert (path.is_file() and path.read_bytes()) == before and not events.is_ledger(path) and [p.name for p in tmp_path.iterdir()] == ["other.db"]
+    assert (path.is_file() and path.read_bytes()) == before and not events.is_ledger(path) and [p.name
+        for p in tmp_path.iterdir()] == ["other.db"]
 
 
 def test_no_ledger_is_made_where_one_is_expected(tmp_path):
@@ -420,7 +451,8 @@ def test_a_newer_schema_is_left_alone(ledger):
 
 
 def test_an_older_schema_is_brought_up_to_date(ledger):
-    ledger.decide(said(("0.jpg", "hat", True), ("1.jpg", "hat", True)), SITE), ledger.set("0.jpg", "hat", False, ANNA), ledger.undo(ANNA), ledger.exclude("3.jpg", USER)
+    ledger.decide(said(("0.jpg", "hat", True), ("1.jpg", "hat", True)),
+                  SITE), ledger.set("0.jpg", "hat", False, ANNA), ledger.undo(ANNA), ledger.exclude("3.jpg", USER)
     items, labels, happened, path = ledger.items(), ledger.labels(), ledger.events(), ledger.path
     ledger.close()
     with sqlite3.connect(path) as db:  # as the first schema had it: the record without the present
@@ -447,7 +479,8 @@ def test_a_damaged_file_is_a_sentence(ledger):
     content = bytearray(path.read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     path.write_bytes(content)
-    with pytest.raises(MovieTaggerError, match="damaged|not a ledger"), Ledger(path) as broken: broken.labels(), broken.verify()
+    with pytest.raises(MovieTaggerError, match="damaged|not a ledger"), Ledger(path) as broken:
+        broken.labels(), broken.verify()
 
 
 FULL = """
@@ -471,7 +504,8 @@ def test_a_disk_that_fills_up_in_mid_batch(tmp_path):
         ledger.add(frame(400), SITE)
         ledger.set("0.jpg", "hat", True, USER)
     done = subprocess.run([sys.executable, "-c", FULL, str(path), "limit"], capture_output=True, text=True, timeout=60)
-    assert "the disk is full or failing. Nothing of this step was kept" in done.stdout and done.stdout.split()[-1] == "401", done
+    assert "the disk is full or failing. Nothing of this step was kept" in done.stdout and done.stdout.split()[
+        -1] == "401", done
     with Ledger(path) as ledger:
         assert cells(ledger) == {("0.jpg", "hat"): True} and ledger.version == 401
         ledger.verify()
@@ -482,8 +516,10 @@ def small_disk(tmp_path):
     "A disk of one megabyte; skips where mounting is not allowed."
     folder = tmp_path / "disk"
     folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], capture_output=True).returncode:
-        pytest.skip("run as root where file systems can be mounted to see a real disk fill up; RLIMIT_FSIZE stands for it elsewhere")
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)],
+                                      capture_output=True).returncode:
+        pytest.skip("run as root where file systems can be mounted to see a real disk fill up; "
+                    "RLIMIT_FSIZE stands for it elsewhere")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
@@ -517,7 +553,8 @@ def test_a_file_one_may_not_write_is_a_sentence(ledger):
             db = super()._db
             db.execute("PRAGMA query_only = ON")
             return db
-    with ReadOnly(path) as shut, pytest.raises(MovieTaggerError, match="read-only disk, or you may not write there"): shut.set("0.jpg", "hat", True, USER)
+    with ReadOnly(path) as shut, pytest.raises(MovieTaggerError, match="read-only disk, or you may not write there"):
+        shut.set("0.jpg", "hat", True, USER)
 
 
 # --- copies and erasing
@@ -546,10 +583,12 @@ def test_a_person_who_asks_to_be_erased(ledger):
     ledger.note("0.jpg", "regards from Margarethe", person), ledger.exclude("2.jpg", person, "Margarethe thinks not")
     ledger.tag_version("before")
     assert ledger.forget(person, ANNA) == 4
-    assert cells(ledger) == {("0.jpg", "hat"): True, ("1.jpg", "hat"): True} == cells(ledger, "before") and len(ledger.items()) == 3
+    assert cells(ledger) == {("0.jpg", "hat"): True,
+                             ("1.jpg", "hat"): True} == cells(ledger, "before") and len(ledger.items()) == 3
     assert b"argarethe" not in content(ledger)
     last = ledger.events().iloc[-1]
-    assert last[["kind", "actor"]].tolist() == ["forget", ANNA] and last[["item", "value"]].isna().all() and ledger.events()["actor"].str.startswith("user:forgotten").sum() == 4
+    assert last[["kind", "actor"]].tolist() == ["forget", ANNA] and last[["item",
+        "value"]].isna().all() and ledger.events()["actor"].str.startswith("user:forgotten").sum() == 4
     ledger.verify()
     with pytest.raises(MovieTaggerError, match="There is no actor"): ledger.forget(person, ANNA)
     with pytest.raises(MovieTaggerError, match="cannot sign for it"): ledger.forget(ANNA, ANNA)
@@ -565,7 +604,8 @@ def test_a_person_may_take_the_decisions_along(ledger):
 
 
 def test_a_picture_that_must_go(ledger):
-    secret = frame(1).set_axis(pd.Index(["private party.jpg"], name="item")).assign(path="/pictures/private party.jpg", sha256="5ec7e7" * 10)
+    secret = frame(1).set_axis(pd.Index(["private party.jpg"], name="item")).assign(path="/pictures/private party.jpg",
+        sha256="5ec7e7" * 10)
     ledger.add(secret, USER)
     event = ledger.set("private party.jpg", "nudity", True, USER)
     ledger.set("0.jpg", "hat", True, USER), ledger.undo(ANNA, event=event)
@@ -615,7 +655,9 @@ def test_a_child_process_gets_connections_of_its_own(ledger):
 
 def test_a_ledger_that_stays_busy_is_a_sentence(ledger, monkeypatch):
     monkeypatch.setattr(events, "WAIT", .1)
-    with ledger._writing(), Ledger(ledger.path) as other, pytest.raises(MovieTaggerError, match="Another program has been writing"): other.set("0.jpg", "hat", True, USER)
+    with ledger._writing(), Ledger(ledger.path) as other, pytest.raises(MovieTaggerError,
+                                                                        match="Another program has been writing"):
+        other.set("0.jpg", "hat", True, USER)
 
 
 # --- leaks
@@ -630,11 +672,13 @@ def test_leaks_finds_what_was_planted(tmp_path):
         ledger.add(items.assign(group=items.index), "import:folders")
         found = ledger.leaks()
         again = ledger.leaks(split=np.arange(len(items)) % 2)
-        assert {frozenset(p) for p in again[["item", "other"]].to_numpy()} == {frozenset(p) for p in found[["item", "other"]].to_numpy()}
+        assert {frozenset(p) for p in again[["item", "other"]].to_numpy()} == {frozenset(p)
+            for p in found[["item", "other"]].to_numpy()}
         with pytest.raises(MovieTaggerError, match="one row for each"): ledger.leaks(split=[1])
         x = np.eye(len(items), dtype=np.float32)
         x[7] = x[3] * 2
-        assert {items.index[3], items.index[7]} in [set(p) for p in ledger.leaks(embeddings=x).query("by == 'embedding'")[["item", "other"]].to_numpy()]
+        assert {items.index[3], items.index[7]} in [
+            set(p) for p in ledger.leaks(embeddings=x).query("by == 'embedding'")[["item", "other"]].to_numpy()]
     found = {frozenset(p) for p in found[["item", "other"]].to_numpy()}
     assert planted and planted <= found and len(planted) >= .95 * len(found)
 
@@ -643,7 +687,8 @@ def test_a_pair_in_one_group_leaks_only_across_a_split(posters, tmp_path):
     folder = tmp_path / "twins"
     folder.mkdir()
     for name in ("a.jpg", "b.jpg"): shutil.copy(next(posters.rglob("*.jpg")), folder / name)
-    items = frame(2, folder).set_axis(["a.jpg", "b.jpg"]).assign(path=[str(folder / n) for n in ("a.jpg", "b.jpg")], group="film")
+    items = frame(2, folder).set_axis(["a.jpg", "b.jpg"]).assign(path=[str(folder / n) for n in ("a.jpg", "b.jpg")],
+                                                                 group="film")
     with Ledger(tmp_path / "ledger.db") as ledger:
         ledger.add(items, SITE)
         assert ledger.leaks().empty and ledger.leaks(split=["train", "valid"])["across"].tolist() == [True]

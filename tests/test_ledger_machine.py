@@ -40,7 +40,8 @@ class Model:
             alive.append(e)
             if e[1] == "undo":
                 what, value = e[7]
-                covered |= {f[0] for f in events if f[0] < e[0] and f[{"event": 0, "batch": 3, "actor": 2}[what]] == value}
+                covered |= {f[0] for f in events if f[0] < e[0]
+                            and f[{"event": 0, "batch": 3, "actor": 2}[what]] == value}
         return alive[::-1]
 
     def cells(self, version=None):
@@ -60,7 +61,8 @@ class Model:
         for n, kind, actor, _, item, _, state, value in self.in_force(version):
             if kind == "add": there[item] = value
             if kind == "hide": hidden[item] = max(hidden.get(item, (0, 0, 0)), (RANKS[actor], n, state))
-        return {i: there[i] for i in dict.fromkeys(e[4] for e in self.events if e[1] == "add") if i in there and not hidden.get(i, (0, 0, 0))[2]}
+        return {i: there[i] for i in dict.fromkeys(e[4] for e in self.events if e[1] == "add") if i in there
+                and not hidden.get(i, (0, 0, 0))[2]}
 
     def setting(self, kind, version=None): return [e[7] for e in self.in_force(version) if e[1] == kind]
 
@@ -88,7 +90,8 @@ class Model:
         counts = {t: sum(bool(w[3]) for (_, u), w in known.items() if u == t) for _, t in known}
         columns = sorted(t for t in counts if not texts or counts[t] >= least)
         every = {cell: bool(word[3]) for cell, word in known.items()}
-        return {c: v for c, v in every.items() if c[1] in columns}, columns, {c for c, w in known.items() if not w[3] and w[0] > 1}, every
+        return {c: v for c, v in every.items() if c[1] in columns}, columns, {c for c, w in known.items() if not w[3]
+            and w[0] > 1}, every
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -104,7 +107,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.close()
         shutil.rmtree(self.folder)
 
-    def _frame(self, chosen, group): return pd.DataFrame({"path": [f"/p/{i}" for i in chosen], "group": group}, index=pd.Index(chosen, name="item"))
+    def _frame(self, chosen, group):
+        return pd.DataFrame({"path": [f"/p/{i}" for i in chosen], "group": group}, index=pd.Index(chosen, name="item"))
 
     def _there(self, version=None):
         "Items that are there, hidden ones too."
@@ -118,7 +122,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize(chosen=st.lists(items, unique=True, min_size=2))
     def begin(self, chosen): self._add(chosen, "import:a", "g", False)
 
-    @rule(chosen=st.lists(items, unique=True, max_size=3), actor=actors, group=st.sampled_from(["g", "h"]), regroup=st.booleans())
+    @rule(chosen=st.lists(items, unique=True, max_size=3), actor=actors, group=st.sampled_from(["g", "h"]),
+          regroup=st.booleans())
     def add(self, chosen, actor, group, regroup): self._add(chosen, actor, group, regroup)
 
     def _add(self, chosen, actor, group, regroup, batch=None, name=True):
@@ -154,7 +159,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for one in self.model.setting("single"): sets = [s for s in sets if not set(s) & set(one)] + [one]
         return sets
 
-    @rule(cells=st.dictionaries(st.tuples(items, tags), st.sampled_from([True, True, False]), max_size=4), about=st.lists(items, unique=True, min_size=1),
+    @rule(cells=st.dictionaries(st.tuples(items, tags), st.sampled_from([True, True, False]), max_size=4),
+          about=st.lists(items, unique=True, min_size=1),
           actor=st.sampled_from(IMPORTS), complete=st.booleans())
     def sync(self, cells, about, actor, complete):
         cells, there = {c: s for c, s in cells.items() if c[0] in about}, self._there()
@@ -170,7 +176,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for i in new: self.model.write("add", actor, batch, i, value="g")
         events = self.ledger.events().iloc[len(self.model.events):]  # the ledger chooses the order within a step
         assert {(r.item, r.tag): None if r.state is pd.NA else bool(r.state) for r in events.itertuples()} == changed
-        for r in events.itertuples(): self.model.write("set", actor, batch, r.item, r.tag, None if r.state is pd.NA else bool(r.state))
+        for r in events.itertuples():
+            self.model.write("set", actor, batch, r.item, r.tag, None if r.state is pd.NA else bool(r.state))
         assert self.ledger.sync(self._frame(about, "g"), rows, actor, complete=complete) == 0
 
     @rule(item=items, actor=actors, hide=st.booleans())
@@ -274,8 +281,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert events.index[~events["undone"]].tolist() == sorted(alive)
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck),
-                                          phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking a sequence takes minutes, and 25 steps can be read
+LedgerMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None,
+                                           # shrinking a sequence takes minutes, and 25 steps can be read
+                                           suppress_health_check=list(HealthCheck),
+                                           phases=[Phase.explicit, Phase.reuse, Phase.generate])
 TestLedger = LedgerMachine.TestCase
 
 

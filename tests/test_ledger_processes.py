@@ -39,10 +39,12 @@ def workers(tmp_path):
     "Starts eight programs that write to one ledger; none outlives the test."
     path, started = tmp_path / "ledger.db", []
     with Ledger(path) as ledger:
-        ledger.add(pd.DataFrame({"path": [f"/p/{k}.jpg" for k in range(5)]}, index=pd.Index([f"{k}.jpg" for k in range(5)], name="item")), "import:a")
+        ledger.add(pd.DataFrame({"path": [f"/p/{k}.jpg" for k in range(5)]},
+                                index=pd.Index([f"{k}.jpg" for k in range(5)], name="item")), "import:a")
     for name in range(8):
         out = open(tmp_path / f"out {name}", "w")
-        started.append(subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(name)], stdin=subprocess.PIPE, stdout=out, text=True))
+        started.append(subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(name)], stdin=subprocess.PIPE,
+                                        stdout=out, text=True))
         out.close()
     yield path, started
     for worker in started:
@@ -51,7 +53,9 @@ def workers(tmp_path):
         worker.stdin.close()
 
 
-def lines(path, name): return [line.split() for line in (path.parent / f"out {name}").read_text().splitlines(keepends=True) if line.endswith("\n")]
+def lines(path, name):
+    return [line.split() for line in (path.parent / f"out {name}").read_text().splitlines(keepends=True)
+            if line.endswith("\n")]
 
 
 def wait_for(condition, worker):
@@ -83,14 +87,16 @@ def test_every_acknowledged_event_is_there(workers, killed):
         for line in acknowledged:
             if line[0] == "event":
                 assert happened[int(line[1])] == f"tag {name} {line[2]}"
-                assert labels[f"tag {name} {line[2]}"].dropna().to_dict() == {f"{int(line[2]) % 5}.jpg": bool(int(line[2]) % 2)}
+                assert labels[f"tag {name} {line[2]}"].dropna().to_dict() == {
+                    f"{int(line[2]) % 5}.jpg": bool(int(line[2]) % 2)}
             elif line[0] == "batch": assert batches[f"{name} {line[1]}"] == 5
         mine = events["actor"].isin([f"user:{name}", f"curator:{name}"]).sum()
         if name >= killed: assert acknowledged[-1] == ["done"] and mine == EVENTS
         else: assert mine > 20
     assert (batches.drop("unnamed 1") == 5).all()  # no batch is there by half
     db = sqlite3.connect(path)
-    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",) and not db.execute("PRAGMA foreign_key_check").fetchall()
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",) and not db.execute(
+        "PRAGMA foreign_key_check").fetchall()
     db.close()
 
 
@@ -104,7 +110,8 @@ for name in sys.stdin:
 
 
 def test_several_programs_make_the_same_new_ledger(tmp_path):
-    started = [subprocess.Popen([sys.executable, "-c", MAKER, str(k)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for k in range(6)]
+    started = [subprocess.Popen([sys.executable, "-c", MAKER, str(k)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                text=True) for k in range(6)]
     try:
         for worker in started: assert worker.stdout.readline() == "ready\n"
         for path in [tmp_path / f"{k}.db" for k in range(30)]:

@@ -19,8 +19,9 @@ NOW = datetime(2026, 7, 1, tzinfo=UTC)
 def small(folder, *names):
     "Bundles that are whole, with nothing in them worth running."
     for name in names:
-        made = SimpleNamespace(evaluation=None, kind="multi", tags=["car", name], input={}, thresholds=[.5, .5], recipe="head", encoder="lite0", settings={},
-                               licence="", trained_on=[name], onnx=name.encode())
+        made = SimpleNamespace(evaluation=None, kind="multi", tags=["car", name], input={}, thresholds=[.5, .5],
+                               recipe="head", encoder="lite0", settings={}, licence="", trained_on=[name],
+                               onnx=name.encode())
         bundle.save(made, folder / name)
     return folder
 
@@ -29,13 +30,16 @@ def small(folder, *names):
 def folder(tmp_path): return small(tmp_path / "models", "a", "b", "c")
 
 
-def python(code, *args, **more): return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, cwd=REPO, **more)
+def python(code, *args, **more):
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE,
+                            stdin=subprocess.PIPE, text=True, cwd=REPO, **more)
 
 
 def champion(folder): return bundle.holder(folder).name
 
 
-def events(folder): return [(e["event"], e["model"]) for e in map(json.loads, (folder / "history.jsonl").read_text().splitlines())]
+def events(folder):
+    return [(e["event"], e["model"]) for e in map(json.loads, (folder / "history.jsonl").read_text().splitlines())]
 
 
 def visible(folder): return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
@@ -43,13 +47,15 @@ def visible(folder): return sorted(p.name for p in folder.iterdir() if not p.nam
 
 # --- the lock
 
-HOLD = "import sys; from movie_tagger.models import locked\nwith locked(sys.argv[1], sys.argv[2]): print('mine', flush=True); sys.stdin.read()"
+HOLD = ("import sys; from movie_tagger.models import locked\n"
+        "with locked(sys.argv[1], sys.argv[2]): print('mine', flush=True); sys.stdin.read()")
 
 
 def test_a_second_run_is_told_who_holds_the_lock_and_gets_it_when_the_holder_is_killed(tmp_path):
     other = python(HOLD, tmp_path / "new", "run")
     assert other.stdout.readline() == "mine\n"
-    with pytest.raises(MovieTaggerError, match=rf"Another run is at work in .*new \(process {other.pid}, since 20.* UTC\): wait until it is done\.$"):
+    with pytest.raises(MovieTaggerError,
+                       match=rf"Another run is at work in .*new \(process {other.pid}, since 20.* UTC\): wait until it is done\.$"):
         with models.locked(tmp_path / "new"): pass
     other.kill(), other.communicate()
     with models.locked(tmp_path / "new"): pass
@@ -84,7 +90,8 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path):
 
 def test_a_torn_last_line_is_ignored_and_then_removed(folder):
     models.record(folder, "trained", "a")
-    with open(folder / "history.jsonl", "ab") as f: f.write(b'{"time": "2026-01-01T00:00:00+00:00", "event": "kept", "mod\x00\xff')
+    with open(folder / "history.jsonl", "ab") as f:
+        f.write(b'{"time": "2026-01-01T00:00:00+00:00", "event": "kept", "mod\x00\xff')
     assert list(models.history(folder)["event"]) == ["trained"]
     models.record(folder, "kept", "b")
     assert events(folder) == [("trained", "a"), ("kept", "b")]
@@ -98,7 +105,8 @@ def test_a_whole_last_line_without_its_end_is_kept(folder):
     assert events(folder) == [("trained", "a"), ("kept", "b")]
 
 
-@pytest.mark.parametrize("junk", [b"", b"\n\n", b"null\n", b"[1]\n{}\n", b'{"event": "promoted"}\n', b"\x00\xff\xfe\n", b'{"time": 5, "event": 7, "model": null}\n'])
+@pytest.mark.parametrize("junk", [b"", b"\n\n", b"null\n", b"[1]\n{}\n", b'{"event": "promoted"}\n', b"\x00\xff\xfe\n",
+                                  b'{"time": 5, "event": 7, "model": null}\n'])
 def test_junk_in_the_history_stops_nobody(folder, junk):
     (folder / "history.jsonl").write_bytes(junk)
     models.history(folder), models.table(folder)
@@ -110,8 +118,10 @@ def test_junk_in_the_history_stops_nobody(folder, junk):
 def test_a_full_disk_leaves_the_history_as_it_was(folder):
     models.record(folder, "trained", "a")
     was = (folder / "history.jsonl").read_bytes()
-    code = (f"import resource, sys; from movie_tagger import models; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(was) + 50}, -1))\n"
-            "try: models.record(sys.argv[1], 'kept', 'b', reason='x' * 500)\nexcept models.MovieTaggerError as e: print(e)")
+    code = ("import resource, sys; from movie_tagger import models; resource.setrlimit(resource.RLIMIT_FSIZE, "
+            f"({len(was) + 50}, -1))\n"
+            "try: models.record(sys.argv[1], 'kept', 'b', reason='x' * 500)\n"
+            "except models.MovieTaggerError as e: print(e)")
     assert "Free some space" in python(code, folder).communicate(timeout=120)[0]
     assert (folder / "history.jsonl").read_bytes() == was
     models.record(folder, "kept", "b")
@@ -122,9 +132,11 @@ def test_what_is_recorded_is_plain_json(folder):
     import numpy as np
 
     from movie_tagger.gates import Verdict
-    models.record(folder, "kept", "a", gates=[Verdict("g", False, np.float32(.5), float("nan"), None, float("inf"), "no")], path=folder, many=np.arange(2), time=NOW)
+    models.record(folder, "kept", "a", gates=[Verdict("g", False, np.float32(.5), float("nan"), None, float("inf"),
+                                                      "no")], path=folder, many=np.arange(2), time=NOW)
     said = json.loads((folder / "history.jsonl").read_text(), parse_constant=lambda c: pytest.fail(c))
-    assert said["gates"] == [{"gate": "g", "passed": False, "value": .5, "limit": None, "low": None, "high": None, "says": "no"}]
+    assert said["gates"] == [{"gate": "g", "passed": False, "value": .5, "limit": None, "low": None, "high": None,
+                              "says": "no"}]
     assert (said["time"], said["many"]) == ("2026-07-01T00:00:00+00:00", [0, 1])
 
 
@@ -133,7 +145,8 @@ def test_an_event_that_does_not_exist_is_refused(folder):
 
 
 def test_many_writers_lose_no_line(folder):
-    code = "import sys; from movie_tagger import models\nfor i in range(15): models.record(sys.argv[1], 'kept', f'{sys.argv[2]} {i}', text='x' * 3000)"
+    code = ("import sys; from movie_tagger import models\n"
+            "for i in range(15): models.record(sys.argv[1], 'kept', f'{sys.argv[2]} {i}', text='x' * 3000)")
     for p in [python(code, folder, k) for k in range(3)]: assert (p.communicate(timeout=300), p.returncode)[1] == 0
     found = events(folder)
     assert sorted(found) == sorted(("kept", f"{k} {i}") for k in range(3) for i in range(15))
@@ -144,7 +157,8 @@ def test_many_writers_lose_no_line(folder):
 
 def test_a_name_is_never_used_twice(folder):
     when = datetime(2026, 11, 22, 4, 0, 30)
-    assert models.new_name(folder, when) == models.new_name(folder / "none", when.replace(tzinfo=UTC)) == "2026-11-22T0400Z"
+    assert models.new_name(folder, when) == models.new_name(folder / "none",
+                                                            when.replace(tzinfo=UTC)) == "2026-11-22T0400Z"
     small(folder, "2026-11-22T0400Z")
     assert models.new_name(folder, when) == "2026-11-22T0400Z-2"
     models.record(folder, "pruned", "2026-11-22T0400Z-2")
@@ -157,7 +171,9 @@ def test_a_name_is_never_used_twice(folder):
 def test_rolling_back_twice_goes_back_further(folder):
     for name in "abc": models.promote(folder, name)
     assert [models.rollback(folder).name, models.rollback(folder).name, champion(folder)] == ["b", "a", "a"]
-    with pytest.raises(MovieTaggerError, match="knows no champion before a: name one with movie-tagger models promote NAME"): models.rollback(folder)
+    with pytest.raises(MovieTaggerError, match="knows no champion before a: name one with movie-tagger models "
+                                               "promote NAME"):
+        models.rollback(folder)
     models.promote(folder, "c")
     assert models.rollback(folder).name == "a"
 
@@ -168,7 +184,8 @@ def test_promoting_the_champion_again_changes_nothing(folder):
     assert models.rollback(folder).name == "a"
 
 
-@pytest.mark.parametrize(("harm", "said"), [(lambda p: shutil.rmtree(p), "no longer in"), (lambda p: (p / "model.onnx").write_bytes(b""), "damaged"),
+@pytest.mark.parametrize(("harm", "said"), [(lambda p: shutil.rmtree(p), "no longer in"),
+                                            (lambda p: (p / "model.onnx").write_bytes(b""), "damaged"),
                                            (lambda p: (p / "manifest.json").unlink(), "not a bundle")])
 def test_rolling_back_to_what_is_gone_or_damaged_is_refused_and_the_champion_stays(folder, harm, said):
     models.promote(folder, "a"), models.promote(folder, "b")
@@ -204,7 +221,8 @@ def test_a_link_turned_by_hand_is_noticed(folder):
 
 
 def test_of_several_who_promote_at_once_the_last_line_tells_the_champion(folder):
-    code = "import sys; from movie_tagger import models\nfor i in range(10): models.promote(sys.argv[1], 'abc'[(i + int(sys.argv[2])) % 3])"
+    code = ("import sys; from movie_tagger import models\n"
+            "for i in range(10): models.promote(sys.argv[1], 'abc'[(i + int(sys.argv[2])) % 3])")
     for p in [python(code, folder, k) for k in range(3)]: assert (p.communicate(timeout=300), p.returncode)[1] == 0
     found = events(folder)
     assert all(one != other for one, other in zip(found, found[1:], strict=False))
@@ -321,7 +339,8 @@ def test_nothing_in_use_and_nothing_foreign_is_removed(tmp_path):
     (folder / "notes" / "text").write_text("mine")
     (folder / "elsewhere").symlink_to(small(tmp_path / "other", "x") / "x")
     assert models.prune(folder, keep=1) == ["a", "g"]
-    assert visible(folder) == ["b", "best", "c", "challenger", "champion", "d", "e", "elsewhere", "f", "h", "history.jsonl", "notes"]
+    assert visible(folder) == ["b", "best", "c", "challenger", "champion", "d", "e", "elsewhere", "f", "h",
+                               "history.jsonl", "notes"]
     assert (tmp_path / "other" / "x" / "model.onnx").exists()
     assert models.prune(folder, keep=1) == []
     assert models.rollback(folder).name == "b"

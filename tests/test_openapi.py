@@ -17,11 +17,13 @@ EXAMPLES = 60 if CI else 25
 
 @pytest.fixture(scope="module")
 def site(models, tmp_path_factory):  # noqa: F811
-    with serving(create_app(models, tmp_path_factory.mktemp("openapi") / "l.db", sensitive=["blood"])) as client: yield client
+    with serving(create_app(models, tmp_path_factory.mktemp("openapi") / "l.db", sensitive=["blood"])) as client:
+        yield client
 
 
 def operations():
-    return [("GET", "/v1/vocabulary"), ("GET", "/v1/model"), ("GET", "/healthz/live"), ("GET", "/healthz/ready"), ("GET", "/metrics"), ("POST", "/v1/tags"), ("POST", "/v1/feedback")]
+    return [("GET", "/v1/vocabulary"), ("GET", "/v1/model"), ("GET", "/healthz/live"), ("GET", "/healthz/ready"),
+            ("GET", "/metrics"), ("POST", "/v1/tags"), ("POST", "/v1/feedback")]
 
 
 @pytest.mark.parametrize("method, path", operations())
@@ -39,7 +41,9 @@ def test_made_up_requests_find_no_failure(site, method, path):
     assert site.get("/healthz/ready").status_code == 200
 
 
-def test_all_operations_are_tried(site): assert {(m.upper(), p) for p, methods in site.get("/openapi.json").json()["paths"].items() for m in methods} == set(operations())
+def test_all_operations_are_tried(site):
+    assert {(m.upper(), p) for p, methods in site.get("/openapi.json").json()["paths"].items()
+            for m in methods} == set(operations())
 
 
 def test_the_answer_has_the_form_that_is_described(site, picture):  # noqa: F811

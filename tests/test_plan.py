@@ -59,8 +59,10 @@ def test_a_whole_plan_is_read_and_its_paths_start_at_the_file(plan_file, tmp_pat
     path = plan_file()
     monkeypatch.chdir(tmp_path.parent)
     plan = read_plan(Path(tmp_path.name, path.name))
-    assert (plan.ledger, plan.models, plan.pictures.folder, plan.source.dump) == tuple(tmp_path / n for n in ("ledger.db", "models", "pictures", "site.sql"))
-    assert (plan.sensitive, plan.promises, plan.keep, plan.gates.margin, plan.train) == (("blood",), {"blood": .95}, 5, .02, Train())
+    assert (plan.ledger, plan.models, plan.pictures.folder,
+            plan.source.dump) == tuple(tmp_path / n for n in ("ledger.db", "models", "pictures", "site.sql"))
+    assert (plan.sensitive, plan.promises, plan.keep, plan.gates.margin,
+            plan.train) == (("blood",), {"blood": .95}, 5, .02, Train())
     assert plan.pictures.address("a b/ü?.jpg") == "https://images.example/a%20b/%C3%BC%3F.jpg"
 
 
@@ -73,25 +75,32 @@ def test_a_whole_plan_is_read_and_its_paths_start_at_the_file(plan_file, tmp_pat
     (("min_count = 20", 'min_count = "20"'), ", line 16: [train] `min_count`: it must be a whole number, not '20'."),
     (("min_count = 20", "min_count = true"), ", line 16: [train] `min_count`: it must be a whole number, not True."),
     (("min_count = 20", "min_count = 1"), ", line 16: [train] `min_count`: it must be 2 or more."),
-    (('encoder = "lite0"', 'recipe = "magic"'), ", line 15: [train] `recipe`: it is 'head' or 'finetune', not 'magic'."),
+    (('encoder = "lite0"', 'recipe = "magic"'), ", line 15: [train] `recipe`: it is 'head' or 'finetune', "
+                                                "not 'magic'."),
     (('models = "models"', 'models = ""'), ", line 3: `models`: it is empty."),
     (('ledger = "ledger.db"\n', ""), ": `ledger`: it is missing; add ledger = …."),
     (('[source]\ndump = "site.sql"\n', ""), ": `source`: it is missing; add the table [source]."),
-    (('dump = "site.sql"', 'dump = "site.sql"\ndatabase_env = "SITE"'), ", line 8: [source] `dump`: give either `database_env` or `dump`"),
+    (('dump = "site.sql"', 'dump = "site.sql"\ndatabase_env = "SITE"'), ", line 8: [source] `dump`: "
+                                                                        "give either `database_env` or `dump`"),
     (('dump = "site.sql"', 'name = "site"'), ": [source] `dump`: give either `database_env` or `dump`"),
-    (('dump = "site.sql"', 'database_env = "mysql://a:secret@b/c"'), ", line 8: [source] `database_env`: it is the name of an environment variable"),
-    (("{shot_image_id}", "{id}"), ", line 12: [pictures] `url`: it needs {shot_image_id} where the picture's name goes"),
+    (('dump = "site.sql"', 'database_env = "mysql://a:secret@b/c"'), ", line 8: [source] `database_env`: "
+                                                                     "it is the name of an environment variable"),
+    (("{shot_image_id}", "{id}"), ", line 12: [pictures] `url`: it needs {shot_image_id} where the "
+                                  "picture's name goes"),
     (("{shot_image_id}", "{shot_image_id"), ", line 12: [pictures] `url`: it needs {shot_image_id}"),
     (("{shot_image_id}", "{shot_image_id.__class__}"), ", line 12: [pictures] `url`: it needs {shot_image_id}"),
     (("https://", "ftp://"), ", line 12: [pictures] `url`: it must begin with https:// or http://."),
-    (('folder = "pictures"', 'folder = ["pictures"]'), ", line 11: [pictures] `folder`: it must be a path in quotes, not ['pictures']."),
+    (('folder = "pictures"', 'folder = ["pictures"]'), ", line 11: [pictures] `folder`: it must be a path in quotes, "
+                                                       "not ['pictures']."),
     (("blood = 0.95", "blood = 95"), ", line 18: `promises`: the recall of 'blood' must be a number between 0 and 1"),
-    (('["blood"]', '["Blood"]'), ", line 4: `sensitive`: tags are written in lower case and with single spaces: write 'blood' for 'Blood'."),
+    (('["blood"]', '["Blood"]'), ", line 4: `sensitive`: tags are written in lower case and with single spaces: "
+                                 "write 'blood' for 'Blood'."),
     (('["blood"]', "[17]"), ", line 4: `sensitive`: a tag is a text in quotes, and 17 is none."),
     (('["blood"]', '"blood"'), ", line 4: `sensitive`: it must be a list in square brackets, not 'blood'."),
     (("[notify]\ncommand", "notify"), ", line 24: "),
     (('"mail admin@example.org"', '"mail \'admin"'), ", line 25: [notify] `command`: its quotes do not close."),
-    (('command = "mail admin@example.org"', 'webhook = "admin@example.org"'), ", line 25: [notify] `webhook`: it must begin with https:// or http://."),
+    (('command = "mail admin@example.org"', 'webhook = "admin@example.org"'), ", line 25: [notify] `webhook`: "
+                                                                              "it must begin with https:// or http://."),
     (("keep = 5", "keep = "), " is not a TOML file: "),
 ])
 def test_a_mistake_is_one_sentence_with_its_line_and_key(plan_file, change, said):
@@ -102,7 +111,8 @@ def test_a_mistake_is_one_sentence_with_its_line_and_key(plan_file, change, said
 
 def test_what_the_rules_make_impossible_is_said(plan_file, tmp_path):
     path = plan_file(("keep = 5", 'keep = 5\nrules = "rules.toml"'))
-    for rules, said in (('exclude = ["blood"]', "the rules exclude 'blood'"), ('[merge]\ngore = ["blood"]', "the rules merge 'blood' into 'gore': write that"),
+    for rules, said in (('exclude = ["blood"]', "the rules exclude 'blood'"),
+                        ('[merge]\ngore = ["blood"]', "the rules merge 'blood' into 'gore': write that"),
                         ('[merge]\ngore = "a"\nhat = "a"', "`a` is merged into both"), ("x = ", "is not a TOML file")):
         (tmp_path / "rules.toml").write_text(rules)
         assert said in wrong_with(path)
@@ -128,7 +138,8 @@ def test_the_command_line_says_the_same_and_ends_with_one(plan_file):
 def test_a_variable_that_is_not_set_is_named(plan_file, monkeypatch):
     monkeypatch.delenv("SITE_DATABASE", raising=False)
     plan = read_plan(plan_file(('dump = "site.sql"', 'database_env = "SITE_DATABASE"')))
-    with pytest.raises(MovieTaggerError, match="SITE_DATABASE, which the plan names as `database_env`, is not set"): plan.source.address()
+    with pytest.raises(MovieTaggerError, match="SITE_DATABASE, which the plan names as `database_env`, is not set"):
+        plan.source.address()
 
 
 def test_the_example_in_the_repository_is_a_plan_that_knows_every_table():

@@ -22,5 +22,6 @@ def test_three_genres_of_posters(real_data, tmp_path):
 
 def test_tags_of_stills(real_data, tmp_path):
     "Many tags a still, each still looked at for every tag."
-    precision = trained(tmp_path, real_data / "stills" / "truth.csv", "--absent", "no", "--min-count", 25)["mean average precision"]
+    precision = trained(tmp_path, real_data / "stills" / "truth.csv", "--absent", "no", "--min-count",
+                        25)["mean average precision"]
     assert precision["low"] > precision["baseline"] and precision["value"] >= 0.62

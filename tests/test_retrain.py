@@ -64,7 +64,8 @@ def drawn(tmp_path_factory):
     shutil.copytree(folder / "stills" / "export", folder / "export")
     for name in ("shots", "tags"):
         table = pd.read_csv(folder / "export" / f"{name}.csv", keep_default_na=False)
-        table[table["id" if name == "shots" else "ref_id"] <= 180].to_csv(folder / "export" / f"{name}.csv", index=False)
+        table[table["id" if name == "shots" else "ref_id"] <= 180].to_csv(folder / "export" / f"{name}.csv",
+                                                                          index=False)
     (folder / "pictures").symlink_to(folder / "stills" / "images")
     (folder / "retrain.toml").write_text(PLAN.replace("told.md", str(folder / "told.md")))
     return folder
@@ -103,11 +104,14 @@ def standing(plan):
     "All that a run leaves: champion, its weights, what the ledger says and holds, and the history, without times."
     with Ledger(plan.ledger) as ledger:
         ledger.verify()
-        events = ledger.events()[["actor", "batch", "kind", "item", "tag", "state", "value"]].astype(str).sort_values(["item", "tag", "kind", "value"], ignore_index=True)
+        events = ledger.events()[["actor", "batch", "kind", "item", "tag", "state",
+                                  "value"]].astype(str).sort_values(["item", "tag", "kind", "value"], ignore_index=True)
         items = ledger.items(hidden=True)
-        said = ledger.labels(), items.assign(path=items["path"].map(os.path.basename)), events, ledger.versions().index.tolist()
+        said = ledger.labels(), items.assign(
+            path=items["path"].map(os.path.basename)), events, ledger.versions().index.tolist()
     manifest = bundles.check(plan.models / "champion")
-    return champion(plan), manifest["checksums"]["model.onnx"], manifest["promises"], [*models.history(plan.models)[["event", "model"]].itertuples(index=False, name=None)], said
+    return champion(plan), manifest["checksums"]["model.onnx"], manifest["promises"], [
+        *models.history(plan.models)[["event", "model"]].itertuples(index=False, name=None)], said
 
 
 def same(a, b):
@@ -121,14 +125,18 @@ def test_a_month_leaves_what_anyone_can_read_with_ls_and_cat(plan, folder):
     next_month(folder)
     run = retrain.retrain(plan, SECOND)
     assert run.outcome == "promoted" and champion(plan) == run.name == "2026-02-01T0400Z"
-    assert sorted(p.name for p in plan.models.iterdir() if not p.name.startswith(".")) == ["2026-01-01T0400Z", "2026-02-01T0400Z", "challenger", "champion", "history.jsonl", "reports"]
+    assert sorted(p.name for p in plan.models.iterdir() if not p.name.startswith(".")) == ["2026-01-01T0400Z",
+        "2026-02-01T0400Z", "challenger", "champion", "history.jsonl", "reports"]
     assert not (plan.models / ".run").exists() and os.readlink(plan.models / "champion") == run.name
     text = run.report.read_text()
-    assert text.startswith("# Run 2026-02-01T0400Z: promoted") and "60 new" in text and "mean average precision" in text and (folder / "told.md").read_text() == text
+    assert text.startswith("# Run 2026-02-01T0400Z: promoted") and "60 new" in text and "mean average precision" in text
+    assert (folder / "told.md").read_text() == text
     manifest = bundles.check(plan.models / run.name)
-    assert manifest["sensitive"] == ["night"] and manifest["ledger"] == {"version": run.name} and set(manifest["promises"]) <= {"night"}
+    assert manifest["sensitive"] == ["night"] and manifest["ledger"] == {"version": run.name} and set(
+        manifest["promises"]) <= {"night"}
     history = models.history(plan.models)
-    assert history["event"].tolist() == ["trained", "promoted"] * 2 and models.check(plan.models, now=SECOND + timedelta(days=1e4), days=1e5).name == run.name
+    assert history["event"].tolist() == ["trained", "promoted"] * 2 and models.check(plan.models,
+        now=SECOND + timedelta(days=1e4), days=1e5).name == run.name
     with Ledger(plan.ledger) as ledger: assert ledger.versions().index.tolist() == ["2026-01-01T0400Z", run.name]
 
 
@@ -163,17 +171,21 @@ def test_a_first_rejection_does_not_turn_silence_into_nothing(plan, folder):
 
 def test_a_challenger_that_is_worse_is_kept_out_with_its_numbers(plan, folder):
     next_month(folder)
-    (folder / "retrain.toml").write_text((folder / "retrain.toml").read_text().replace("margin = 0.5", "margin = -0.9", 1))
+    (folder / "retrain.toml").write_text((folder / "retrain.toml").read_text().replace("margin = 0.5",
+        "margin = -0.9", 1))
     run = retrain.retrain(read_plan(folder / "retrain.toml"), SECOND)
-    assert run.outcome == "kept" and champion(plan) == "2026-01-01T0400Z" and "stays champion" in run.says and "mean average precision" in run.says
-    assert models.history(plan.models)["event"].tolist()[-2:] == ["trained", "kept"] and bundles.holder(plan.models, "challenger").name == run.name
+    assert run.outcome == "kept" and champion(
+        plan) == "2026-01-01T0400Z" and "stays champion" in run.says and "mean average precision" in run.says
+    assert models.history(plan.models)["event"].tolist()[-2:] == ["trained", "kept"] and bundles.holder(plan.models,
+        "challenger").name == run.name
 
 
 def test_a_slice_of_the_newest_month_can_veto(plan):
     with Ledger(plan.ledger) as ledger: items, labels = learnable(ledger)
     path = bundles.holder(plan.models)
     verdicts, table = trial(plan, items, labels, path, path, items.index[:100])
-    assert [v.gate for v in verdicts][:3] == ["mean average precision", "newest month", "average precision of night"] and all(v.passed for v in verdicts)
+    assert [v.gate for v in verdicts][:3] == ["mean average precision", "newest month",
+                                              "average precision of night"] and all(v.passed for v in verdicts)
     assert (table["change"].dropna() == 0).all()
 
 
@@ -191,8 +203,11 @@ def test_the_commands_for_models(plan, folder):
     listed = movie_tagger("models", "list", "--dir", plan.models)
     now = champion(plan)
     assert now in listed.out and "champion before" in listed.out and "mean average precision" in listed.out
-    assert movie_tagger("models", "rollback", "--dir", plan.models).out == "2026-01-01T0400Z is the champion again.\n" and champion(plan) == "2026-01-01T0400Z"
-    assert movie_tagger("models", "promote", now, "--dir", plan.models, "--reason", "it was right").code == 0 and champion(plan) == now
+    assert movie_tagger("models", "rollback", "--dir",
+                        plan.models).out == "2026-01-01T0400Z is the champion again.\n" and champion(
+                            plan) == "2026-01-01T0400Z"
+    assert movie_tagger("models", "promote", now, "--dir", plan.models, "--reason",
+                        "it was right").code == 0 and champion(plan) == now
     assert movie_tagger("models", "check", "--dir", plan.models).code == 0
     assert movie_tagger("models", "prune", "--dir", plan.models, "--keep", "1").out == "There was nothing to remove.\n"
     missing = movie_tagger("models", "promote", "nobody", "--dir", plan.models)
@@ -226,7 +241,8 @@ print(retrain.retrain(read_plan(sys.argv[1]), datetime.fromisoformat(sys.argv[2]
 
 def killed_at(folder, boundary, when=SECOND):
     "A run in a process of its own, which dies at that boundary, counted from where it goes on; 0 for never."
-    return subprocess.run([sys.executable, "-c", KILLER, str(folder / "retrain.toml"), when.isoformat(), str(boundary)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, "-c", KILLER, str(folder / "retrain.toml"), when.isoformat(), str(boundary)],
+                          capture_output=True, text=True, timeout=300)
 
 
 def test_a_run_goes_on_however_paths_are_shown(plan, monkeypatch):
@@ -243,7 +259,8 @@ def test_a_run_that_is_killed_at_every_boundary_ends_like_one_that_is_not(plan, 
     for life in range(12):  # six steps: dead once when it is done and has no mark yet, once when it has
         done = killed_at(folder, 1 + life % 2, SECOND + timedelta(minutes=life))
         assert done.returncode == -signal.SIGKILL, done.stderr
-        assert champion(plan) == ("2026-01-01T0400Z" if life < 6 else "2026-02-01T0400Z") and bundles.check(plan.models / "champion")
+        assert champion(plan) == ("2026-01-01T0400Z"
+                                  if life < 6 else "2026-02-01T0400Z") and bundles.check(plan.models / "champion")
     assert retrain.retrain(plan, SECOND + timedelta(hours=1)).outcome == "promoted"
     same(standing(plan), standing(other))
 
@@ -284,7 +301,8 @@ def test_a_poisoned_month_and_half_an_import_are_refused_and_the_next_month_is_n
     poison = good.head(150).assign(id=range(90_000, 90_150), value="blood", ref_id=range(1, 151), user_id=666)
     pd.concat([good, poison]).to_csv(path, index=False)
     done = movie_tagger("retrain", folder / "retrain.toml")
-    assert done.code == 1 and "User 666 typed 'blood'" in done.err and done.err.count("\n") == 1 and unharmed(plan, before)
+    assert done.code == 1 and "User 666 typed 'blood'" in done.err and done.err.count("\n") == 1 and unharmed(plan,
+        before)
     assert "User 666" in (folder / "told.md").read_text()
     good[::2].to_csv(path, index=False)
     done = movie_tagger("retrain", folder / "retrain.toml")
@@ -300,14 +318,17 @@ def typed(folder, f):
     f(pd.read_csv(path, keep_default_na=False)).to_csv(path, index=False)
 
 
-def rows(n, start=90_000, **columns): return pd.DataFrame({"id": range(start, start + n), "created_at": "2026-01-20 00:00:00", "updated_at": "2026-01-20 00:00:00"} | columns)
+def rows(n, start=90_000, **columns):
+    return pd.DataFrame({"id": range(start, start + n), "created_at": "2026-01-20 00:00:00",
+                         "updated_at": "2026-01-20 00:00:00"} | columns)
 
 
 def test_a_refused_month_is_not_thinned_out_by_the_next_one(plan, folder, before):
     next_month(folder)
     shots, every = (pd.read_csv(folder / "export" / f"{name}.csv", keep_default_na=False) for name in ("shots", "tags"))
     old, honest = every[every["ref_id"] <= 180], every[every["ref_id"] > 180].sort_values("ref_id", kind="stable")
-    first, poison = honest[: len(honest) // 3].assign(id=lambda t: t["id"] + 50_000), rows(12, value="blood", ref_id=range(1, 13), user_id=666)
+    first = honest[: len(honest) // 3].assign(id=lambda t: t["id"] + 50_000)
+    poison = rows(12, value="blood", ref_id=range(1, 13), user_id=666)
     later = honest[len(honest) // 3:].assign(id=lambda t: t["id"] + 100_000)
     shots[shots["id"] <= int(first["ref_id"].max())].to_csv(folder / "export" / "shots.csv", index=False)
     typed(folder, lambda _: pd.concat([old, first, poison]))
@@ -317,9 +338,12 @@ def test_a_refused_month_is_not_thinned_out_by_the_next_one(plan, folder, before
     typed(folder, lambda _: pd.concat([old, first, poison, later]))
     again = retrain.retrain(plan, SECOND + timedelta(days=28))
     failed = [v for v in again.verdicts if not v["passed"]]
-    assert again.outcome == "refused" and [v["gate"] for v in failed] == ["one user, one tag"] and unharmed(plan, before)
-    assert failed[0]["says"].startswith("In what was refused before, and is still there: User 666 typed 'blood' in 12 of")
-    assert next(v["passed"] for v in again.verdicts if v["gate"] == "one user, one tag")  # on the whole they would have passed
+    assert again.outcome == "refused" and [v["gate"]
+                                           for v in failed] == ["one user, one tag"] and unharmed(plan, before)
+    assert failed[0]["says"].startswith("In what was refused before, and is still there: "
+                                        "User 666 typed 'blood' in 12 of")
+    # on the whole they would have passed
+    assert next(v["passed"] for v in again.verdicts if v["gate"] == "one user, one tag")
     assert "still there: User 666" in retrain.retrain(plan, dry_run=True).__str__()
     typed(folder, lambda t: t[t["user_id"] != 666])
     assert retrain.retrain(plan, SECOND + timedelta(days=56)).outcome == "promoted"
@@ -330,10 +354,12 @@ def test_a_vandal_who_types_another_wrong_tag_each_time_is_noticed_by_the_champi
     words = ["man", "woman", "building", "tree", "night", "close-up", "hat", "glasses"]
     truth = pd.read_csv(folder / "stills" / "truth.csv", keep_default_na=False)["tags"].str.split(", ")
     wrong = [next(w for w in words[k % 8:] + words if w not in truth[k - 1]) for k in range(181, 241)]
-    honest = pd.read_csv(folder / "export" / "tags.csv", keep_default_na=False).assign(id=lambda t: t["id"] + 50_000 * (t["ref_id"] > 180))
+    honest = pd.read_csv(folder / "export" / "tags.csv",
+                         keep_default_na=False).assign(id=lambda t: t["id"] + 50_000 * (t["ref_id"] > 180))
     typed(folder, lambda _: pd.concat([honest, rows(60, value=wrong, ref_id=range(181, 241), user_id=666)]))
     run = retrain.retrain(plan, SECOND)
-    assert run.outcome == "refused" and [v["gate"] for v in run.verdicts if not v["passed"]] == ["wrong tags"] and "user 666 has typed" in run.says and unharmed(plan, before)
+    assert run.outcome == "refused" and [v["gate"] for v in run.verdicts if not v["passed"]] == [
+        "wrong tags"] and "user 666 has typed" in run.says and unharmed(plan, before)
     typed(folder, lambda t: t[t["user_id"] != 666])
     run = retrain.retrain(plan, SECOND)
     assert run.outcome == "promoted" and next(v for v in run.verdicts if v["gate"] == "wrong tags")["passed"]
@@ -361,15 +387,19 @@ def test_a_promise_rests_on_stills_that_were_drawn_by_lot_and_looked_at(plan, fo
         run = retrain.retrain(plan, SECOND + timedelta(days=day))
         return run, bundles.check(plan.models / run.name)["promises"]
     assert promised(0)[1] == {}  # users have typed `man` often enough, and nobody has looked
-    def looked_at(items): return pd.DataFrame({"item": items, "tag": "man", "state": ["man" in truth[i] for i in items]})
+    def looked_at(items):
+        return pd.DataFrame({"item": items, "tag": "man", "state": ["man" in truth[i] for i in items]})
     with Ledger(plan.ledger) as ledger:
         lot = review.lot(ledger.items(), "man")
-        assert ledger.items()["group"][lot][looked_at(lot)["state"].to_numpy()].nunique() >= 3  # which is how many it takes
+        # which is how many it takes
+        assert ledger.items()["group"][lot][looked_at(lot)["state"].to_numpy()].nunique() >= 3
         ledger.decide(looked_at([i for i in lot if "man" in truth[i]]), "user:17")
     assert promised(30)[1] == {}  # uploaders answer suggestions, of what the model has found
-    with Ledger(plan.ledger) as ledger: ledger.decide(looked_at(review.drawn(ledger, "man")), "curator:anna", batch="review")
+    with Ledger(plan.ledger) as ledger:
+        ledger.decide(looked_at(review.drawn(ledger, "man")), "curator:anna", batch="review")
     made = promised(60)[1]["man"]
-    assert (made["recall"], made["reviewed"]) == (.3, len(lot)) and 3 <= made["positives"] <= looked_at(lot)["state"].sum()
+    assert (made["recall"], made["reviewed"]) == (.3,
+                                                  len(lot)) and 3 <= made["positives"] <= looked_at(lot)["state"].sum()
     with Ledger(plan.ledger) as ledger: ledger.undo("curator:anna", batch="review")
     run, none = promised(90)
     assert none == {} and run.outcome == "kept" and "man: the champion promises 30 %" in run.says and "cannot promise anything" in run.says
@@ -381,12 +411,14 @@ def test_a_month_of_finetuning_is_judged_by_the_gates_and_served(plan, folder, d
     tuned = replace(plan, train=replace(plan.train, recipe="finetune", encoder="lite0@64", epochs=1))
     run = retrain.retrain(tuned, SECOND)
     manifest = bundles.check(plan.models / run.name)
-    assert run.outcome == "promoted" and (manifest["recipe"], manifest["encoder"], manifest["settings"]["epochs"]) == ("finetune", "lite0@64", 1)
+    assert run.outcome == "promoted" and (manifest["recipe"], manifest["encoder"],
+                                          manifest["settings"]["epochs"]) == ("finetune", "lite0@64", 1)
     assert {"mean average precision", "newest month", "average precision of night"} <= {v["gate"] for v in run.verdicts}
     with serving(create_app(plan.models)) as client:
         answer = ask(client, sorted((drawn / "stills" / "images").glob("*.jpg"))[0].read_bytes())
         assert answer.status_code == 200 and answer.json()["model"]["name"] == run.name
-    assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome in ("promoted", "kept")  # and another recipe is judged against it
+    # and another recipe is judged against it
+    assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome in ("promoted", "kept")
 
 
 def test_a_month_that_is_meant_to_be_like_this_is_accepted_by_a_person(plan, folder):
@@ -403,9 +435,11 @@ def test_a_champion_that_is_damaged_or_gone_stops_the_run_and_the_way_back_is_na
     with open(held / "model.onnx", "r+b") as f: f.truncate(1000)
     for harm in (lambda: None, lambda: held.rename(folder / "elsewhere"), lambda: (plan.models / "champion").unlink()):
         harm()
-        with pytest.raises(MovieTaggerError, match="movie-tagger models rollback --dir"): retrain.retrain(plan, SECOND + timedelta(days=28))
+        with pytest.raises(MovieTaggerError, match="movie-tagger models rollback --dir"):
+            retrain.retrain(plan, SECOND + timedelta(days=28))
     assert "The run failed" in (folder / "told.md").read_text() or "champion" in (folder / "told.md").read_text()
-    models.rollback(plan.models) if (plan.models / "champion").exists() else bundles.promote(plan.models, "2026-01-01T0400Z")
+    models.rollback(plan.models) if (plan.models / "champion").exists() else bundles.promote(plan.models,
+        "2026-01-01T0400Z")
     assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome == "promoted"
 
 
@@ -429,7 +463,8 @@ def test_somebody_who_rolls_back_while_a_run_is_judging_is_not_overruled(plan, f
     killed_at(folder, 6, SECOND + timedelta(days=28))
     models.rollback(plan.models)
     run = retrain.retrain(plan, SECOND + timedelta(days=28))
-    assert run.outcome == "kept" and "Somebody has made 2026-01-01T0400Z the champion" in run.says and champion(plan) == "2026-01-01T0400Z"
+    assert run.outcome == "kept" and "Somebody has made 2026-01-01T0400Z the champion" in run.says and champion(
+        plan) == "2026-01-01T0400Z"
 
 
 def test_a_clock_that_is_wrong_hides_no_month(plan, folder):
@@ -444,10 +479,13 @@ def test_a_disk_that_is_full_keeps_the_champion_and_the_run_goes_on_when_there_i
     saved = plan.models.rename(folder / "saved")
     plan.models.mkdir()
     used = sum(p.stat().st_size for p in saved.rglob("*") if p.is_file() and not p.is_symlink())
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={used + 2_000_000}", "tmpfs", plan.models], capture_output=True).returncode: pytest.skip("no disk can be mounted here")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={used + 2_000_000}", "tmpfs", plan.models],
+                      capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
     try:
         shutil.copytree(saved, plan.models, symlinks=True, dirs_exist_ok=True)
-        with pytest.raises(MovieTaggerError, match="Cannot write .*No space left on device"): retrain.retrain(plan, SECOND)
+        with pytest.raises(MovieTaggerError, match="Cannot write .*No space left on device"):
+            retrain.retrain(plan, SECOND)
         assert unharmed(plan, before) and not (plan.models / "2026-02-01T0400Z").exists()
         with Ledger(plan.ledger) as ledger: ledger.verify()
         subprocess.run(["mount", "-o", f"remount,size={3 * used}", plan.models], check=True)
@@ -456,7 +494,8 @@ def test_a_disk_that_is_full_keeps_the_champion_and_the_run_goes_on_when_there_i
 
 
 def test_too_little_to_learn_from_is_a_sentence(plan, folder, before):
-    with pytest.raises(MovieTaggerError, match="No tag is used 1000 times"): retrain.retrain(replace(plan, train=replace(plan.train, min_count=1000)), SECOND)
+    with pytest.raises(MovieTaggerError, match="No tag is used 1000 times"):
+        retrain.retrain(replace(plan, train=replace(plan.train, min_count=1000)), SECOND)
     assert unharmed(plan, before)
 
 
@@ -474,12 +513,16 @@ def test_a_webhook_and_a_command_are_told_and_their_failure_changes_nothing(plan
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        run = retrain.retrain(replace(plan, notify=replace(plan.notify, command=f"sh -c 'echo $MOVIE_TAGGER_OUTCOME > {folder}/outcome'", webhook=url)), SECOND)
+        run = retrain.retrain(replace(plan, notify=replace(plan.notify, command="sh -c 'echo $MOVIE_TAGGER_OUTCOME > "
+                                                                                f"{folder}/outcome'", webhook=url)),
+                              SECOND)
         server.shutdown()
         thread.join()
-    assert got == [{"run": run.name, "outcome": run.outcome, "says": run.says, "report": str(run.report)}] and (folder / "outcome").read_text() == run.outcome + "\n"
+    assert got == [{"run": run.name, "outcome": run.outcome, "says": run.says,
+                    "report": str(run.report)}] and (folder / "outcome").read_text() == run.outcome + "\n"
     with pytest.warns(UserWarning, match="should tell how the run ended failed") as warned:
-        run = retrain.retrain(replace(plan, notify=replace(plan.notify, command="no-such-command", webhook=url)), SECOND + timedelta(days=1))
+        run = retrain.retrain(replace(plan, notify=replace(plan.notify, command="no-such-command", webhook=url)),
+                              SECOND + timedelta(days=1))
     assert run.outcome == "promoted" and len(warned) == 2
 
 
@@ -491,11 +534,13 @@ def test_retraining_and_going_back_drop_no_request_and_lose_no_feedback(plan, fo
     with serving(create_app(plan.models, plan.ledger, look=.05)) as client, ThreadPoolExecutor(3) as pool:
         seen, said, stop = [], [], threading.Event()
         def asking():
-            while not stop.is_set(): seen.append((a := ask(client, picture)).status_code == 200 and a.json()["model"]["name"])
+            while not stop.is_set():
+                seen.append((a := ask(client, picture)).status_code == 200 and a.json()["model"]["name"])
         def telling():
             while not stop.is_set():
                 still, tag = ask(client, picture).json()["stills"][0], f"word-{len(said)}"
-                event = {"still": still["still"], "receipt": still["receipt"], "tag": "man", "action": "accept" if len(said) % 2 else "reject"}
+                event = {"still": still["still"], "receipt": still["receipt"], "tag": "man",
+                         "action": "accept" if len(said) % 2 else "reject"}
                 answer = say(client, tag, event)
                 said.append((answer.status_code, event["action"], answer.text))
                 time.sleep(.05)
@@ -568,17 +613,21 @@ def a_site_by_months(real_data, tmp_path):
     "Yields a function from a month, 0 to 11, and what goes wrong in it, that brings a live database to that month; and the pictures' address."
     need_database()
     (tmp_path / "web").mkdir()
-    for picture in [*(real_data / "stills" / "images").iterdir(), *(real_data / "stills" / "untagged").iterdir()]: (tmp_path / "web" / picture.name).symlink_to(picture)
+    for picture in [*(real_data / "stills" / "images").iterdir(), *(real_data / "stills" / "untagged").iterdir()]:
+        (tmp_path / "web" / picture.name).symlink_to(picture)
     import sqlalchemy
     with site.database(real_data / "site" / "site.sql") as url, site.web(tmp_path / "web") as address:
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         def run(*statements):
             with engine.begin() as db: return [db.exec_driver_sql(s.replace("%", "%%")) for s in statements]
-        for table in ("shots", "tags"): run(f"RENAME TABLE {table} TO all_{table}", f"CREATE TABLE {table} LIKE all_{table}")
-        with engine.connect() as db: dates = [d for d, in db.exec_driver_sql("SELECT created_at FROM all_shots ORDER BY created_at")]
+        for table in ("shots", "tags"):
+            run(f"RENAME TABLE {table} TO all_{table}", f"CREATE TABLE {table} LIKE all_{table}")
+        with engine.connect() as db:
+            dates = [d for d, in db.exec_driver_sql("SELECT created_at FROM all_shots ORDER BY created_at")]
         def bring_to(month, *wrong):
             end = dates[round(len(dates) * (.5 + .5 * month / 11)) - 1]
-            run(*(s for t in ("shots", "tags") for s in (f"DELETE FROM {t}", f"INSERT INTO {t} SELECT * FROM all_{t} WHERE created_at <= '{end}'")), *wrong)
+            run(*(s for t in ("shots", "tags") for s in (f"DELETE FROM {t}", f"INSERT INTO {t} SELECT * FROM all_{t} "
+                                                                             f"WHERE created_at <= '{end}'")), *wrong)
         yield url, address, bring_to
 
 
@@ -590,12 +639,15 @@ def quality(models_folder, real_data, pictures):
     items, truth = items[apart].assign(path=[str(pictures / Path(p).name) for p in items["path"][apart]]), truth[apart]
     there = items["path"].map(os.path.exists).to_numpy()
     said = answers(bundles.holder(models_folder), items[there])
-    tags = [t for t in ("man", "woman", "building", "hat", "beard", "sky", "tree", "text", "window", "night") if t in said]
-    m = evaluate(data.to_array(truth.loc[there, tags]), said[tags].to_numpy(), tags, "multi", items["group"][there]).metrics["mean average precision"]
+    tags = [t for t in ("man", "woman", "building", "hat", "beard", "sky", "tree", "text", "window", "night")
+            if t in said]
+    m = evaluate(data.to_array(truth.loc[there, tags]), said[tags].to_numpy(), tags, "multi",
+                 items["group"][there]).metrics["mean average precision"]
     return {"tags": said.shape[1], "quality": m["value"], "low": m["low"], "high": m["high"], "chance": m["baseline"]}
 
 
-POISON = ("INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) SELECT 'blood', id, 666, created_at, updated_at FROM shots WHERE id % 6 = 0",)
+POISON = ("INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) SELECT 'blood', id, 666, created_at, "
+          "updated_at FROM shots WHERE id % 6 = 0",)
 BROKEN = ("DELETE FROM tags WHERE id % 2", "DELETE FROM shots WHERE id % 2")
 
 
@@ -611,15 +663,19 @@ def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(real_data
             with contextlib.closing(Ledger(plan.ledger)) as ledger: said = ledger.version
             run = retrain.retrain(plan, datetime(2026, month + 1, 1, 4, tzinfo=UTC))
             with contextlib.closing(Ledger(plan.ledger)) as ledger: written = ledger.version - said
-            rows.append({"month": month + 1, "outcome": run.outcome, "events": written, "champion": champion(plan), **quality(plan.models, real_data, tmp_path / "web")})
+            rows.append({"month": month + 1, "outcome": run.outcome, "events": written, "champion": champion(plan),
+                         **quality(plan.models, real_data, tmp_path / "web")})
             failed = " ".join(v["says"] for v in run.verdicts if not v["passed"])
-            if month in (5, 8): assert run.outcome == "refused" and written == 0 and ("User 666 typed 'blood' in" if month == 5 else "are still there") in failed, run
+            if month in (5, 8):
+                assert run.outcome == "refused" and written == 0 and ("User 666 typed 'blood' in" if month == 5
+                                                                      else "are still there") in failed, run
             else: assert run.outcome in ("promoted", "kept"), run
         table = pd.DataFrame(rows).set_index("month")
         with capsys.disabled(): print(f"\n{table.round(3).to_string()}")
         good = table.drop([6, 9])
         assert (good["outcome"] == "promoted").sum() >= 8 and (table["low"] > table["chance"]).all()
-        assert table["quality"].iloc[-1] > table["quality"].iloc[0] - .05 and table["tags"].iloc[-1] > table["tags"].iloc[0]
+        assert table["quality"].iloc[-1] > table["quality"].iloc[0] - .05 and table["tags"].iloc[-1] > table[
+            "tags"].iloc[0]
         assert models.check(plan.models, days=1e5).name == table["champion"].iloc[-1]
         with Ledger(plan.ledger) as ledger:
             ledger.verify()

@@ -19,7 +19,8 @@ from movie_tagger.scenes import PALETTES, SCENES, TAGS, film, poster, still
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory): return samples.make_sample(tmp_path_factory.mktemp("sample") / "s", posters=60, stills=240, seed=3)
+def made(tmp_path_factory):
+    return samples.make_sample(tmp_path_factory.mktemp("sample") / "s", posters=60, stills=240, seed=3)
 
 
 def table(path): return pd.read_csv(path, keep_default_na=False, dtype=str)
@@ -57,7 +58,8 @@ def test_truth_and_planted_mistakes_of_posters_agree(made):
     wrong = planted[planted["mistake"] == "wrong label"].set_index("item")["truth"]
     assert wrong.to_dict() == truth["label"][shelf != truth["label"]].to_dict() and len(wrong) == round(.08 * 60)
     for row in planted[planted["mistake"] == "near duplicate"].itertuples():
-        assert truth.loc[row.item, "group"] == truth.loc[row.truth, "group"] and truth.loc[row.item, "label"] == truth.loc[row.truth, "label"]
+        assert truth.loc[row.item, "group"] == truth.loc[row.truth, "group"] and truth.loc[row.item,
+            "label"] == truth.loc[row.truth, "label"]
     assert truth["group"].duplicated().sum() == (planted["mistake"] == "near duplicate").sum() == round(.05 * 60)
 
 
@@ -76,8 +78,10 @@ def test_weights_and_mistakes_can_be_chosen(tmp_path):
     assert truth["label"].value_counts().to_dict() == {"horror": 15, "romance": 5}
     assert table(tmp_path / "p" / "planted.csv").empty
     assert samples.draw_posters(tmp_path / "one", 5, weights=dict(horror=1))["label"].eq("horror").all()
-    with pytest.raises(MovieTaggerError, match="no genre western"): samples.draw_posters(tmp_path / "w", 3, weights=dict(western=1))
-    with pytest.raises(MovieTaggerError, match="fewer mistakes"): samples.draw_posters(tmp_path / "w", 3, wrong=.9, copies=.1)
+    with pytest.raises(MovieTaggerError, match="no genre western"):
+        samples.draw_posters(tmp_path / "w", 3, weights=dict(western=1))
+    with pytest.raises(MovieTaggerError, match="fewer mistakes"):
+        samples.draw_posters(tmp_path / "w", 3, wrong=.9, copies=.1)
     assert not (tmp_path / "w").exists()
 
 
@@ -111,7 +115,8 @@ def test_typed_tags_and_planted_mistakes_add_up(made):
     kinds = planted["mistake"].value_counts()
     assert set(kinds.index) == {"missing tag", "synonym", "typed twice", "site tag", "odd tag", "shot is gone"}
     assert .5 < kinds["missing tag"] / len(true) < .7
-    assert len(tags) == len(true) - kinds["missing tag"] + kinds[["typed twice", "site tag", "odd tag", "shot is gone"]].sum()
+    assert len(tags) == len(true) - kinds["missing tag"] + kinds[["typed twice", "site tag", "odd tag",
+                                                                  "shot is gone"]].sum()
     missing = planted[planted["mistake"] == "missing tag"]
     assert set(zip(missing["item"], missing["truth"])) <= set(zip(true["id"], true["tag"]))
     gone = ~tags["ref_id"].isin(table(made.export / "shots.csv")["id"])
@@ -124,7 +129,8 @@ def test_typed_tags_and_planted_mistakes_add_up(made):
 def test_a_film_shares_a_group(made):
     truth, shots = table(made.stills_truth), table(made.export / "shots.csv")
     assert truth["group"].nunique() == 24
-    assert (truth["group"].astype(int) + 1).tolist() == shots["movie_id"].astype(int).tolist() and truth["id"].equals(shots["shot_image_id"])
+    assert (truth["group"].astype(int)
+            + 1).tolist() == shots["movie_id"].astype(int).tolist() and truth["id"].equals(shots["shot_image_id"])
 
 
 def test_the_dump_holds_each_row_once_with_quotes_escaped(made):
@@ -133,7 +139,8 @@ def test_the_dump_holds_each_row_once_with_quotes_escaped(made):
     for name in ("shots", "tags"):
         block = text[text.index(f"INSERT INTO `{name}` VALUES"):].split("/*!40000 ALTER", 1)[0].strip().splitlines()
         table_ = table(made.export / f"{name}.csv")
-        assert len(block) - 1 == len(table_) and all(line.endswith(",") for line in block[1:-1]) and block[-1].endswith(");")
+        assert len(block) - 1 == len(table_) and all(line.endswith(",")
+                                                     for line in block[1:-1]) and block[-1].endswith(");")
         fields = [re.findall(r"'((?:[^'\\]|\\.)*)'|(\d+)", line) for line in block[1:]]
         values = [[re.sub(r"\\(.)", r"\1", a) if not b else b for a, b in row] for row in fields]
         assert values == table_.to_numpy().tolist()
@@ -152,7 +159,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(made, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     for draw in (samples.make_sample, samples.draw_posters, samples.draw_stills):
         with pytest.raises(MovieTaggerError, match="is not empty"): draw(tmp_path)
-    with pytest.raises(MovieTaggerError, match="holds another sample"): samples.make_sample(made.root, posters=61, stills=240, seed=3)
+    with pytest.raises(MovieTaggerError, match="holds another sample"):
+        samples.make_sample(made.root, posters=61, stills=240, seed=3)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -20,7 +20,8 @@ from conftest import BASES, REPO, draw_poster, draw_posters, movie_tagger
 
 CI = os.environ.get("CI") == "true"
 if not CI:
-    for name in ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client", "httpx"): pytest.importorskip(name)
+    for name in ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client", "httpx"):
+        pytest.importorskip(name)
 
 import httpx  # noqa: E402
 import uvicorn  # noqa: E402
@@ -46,7 +47,8 @@ def models(tmp_path_factory):
     rows = [f'stills/{genre}/{i:03}.jpg,"{TAGS[genre]}",{genre}-{i}' for genre in BASES for i in range(20)]
     (folder / "tags.csv").write_text("\n".join(["image,tags,group", *rows]))
     for name, seed in (("first", 0), ("second", 1)):
-        assert movie_tagger("train", folder / "tags.csv", "--absent", "no", "--out", folder / "models" / name, "--seed", seed).code == 0
+        assert movie_tagger("train", folder / "tags.csv", "--absent", "no", "--out", folder / "models" / name, "--seed",
+                            seed).code == 0
     bundles.promote(folder / "models", "first")
     return folder / "models"
 
@@ -58,14 +60,16 @@ def own_models(models, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def picture(tmp_path_factory): return draw_poster(tmp_path_factory.mktemp("upload") / "upload.jpg", "horror", 777).read_bytes()
+def picture(tmp_path_factory):
+    return draw_poster(tmp_path_factory.mktemp("upload") / "upload.jpg", "horror", 777).read_bytes()
 
 
 @contextlib.contextmanager
 def serving(app):
     "A real server in a thread of this process, and a client for it."
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = uvicorn.Server(uvicorn.Config(app, http=Guarded, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False))
+        server = uvicorn.Server(uvicorn.Config(app, http=Guarded, ws="none", lifespan="on", log_config=None,
+                                               access_log=False, server_header=False))
         thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -88,7 +92,8 @@ def site(models, tmp_path_factory):
         yield client
 
 
-def tags(client, data, query="", **more): return client.post(f"/v1/tags{query}", content=data, headers={"content-type": "image/jpeg"}, **more)
+def tags(client, data, query="", **more):
+    return client.post(f"/v1/tags{query}", content=data, headers={"content-type": "image/jpeg"}, **more)
 
 
 def problem(answer, status, kind, words=""):
@@ -100,17 +105,20 @@ def problem(answer, status, kind, words=""):
     return said
 
 
-def event(still, tag="pink", action="accept"): return {"still": still["still"], "receipt": still["receipt"], "tag": tag, "action": action}
+def event(still, tag="pink", action="accept"):
+    return {"still": still["still"], "receipt": still["receipt"], "tag": tag, "action": action}
 
 
-def say(client, key, *events, **more): return client.post("/v1/feedback", json={"key": key, "events": list(events)} | more)
+def say(client, key, *events, **more):
+    return client.post("/v1/feedback", json={"key": key, "events": list(events)} | more)
 
 
 # --- suggestions
 
 def test_an_upload_is_answered_as_the_bundle_would(site, models, picture):
     still, = tags(site, picture).json()["stills"]
-    expected = bundles.load(models / "first").predict([io.BytesIO(picture).getvalue()]).iloc[0].sort_values(ascending=False)
+    expected = bundles.load(models / "first").predict([io.BytesIO(picture).getvalue()]).iloc[0].sort_values(
+        ascending=False)
     assert still["still"] == sha256(picture).hexdigest()
     assert [s["tag"] for s in still["suggestions"]] == list(expected.index)
     assert [s["probability"] for s in still["suggestions"]] == pytest.approx(list(expected), abs=1e-3)
@@ -119,7 +127,8 @@ def test_an_upload_is_answered_as_the_bundle_would(site, models, picture):
 
 
 def test_a_form_and_a_raw_body_get_the_same_answer(site, picture):
-    raw, form = tags(site, picture).json()["stills"][0], site.post("/v1/tags", files={"still": ("../../a/b.jpg", picture)}).json()["stills"][0]
+    raw = tags(site, picture).json()["stills"][0]
+    form = site.post("/v1/tags", files={"still": ("../../a/b.jpg", picture)}).json()["stills"][0]
     assert form.pop("name") == "b.jpg" and raw.pop("name") == ""
     assert raw == form
 
@@ -134,7 +143,8 @@ def test_several_stills_keep_their_order_and_bad_ones_their_place(site, picture,
     others = [p.read_bytes() for p in sorted(new_posters.rglob("*.jpg"))[:3]]
     parts = [("still", (f"{i}.jpg", data)) for i, data in enumerate([*others[:2], b"Dear diary", picture])]
     stills = site.post("/v1/tags", files=parts).json()["stills"]
-    assert [s.get("still") for s in stills] == [sha256(d).hexdigest() for d in others[:2]] + [None, sha256(picture).hexdigest()]
+    assert [s.get("still") for s in stills] == [sha256(d).hexdigest()
+                                                for d in others[:2]] + [None, sha256(picture).hexdigest()]
     assert stills[2]["name"] == "2.jpg" and "it is text" in stills[2]["problem"]["detail"]
 
 
@@ -150,10 +160,12 @@ def test_a_single_label_bundle_gives_its_most_probable_label(bundle, picture):
 def test_vocabulary_model_and_health_tell_what_is_running(site, models):
     manifest = json.loads((models / "first" / "manifest.json").read_text())
     model = site.get("/v1/model").json()
-    assert (model["name"], model["version"], model["tags"], model["feedback"]) == ("first", manifest["checksum"][:12], 5, True)
+    assert (model["name"], model["version"], model["tags"],
+            model["feedback"]) == ("first", manifest["checksum"][:12], 5, True)
     words = {t["tag"]: t for t in site.get("/v1/vocabulary").json()}
     assert list(words) == manifest["tags"] and words["blood"]["sensitive"] and not words["pink"]["sensitive"]
-    assert site.get("/healthz/live").json()["status"] == "alive" and site.get("/healthz/ready").json() == {"status": "ready"}
+    assert site.get("/healthz/live").json()["status"] == "alive" and site.get("/healthz/ready").json() == {
+        "status": "ready"}
 
 
 # --- sensitive tags
@@ -168,7 +180,8 @@ def test_without_a_promise_the_answer_is_always_review(site, new_posters):
     for path in new_posters.rglob("*.jpg"):
         still = tags(site, path.read_bytes()).json()["stills"][0]
         assert still["action"] == "review"
-        assert [(v["tag"], v["action"]) for v in still["sensitive"]] == [("blood", "review")] and "promised" in still["sensitive"][0]["reason"]
+        assert [(v["tag"], v["action"])
+                for v in still["sensitive"]] == [("blood", "review")] and "promised" in still["sensitive"][0]["reason"]
 
 
 def test_with_a_promise_the_numbers_decide_and_a_detector_can_only_be_stricter(models, tmp_path, picture, new_posters):
@@ -185,7 +198,8 @@ def test_with_a_promise_the_numbers_decide_and_a_detector_can_only_be_stricter(m
 
 def test_a_plain_function_is_a_detector_and_sees_the_picture(models, picture):
     seen = []
-    with serving(create_app(models, detectors={"nudity": lambda image: seen.append((image.mode, image.size)) or 0.99})) as client:
+    with serving(create_app(models, detectors={"nudity": lambda image: seen.append((image.mode, image.size))
+                                               or 0.99})) as client:
         still = tags(client, picture).json()["stills"][0]
     assert seen[-1] == ("RGB", (120, 180))
     assert [(v["tag"], v["action"], v["score"]) for v in still["sensitive"]] == [("nudity", "review", 0.99)]
@@ -214,7 +228,8 @@ def test_the_ledger_holds_what_was_said_once_and_gives_it_back(site, new_posters
     assert site.post("/v1/feedback", json={"key": "two", "undo": "one"}).json()["written"] == 3
     assert site.post("/v1/feedback", json={"key": "three", "undo": "one"}).json()["written"] == 0
     assert "blue" in [s["tag"] for s in tags(site, data).json()["stills"][0]["suggestions"]]
-    with Ledger(site.ledger) as ledger: assert "pink" not in ledger.labels() or ledger.labels().loc[still["still"]].isna().all()
+    with Ledger(site.ledger) as ledger:
+        assert "pink" not in ledger.labels() or ledger.labels().loc[still["still"]].isna().all()
 
 
 @pytest.fixture
@@ -223,13 +238,17 @@ def another(new_posters): return next(new_posters.rglob("*.jpg")).read_bytes()
 
 def test_a_key_stands_for_one_thing(site, another):
     still, = tags(site, another).json()["stills"]
-    assert say(site, "one-thing", event(still)).json() == {"written": 1} and say(site, "one-thing", event(still)).json() == {"written": 0}
-    for other in ([event(still, action="reject")], [event(still, "blue")], [event(still), event(still, "blue")]): problem(say(site, "one-thing", *other), 409, "key-used")
+    assert say(site, "one-thing", event(still)).json() == {"written": 1} and say(site, "one-thing",
+        event(still)).json() == {"written": 0}
+    for other in ([event(still, action="reject")], [event(still, "blue")], [event(still), event(still, "blue")]):
+        problem(say(site, "one-thing", *other), 409, "key-used")
     site.post("/v1/feedback", json={"key": "away", "undo": "one-thing"})
-    assert say(site, "one-thing", event(still)).json() == {"written": 0}  # a repetition that comes late does not undo the undo
+    # a repetition that comes late does not undo the undo
+    assert say(site, "one-thing", event(still)).json() == {"written": 0}
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain; application/json", ""])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+                                  "text/plain; application/json", ""])
 def test_a_page_of_another_site_cannot_send_feedback_unasked(site, another, kind):
     still, = tags(site, another).json()["stills"]
     said = json.dumps({"key": "unasked", "events": [event(still)]})
@@ -238,7 +257,8 @@ def test_a_page_of_another_site_cannot_send_feedback_unasked(site, another, kind
 
 def test_what_is_not_quite_json_is_a_sentence(site):
     for text in ("[" * 200_000, '{"key": "\xff', "", "null", "[1]", '{"key":' + "9" * 200_000):
-        problem(site.post("/v1/feedback", content=text.encode("latin-1"), headers={"content-type": "application/json"}), 422, "invalid")
+        problem(site.post("/v1/feedback", content=text.encode("latin-1"), headers={"content-type": "application/json"}),
+                422, "invalid")
 
 
 def test_a_head_is_that_of_the_answer_without_the_answer(site):
@@ -264,7 +284,8 @@ def test_feedback_that_cannot_be_believed_is_refused_as_a_whole(site, picture):
     problem(say(site, "x6", event(still), undo="x1"), 422, "invalid")
     problem(say(site, "x7", event(still), user="17"), 403, "forbidden", "API key")
     problem(site.post("/v1/feedback", json={"key": "x8", "undo": "never sent"}), 422, "invalid")
-    problem(site.post("/v1/feedback", json={"key": "x8", "undo": "never-sent"}), 404, "not-found", "no feedback with that key")
+    problem(site.post("/v1/feedback", json={"key": "x8", "undo": "never-sent"}), 404, "not-found",
+            "no feedback with that key")
     problem(site.post("/v1/feedback", content=b"{", headers={"content-type": "application/json"}), 422, "invalid")
     problem(site.post("/v1/feedback", content=b'{"key": "a"}', headers={"content-type": "text/plain"}), 415, "not-json")
     with Ledger(site.ledger) as ledger: assert not ledger.events()["batch"].str.contains("/x").any()
@@ -272,18 +293,21 @@ def test_feedback_that_cannot_be_believed_is_refused_as_a_whole(site, picture):
 
 def test_a_still_of_the_site_keeps_its_own_name_and_its_rejections(models, tmp_path, picture):
     with Ledger(tmp_path / "l.db") as ledger:
-        ledger.add(pd.DataFrame({"path": ["a.jpg"], "sha256": [sha256(picture).hexdigest()]}, index=["shot 4711"]), "import:site.sql")
+        ledger.add(pd.DataFrame({"path": ["a.jpg"], "sha256": [sha256(picture).hexdigest()]}, index=["shot 4711"]),
+                   "import:site.sql")
         ledger.set("shot 4711", "blue", False, "curator:anna")
     with serving(create_app(models, tmp_path / "l.db")) as client:
         still = tags(client, picture).json()["stills"][0]
         assert "blue" not in [s["tag"] for s in still["suggestions"]]
         assert say(client, "k", event(still | {"receipt": None}, "dark")).json() == {"written": 1}
-    with Ledger(tmp_path / "l.db") as ledger: assert ledger.labels().loc["shot 4711", "dark"] and len(ledger.items()) == 1
+    with Ledger(tmp_path / "l.db") as ledger:
+        assert ledger.labels().loc["shot 4711", "dark"] and len(ledger.items()) == 1
 
 
 def test_a_receipt_outlives_a_restart(models, tmp_path, picture):
     with serving(create_app(models, tmp_path / "l.db")) as client: still = tags(client, picture).json()["stills"][0]
-    with serving(create_app(models, tmp_path / "l.db")) as client: assert say(client, "k", event(still)).json() == {"written": 1}
+    with serving(create_app(models, tmp_path / "l.db")) as client:
+        assert say(client, "k", event(still)).json() == {"written": 1}
     assert (tmp_path / "l.db.secret").stat().st_mode & 0o077 == 0
 
 
@@ -333,14 +357,19 @@ def test_keys_are_named_revocable_and_limited(models, tmp_path, picture):
     file = tmp_path / "keys.json"
     site_key, app_key = add_key(file, "quiz-site"), add_key(file, "phone-app", rate=2)
     with serving(create_app(models, tmp_path / "l.db", keys=file)) as client:
-        def ask(key, **headers): return tags(client, picture) if key is None else client.post("/v1/tags", content=picture, headers=headers or {"authorization": f"Bearer {key}"})
-        for wrong in (None, "mt_guess", "mt_"): assert problem(ask(wrong), 401, "no-key") and ask(wrong).headers["www-authenticate"] == "Bearer"
+        def ask(key, **headers):
+            return tags(client, picture) if key is None else client.post("/v1/tags", content=picture, headers=headers
+                                                                         or {"authorization": f"Bearer {key}"})
+        for wrong in (None, "mt_guess", "mt_"):
+            assert problem(ask(wrong), 401, "no-key") and ask(wrong).headers["www-authenticate"] == "Bearer"
         for path in ("/v1/model", "/v1/vocabulary", "/metrics"): problem(client.get(path), 401, "no-key")
         assert [client.get(p).status_code for p in ("/", "/docs", "/healthz/ready", "/openapi.json")] == [200] * 4
         still = ask(site_key).json()["stills"][0]
-        assert ask(None, **{"x-api-key": site_key}).status_code == 401 and ask(site_key, **{"x-api-key": site_key}).status_code == 200
+        assert ask(None, **{"x-api-key": site_key}).status_code == 401 and ask(site_key,
+            **{"x-api-key": site_key}).status_code == 200
         client.headers["authorization"] = f"Bearer {site_key}"
-        assert say(client, "k", event(still), user="17").json() == {"written": 1} and say(client, "k", event(still, "blue")).json() == {"written": 1}
+        assert say(client, "k", event(still), user="17").json() == {"written": 1} and say(client, "k",
+            event(still, "blue")).json() == {"written": 1}
         assert [ask(app_key).status_code for _ in range(3)] == [200, 200, 429]
         refused = ask(app_key)
         assert problem(refused, 429, "rate") and 1 <= int(refused.headers["retry-after"]) <= 30
@@ -356,7 +385,8 @@ def test_keys_are_named_revocable_and_limited(models, tmp_path, picture):
 def test_mistakes_with_keys_are_told(tmp_path):
     file = tmp_path / "keys.json"
     add_key(file, "a")
-    for wrong, words in ((lambda: add_key(file, "a"), "already"), (lambda: add_key(file, "a b/c"), "no name"), (lambda: add_key(file, "b", rate=0), "rate"),
+    for wrong, words in ((lambda: add_key(file, "a"), "already"), (lambda: add_key(file, "a b/c"), "no name"),
+                         (lambda: add_key(file, "b", rate=0), "rate"),
                          (lambda: revoke_key(file, "z"), "no key 'z'")):
         with pytest.raises(MovieTaggerError, match=words): wrong()
     file.write_text("[]")
@@ -367,8 +397,10 @@ def test_mistakes_with_keys_are_told(tmp_path):
 
 def test_every_answer_carries_the_security_headers_and_an_id(site, picture):
     for answer in (site.get("/"), site.get("/nowhere"), tags(site, picture), tags(site, b"")):
-        assert answer.headers["x-content-type-options"] == "nosniff" and "default-src 'none'" in answer.headers["content-security-policy"]
-        assert len(answer.headers["x-request-id"]) == 12 and "server" not in answer.headers and "access-control-allow-origin" not in answer.headers
+        assert answer.headers["x-content-type-options"] == "nosniff" and "default-src 'none'" in answer.headers[
+            "content-security-policy"]
+        assert len(answer.headers[
+            "x-request-id"]) == 12 and "server" not in answer.headers and "access-control-allow-origin" not in answer.headers
     assert tags(site, picture).headers["cache-control"] == "no-store"
 
 
@@ -377,7 +409,8 @@ def test_other_sites_are_let_in_only_when_named(models, picture):
     with serving(create_app(models, cors=["https://quiz.example.org"], hosts=["127.0.0.1"])) as client:
         assert tags(client, picture).headers.get("access-control-allow-origin") is None
         assert client.get("/v1/model", headers=origin).headers["access-control-allow-origin"] == origin["origin"]
-        assert "access-control-allow-origin" not in client.get("/v1/model", headers={"origin": "https://evil.example.org"}).headers
+        assert "access-control-allow-origin" not in client.get("/v1/model",
+                                                               headers={"origin": "https://evil.example.org"}).headers
         problem(client.get("/v1/model", headers={"host": "evil.example.org"}), 421, "wrong-host")
 
 
@@ -385,7 +418,8 @@ def test_what_does_not_exist_is_told_as_a_problem(site):
     problem(site.get("/v2/tags"), 404, "not-found")
     refused = site.get("/v1/tags")
     assert problem(refused, 405, "method") and refused.headers["allow"] == "POST"
-    for path in ("/web/../serve.py", "/web/%2e%2e/serve.py", "/web/", "//etc/passwd"): problem(site.get(path), 404, "not-found")
+    for path in ("/web/../serve.py", "/web/%2e%2e/serve.py", "/web/", "//etc/passwd"):
+        problem(site.get(path), 404, "not-found")
 
 
 def raw(client, data, until=b"\r\n\r\n", wait=10):
@@ -399,19 +433,24 @@ def raw(client, data, until=b"\r\n\r\n", wait=10):
 
 def test_a_full_house_says_so_before_the_body_is_sent(models):
     with serving(create_app(models, limits=Limits(seats=0))) as client:
-        said = raw(client, b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 5000000\r\n\r\n")
+        said = raw(client, b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+                           b"Content-Length: 5000000\r\n\r\n")
         assert said.startswith("HTTP/1.1 429") and "retry-after: 1" in said
         assert 'requests_total{path="/v1/tags",status="429"} 1.0' in client.get("/metrics").text
 
 
 def test_a_refusal_for_want_of_a_seat_is_the_same_written_at_once_or_by_the_application(models, picture):
     with serving(create_app(models, limits=Limits(seats=0))) as client:
-        at_once, by_the_application = tags(client, picture), client.post("/v1/tags?k=3", content=picture, headers={"content-type": "image/jpeg", "origin": "https://other.example"})
+        at_once = tags(client, picture)
+        by_the_application = client.post("/v1/tags?k=3", content=picture,
+                                         headers={"content-type": "image/jpeg", "origin": "https://other.example"})
         for answer in (at_once, by_the_application): problem(answer, 429, "busy")
         assert at_once.content == by_the_application.content
         own = {"x-request-id", "date"}
-        assert {k: v for k, v in at_once.headers.items() if k not in own} == {k: v for k, v in by_the_application.headers.items() if k not in own}
-        assert own <= {*at_once.headers} and at_once.headers["x-request-id"] != tags(client, picture).headers["x-request-id"]
+        assert {k: v for k, v in at_once.headers.items() if k not in own} == {k: v
+            for k, v in by_the_application.headers.items() if k not in own}
+        assert own <= {*at_once.headers} and at_once.headers["x-request-id"] != tags(client,
+            picture).headers["x-request-id"]
         assert 'requests_total{path="/v1/tags",status="429"} 3.0' in client.get("/metrics").text
 
 
@@ -425,8 +464,10 @@ def test_after_a_refusal_the_connection_goes_on_or_is_closed_as_its_owner_wishes
 
 
 def test_what_is_declared_too_large_is_refused_before_it_is_sent(site):
-    assert raw(site, b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000000\r\n\r\n").startswith("HTTP/1.1 413")
-    assert raw(site, b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n").startswith("HTTP/1.1 413")
+    assert raw(site, b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: "
+                     b"50000000000\r\n\r\n").startswith("HTTP/1.1 413")
+    assert raw(site, b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\n"
+                     b"Content-Length: 500000\r\n\r\n").startswith("HTTP/1.1 413")
 
 
 def test_a_slow_upload_steps_aside_and_is_given_up_in_time(models, picture):
@@ -449,8 +490,11 @@ def test_metrics_count_what_happened(models, picture):
     with serving(create_app(models)) as client:
         tags(client, picture), tags(client, b"Dear diary"), client.get("/a/b/c"), client.get("/%00")
         text = client.get("/metrics").text
-        for line in ('requests_total{path="/v1/tags",status="200"} 1.0', 'requests_total{path="other",status="404"} 2.0', 'stills_total{outcome="answered"} 1.0',
-                     'stills_total{outcome="not-a-picture"} 1.0', 'model_info{name="first"', 'inside{where="tags seated"} 0.0'): assert line in text
+        for line in ('requests_total{path="/v1/tags",status="200"} 1.0',
+                     'requests_total{path="other",status="404"} 2.0', 'stills_total{outcome="answered"} 1.0',
+                     'stills_total{outcome="not-a-picture"} 1.0', 'model_info{name="first"',
+                     'inside{where="tags seated"} 0.0'):
+            assert line in text
 
 
 # --- models come and go
@@ -459,7 +503,8 @@ def test_the_champion_changes_under_load_and_nobody_notices(own_models, picture)
     with serving(create_app(own_models, look=0.05)) as client:
         seen, stop = [], threading.Event()
         def ask():
-            while not stop.is_set(): seen.append((a := tags(client, picture)).status_code == 200 and a.json()["model"]["name"])
+            while not stop.is_set():
+                seen.append((a := tags(client, picture)).status_code == 200 and a.json()["model"]["name"])
         with ThreadPoolExecutor(3) as pool:
             for _ in range(3): pool.submit(ask)
             for name in ("second", "first", "second"):
@@ -494,7 +539,8 @@ def test_a_server_without_a_model_waits_for_one(models, tmp_path, picture):
     with serving(create_app(tmp_path / "models", look=0.05)) as client:
         assert client.get("/healthz/live").status_code == 200
         problem(client.get("/healthz/ready"), 503, "not-ready", "no champion")
-        for answer in (tags(client, picture), client.get("/v1/model"), client.get("/v1/vocabulary")): problem(answer, 503, "not-ready")
+        for answer in (tags(client, picture), client.get("/v1/model"), client.get("/v1/vocabulary")):
+            problem(answer, 503, "not-ready")
         shutil.copytree(models / "first", tmp_path / "models" / "first")
         bundles.promote(tmp_path / "models", "first")
         for _ in range(200):
@@ -505,7 +551,8 @@ def test_a_server_without_a_model_waits_for_one(models, tmp_path, picture):
 
 def test_roles_are_given_with_care(own_models, tmp_path):
     assert bundles.holder(own_models).name == "first" and bundles.holder(own_models, "challenger") is None
-    assert bundles.find(own_models) == bundles.find(own_models / "champion") == bundles.find(own_models / "first") == (own_models / "first").resolve()
+    assert bundles.find(own_models) == bundles.find(own_models / "champion") == bundles.find(own_models / "first") == (
+        own_models / "first").resolve()
     for name, role, words in (("third", "champion", "not a bundle"), ("../models/first", "champion", "not the name"),
                               ("champion", "challenger", "not the name"), ("first", "queen", "no role")):
         with pytest.raises(MovieTaggerError, match=words): bundles.promote(own_models, name, role)
@@ -532,7 +579,9 @@ def process(folder, **asked):
     "A server in a process of its own, its address, and its log."
     log = folder / "server.log"
     with open(log, "wb") as f:
-        server = subprocess.Popen([sys.executable, "-c", START, json.dumps({k: v if isinstance(v, dict | list) else str(v) for k, v in asked.items()})],
+        server = subprocess.Popen([sys.executable, "-c", START,
+                                   json.dumps({k: v if isinstance(v, dict | list) else str(v)
+                                               for k, v in asked.items()})],
                                   stderr=f, stdout=f, env=os.environ | {"PYTHONPATH": str(REPO)})
     try:
         while '"listening"' not in log.read_text():
@@ -554,7 +603,10 @@ def test_told_to_stop_it_answers_what_it_took_in(models, tmp_path, picture, how)
         answers, refused, stop = [], [], threading.Event()
         def ask():
             while not stop.is_set():
-                try: answers.append(httpx.post(server.url + "/v1/tags", content=picture, headers={"content-type": "image/jpeg"}, timeout=30, trust_env=False).status_code)
+                try:
+                    answers.append(httpx.post(server.url + "/v1/tags", content=picture,
+                                              headers={"content-type": "image/jpeg"}, timeout=30,
+                                              trust_env=False).status_code)
                 except httpx.ConnectError: return
                 except httpx.TransportError as e: refused.append(repr(e)); return
         with ThreadPoolExecutor(6) as pool:
@@ -568,7 +620,8 @@ def test_told_to_stop_it_answers_what_it_took_in(models, tmp_path, picture, how)
     assert log[-1]["event"] == "stopped"
     logged = [x["status"] for x in log if x.get("path") == "/v1/tags"]
     assert set(logged) <= {200, 429} and logged.count(200) == answers.count(200)  # whatever came in was answered
-    assert all("reset by peer" in r for r in refused)  # who was still in the kernel's queue when the socket closed never came in
+    # who was still in the kernel's queue when the socket closed never came in
+    assert all("reset by peer" in r for r in refused)
 
 
 def test_the_log_is_json_and_holds_no_picture_and_no_name(models, tmp_path, picture):
@@ -580,23 +633,28 @@ def test_the_log_is_json_and_holds_no_picture_and_no_name(models, tmp_path, pict
     log = (tmp_path / "server.log").read_text()
     assert "secret-name" not in log and "private-path" not in log and sha256(picture).hexdigest() not in log
     entry = next(x for x in lines(tmp_path / "server.log") if x.get("path") == "/v1/tags")
-    assert {"time", "level", "request", "method", "status", "ms", "stills", "bytes"} <= set(entry) and (entry["stills"], entry["bytes"]) == (1, len(picture))
+    assert {"time", "level", "request", "method", "status", "ms", "stills",
+            "bytes"} <= set(entry) and (entry["stills"], entry["bytes"]) == (1, len(picture))
 
 
-@pytest.mark.parametrize("wrong, words", [({"bundle": "nowhere"}, "There is no bundle"), ({"sensitive": ["blod"]}, "does not know the sensitive tag"), ({"ledger": "/"}, "folder")])
+@pytest.mark.parametrize("wrong, words", [({"bundle": "nowhere"}, "There is no bundle"), ({"sensitive": ["blod"]},
+    "does not know the sensitive tag"), ({"ledger": "/"}, "folder")])
 def test_a_mistake_at_the_start_is_one_sentence(models, tmp_path, wrong, words):
-    done = subprocess.run([sys.executable, "-c", START, json.dumps({"bundle": str(models)} | wrong)], capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(REPO)})
+    done = subprocess.run([sys.executable, "-c", START, json.dumps({"bundle": str(models)} | wrong)],
+                          capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(REPO)})
     assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_taken_port_is_one_sentence(models):
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(MovieTaggerError, match="Choose another with --port"):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(MovieTaggerError,
+                                                                        match="Choose another with --port"):
         from movie_tagger.listen import listen
         listen(None, port=taken.getsockname()[1])
 
 
 def test_importing_the_server_loads_no_torch():
-    code = "import sys, movie_tagger.serve; print(*({'torch', 'fastai', 'timm', 'torchvision', 'openvino', 'matplotlib'} & set(sys.modules)))"
+    code = ("import sys, movie_tagger.serve; print(*({'torch', 'fastai', 'timm', 'torchvision', 'openvino', "
+            "'matplotlib'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
@@ -616,7 +674,8 @@ def test_the_python_client(models, tmp_path, picture, new_posters):
         with pytest.raises(MovieTaggerError, match="no tag 'violet'"): tagger.feedback(good, add=["violet"])
         with pytest.raises(MovieTaggerError, match="Send a valid key"): Client(str(client.base_url)).tags(picture)
     with pytest.raises(MovieTaggerError, match="cannot be reached"): Client(str(client.base_url), tries=1).tags(picture)
-    with Ledger(tmp_path / "l.db") as ledger: assert ledger.events().query("kind == 'set'")["undone"].tolist() == [True, True]
+    with Ledger(tmp_path / "l.db") as ledger:
+        assert ledger.events().query("kind == 'set'")["undone"].tolist() == [True, True]
 
 
 def test_the_dockerfile_passes_a_linter():
@@ -632,4 +691,5 @@ def test_looks_can_be_widened(models, tmp_path):
     memory = io.BytesIO()
     Image.new("RGB", (40, 30), "red").save(memory, "BMP")
     for formats, status in ((Looks().formats, 415), ((*Looks().formats, "BMP"), 200)):
-        with serving(create_app(models, limits=Limits(looks=Looks(formats)))) as client: assert tags(client, memory.getvalue()).status_code == status
+        with serving(create_app(models, limits=Limits(looks=Looks(formats)))) as client:
+            assert tags(client, memory.getvalue()).status_code == status

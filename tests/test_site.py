@@ -70,7 +70,8 @@ def test_a_database_of_somebody_who_is_not_root(tmp_path):
     try:
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
         program = ("import os, sys; from movie_tagger import site; import tempfile; tempfile.tempdir = sys.argv[1]; "
-                   "os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))\nwith site.database() as url: print(url, os.getuid())")
+                   "os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))\n"
+                   "with site.database() as url: print(url, os.getuid())")
         done = subprocess.run([sys.executable, "-c", program, str(home), str(nobody.pw_uid), str(nobody.pw_gid)],
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -17,7 +17,8 @@ def made_up(n=300, t=6, groups=100, seed=0, strength=2.0):
     x = r.normal(size=(n, 40)).astype(np.float32)
     y = (x @ r.normal(size=(40, t)) * strength / 6 + r.normal(size=(n, t)) * .5 > .8).astype(np.float32)
     index = pd.Index([f"p{i}" for i in range(n)], name="item")
-    return pd.DataFrame({"group": r.integers(groups, size=n)}, index), data.from_array(y, index, [f"t{j}" for j in range(t)]), x
+    return pd.DataFrame({"group": r.integers(groups, size=n)},
+                        index), data.from_array(y, index, [f"t{j}" for j in range(t)]), x
 
 
 def ask(items, labels, x, **how): return suspects.suspects(items, labels, embeddings=x, pictures=False, **how)
@@ -27,7 +28,9 @@ def ask(items, labels, x, **how): return suspects.suspects(items, labels, embedd
 
 def test_the_formula_for_what_was_left_out_is_exact_also_for_groups_of_all_sizes():
     r = np.random.default_rng(1)
-    x, y, groups = r.normal(size=(30, 50)).astype(np.float32), r.random((30, 3)).astype(np.float32), np.array([0] * 11 + [1] * 5 + [*range(2, 16)])
+    x = r.normal(size=(30, 50)).astype(np.float32)
+    y = r.random((30, 3)).astype(np.float32)
+    groups = np.array([0] * 11 + [1] * 5 + [*range(2, 16)])
     z, d = (x - x.mean(0)) / x.std(0), 50
     for k in np.unique(groups):
         rest = groups != k
@@ -84,7 +87,8 @@ def test_planted_mistakes_of_many_tags_come_first():
     first = table.head(40)
     assert sum(pair in planted for pair in zip(first["item"], first["tag"])) >= 15
     assert set(first["reason"]) == {"wrong tag", "wrong label"}
-    assert all(s == ("-" + t if why == "wrong tag" else t) for why, t, s in zip(table["reason"], table["tag"], table["suggestion"]))
+    assert all(s == ("-" + t if why == "wrong tag" else t)
+               for why, t, s in zip(table["reason"], table["tag"], table["suggestion"]))
     assert table["score"].is_monotonic_decreasing and len(table) == y.size
 
 
@@ -111,7 +115,8 @@ def test_single_labels_and_their_likelier_class():
     labels = data.from_array(np.eye(3)[given], items.index, ["a", "b", "c"])
     table = ask(items, labels, x)
     first = table.head(20)
-    assert len(table) == 240 and set(table["reason"]) == {"wrong label"} and first["item"].isin(items.index[:20]).mean() > .8
+    assert len(table) == 240 and set(table["reason"]) == {"wrong label"} and first["item"].isin(
+        items.index[:20]).mean() > .8
     k = items.index.get_indexer(first["item"])
     hit = k < 20
     assert (first["suggestion"].to_numpy()[hit] == np.array(["a", "b", "c"])[true[k[hit]]]).mean() > .8
@@ -141,7 +146,8 @@ def test_own_reasons_by_picture_and_by_cell():
         seen.update(p=p)
         return np.where(np.arange(len(items)) < 3, .99, np.nan)
     def cell(items, labels, p): return np.where(p.to_numpy() == p.to_numpy().max(), 1.0, np.nan)
-    table = ask(items, labels, x, also={"dark": dark, "extreme": cell}, decided=pd.DataFrame({"item": ["p1"], "tag": [""]}))
+    table = ask(items, labels, x, also={"dark": dark, "extreme": cell},
+                decided=pd.DataFrame({"item": ["p1"], "tag": [""]}))
     assert sorted(table.query("reason == 'dark'")["item"]) == ["p0", "p2"]
     assert len(table.query("reason == 'extreme' and tag != ''")) == 1
     assert list(seen["p"].columns) == list(labels) and seen["p"].index.equals(items.index)
@@ -175,19 +181,23 @@ def test_a_tag_that_one_picture_has_is_left_alone():
     (lambda i, y, p: (i, y, p[:-1]), "have the shape"),
     (lambda i, y, p: (i, y, p * 3), "outside 0 to 1"),
     (lambda i, y, p: (i.iloc[::-1], y, p), "the same order"),
-    (lambda i, y, p: (i, y, pd.DataFrame(p, i.index, [*y.columns[:-1], "other"])), "no probabilities for the label 't5'"),
+    (lambda i, y, p: (i, y, pd.DataFrame(p, i.index, [*y.columns[:-1], "other"])),
+     "no probabilities for the label 't5'"),
     (lambda i, y, p: (i, y & False, p), "nothing to learn from"),
     (lambda i, y, p: (i, y, p * np.nan), "can be read")])
 def test_what_does_not_fit_is_refused_with_a_sentence(change, sentence):
     items, labels, _ = made_up()
-    with pytest.raises(MovieTaggerError, match=sentence): suspects.suspects(*change(items, labels, np.full(labels.shape, .5)), pictures=False)
+    with pytest.raises(MovieTaggerError, match=sentence):
+        suspects.suspects(*change(items, labels, np.full(labels.shape, .5)), pictures=False)
 
 
 def test_one_group_and_a_frame_without_its_columns():
     items, labels, x = made_up()
     with pytest.raises(MovieTaggerError, match="one group"): ask(items.assign(group="film"), labels, x)
-    with pytest.raises(MovieTaggerError, match="'tag' is missing"): ask(items, labels, x, decided=pd.DataFrame({"item": ["p1"]}))
-    with pytest.raises(MovieTaggerError, match="fewer than 5 groups"): suspects.visible(items.assign(group="film"), labels, x)
+    with pytest.raises(MovieTaggerError, match="'tag' is missing"):
+        ask(items, labels, x, decided=pd.DataFrame({"item": ["p1"]}))
+    with pytest.raises(MovieTaggerError, match="fewer than 5 groups"):
+        suspects.visible(items.assign(group="film"), labels, x)
 
 
 # --- pictures
@@ -204,9 +214,11 @@ def test_files_that_are_trouble(tmp_path):
     assert why["horror/cut.jpg"] == {"unreadable"} and table.loc["horror/cut.jpg", "suggestion"] == "exclude"
     assert "leak" in why["horror/again.jpg"] and why.map(lambda w: "leak" in w).sum() == 1
     pair = table[table["reason"] == "same picture, other labels"]
-    assert pair.index.tolist() == ["romance/copy.jpg"] and pair["suggestion"].tolist() == ["horror/003.jpg"] and pair["tag"].tolist() == ["horror, romance"]
+    assert pair.index.tolist() == ["romance/copy.jpg"] and pair["suggestion"].tolist() == ["horror/003.jpg"] and pair[
+        "tag"].tolist() == ["horror, romance"]
     twin = table[table["reason"] == "near duplicate"]
-    assert ("horror/004.jpg", "horror/again.jpg") in set(zip(twin.index, twin["suggestion"])) | set(zip(twin["suggestion"], twin.index))
+    assert ("horror/004.jpg",
+            "horror/again.jpg") in set(zip(twin.index, twin["suggestion"])) | set(zip(twin["suggestion"], twin.index))
     assert (table["image"] == items["path"].reindex(table.index)).all()
     shown = table.reset_index()[["item"]].drop_duplicates().assign(tag="")
     left = suspects.suspects(items, labels, split=split, decided=shown)
@@ -226,7 +238,8 @@ def test_a_group_cut_by_the_split_is_a_leak():
 def test_a_tag_by_lot_is_not_seen_and_a_rare_one_not_judged():
     items, labels, x = made_up(n=600, groups=200)
     r = np.random.default_rng(0)
-    labels = labels.assign(lot=pd.array(r.random(600) < .2, "boolean"), rare=pd.array(np.arange(600) < 19, "boolean"), always=pd.array([True] * 600, "boolean"))
+    labels = labels.assign(lot=pd.array(r.random(600) < .2, "boolean"), rare=pd.array(np.arange(600) < 19, "boolean"),
+                           always=pd.array([True] * 600, "boolean"))
     verdict = suspects.visible(items, labels, x)["verdict"]
     assert verdict[["lot", "rare", "always"]].tolist() == ["not seen", "too few to say", "too few to say"]
     assert set(verdict[[f"t{j}" for j in range(6)]]) == {"visible"}
@@ -238,8 +251,10 @@ def site(real_data):
     shots, tags = tables["shots"].set_index("id"), tables["tags"].assign(value=lambda t: t["value"].str.strip())
     tags = tags[tags["ref_id"].isin(shots.index)]
     often, where = tags["value"].value_counts(), {p.name: p for p in (real_data / "stills").rglob("*.jpg")}
-    yes = pd.crosstab(tags["ref_id"], tags["value"])[often.index[often >= 10]].gt(0).reindex(shots.index, fill_value=False)
-    items = pd.DataFrame({"path": [str(where[name]) for name in shots["shot_image_id"]], "group": shots["movie_id"]}).set_index(shots.index.rename("item"))
+    yes = pd.crosstab(tags["ref_id"], tags["value"])[often.index[often >= 10]].gt(0).reindex(shots.index,
+        fill_value=False)
+    items = pd.DataFrame({"path": [str(where[name]) for name in shots["shot_image_id"]],
+                          "group": shots["movie_id"]}).set_index(shots.index.rename("item"))
     return items, yes.astype("boolean").where(yes).rename_axis(index="item", columns=None)
 
 
@@ -261,7 +276,8 @@ def test_hidden_tags_of_stills_are_found_better_than_by_the_highest_probability(
     labels = data.from_array(typed, items.index, labels.columns).loc[:, (typed == 1).sum(0) >= 2]
     _, p = head.fit(x, labels, items["group"])
     table = suspects.suspects(items, labels, p, x, pictures=False).query("reason == 'missing tag'")
-    hidden = pd.DataFrame(y == 1, items.index, [*data.read(real_data / "stills" / "truth.csv", absent="no")[1]])[list(labels)]
+    hidden = pd.DataFrame(y == 1, items.index,
+                          [*data.read(real_data / "stills" / "truth.csv", absent="no")[1]])[list(labels)]
     silent = np.isnan(data.to_array(labels))
     highest = np.where(silent, p, -1).ravel().argsort()[::-1][:200]
     false = 200 - sum(hidden.at[item, tag] for item, tag in table[["item", "tag"]].head(200).to_numpy())
@@ -271,7 +287,8 @@ def test_hidden_tags_of_stills_are_found_better_than_by_the_highest_probability(
 def test_the_command_writes_the_table(posters, tmp_path):
     done = movie_tagger("suspects", posters, "--out", tmp_path / "out" / "suspects.csv", "--most", 20)
     table = pd.read_csv(tmp_path / "out" / "suspects.csv", dtype=str, keep_default_na=False)
-    assert (done.code, done.err) == (0, "") and list(table) == ["item", "image", "reason", "tag", "score", "suggestion"] and len(table) == 20
+    assert (done.code, done.err) == (0, "") and list(table) == ["item", "image", "reason", "tag", "score",
+                                                                "suggestion"] and len(table) == 20
     assert (tmp_path / "out" / table["image"][0]).resolve() == (posters / table["item"][0]).resolve()
     table.head(3)[["item", "tag"]].to_csv(tmp_path / "seen.csv", index=False)
     movie_tagger("suspects", posters, "--out", tmp_path / "again.csv", "--decided", tmp_path / "seen.csv")

@@ -48,7 +48,8 @@ def plan(drawn, tmp_path):
 
 def rows(**columns):
     "Rows as they stand in an export."
-    return pd.DataFrame(columns | {"created_at": "2019-01-01 00:00:00", "updated_at": "2019-01-01 00:00:00"}).astype(str)
+    return pd.DataFrame(columns | {"created_at": "2019-01-01 00:00:00",
+                                   "updated_at": "2019-01-01 00:00:00"}).astype(str)
 
 
 def change(plan, table, f):
@@ -68,7 +69,8 @@ def state(plan):
 @pytest.mark.parametrize("table, f, said", [
     ("shots", lambda t: t[::2], "Of the 100 rows that shots had last time 50 are still there"),
     ("tags", lambda t: t[:10], "that tags had last time 10 are still there"),
-    ("tags", lambda t: pd.concat([t, rows(id=range(10_000, 10_200), value="blood", ref_id=[*range(1, 101)] * 2, user_id=77)]), "User 77 typed 'blood' in 200 of the 200 new rows"),
+    ("tags", lambda t: pd.concat([t, rows(id=range(10_000, 10_200), value="blood", ref_id=[*range(1, 101)] * 2,
+                                          user_id=77)]), "User 77 typed 'blood' in 200 of the 200 new rows"),
 ])
 def test_a_month_that_is_not_sane_leaves_the_ledger_as_it_was(plan, table, f, said):
     first = sync(plan)
@@ -91,7 +93,8 @@ def test_a_folder_of_pictures_that_is_away_is_noticed_before_anything_is_written
     first = sync(plan)
     before = state(plan)[0]
     plan.pictures.folder.rename(plan.pictures.folder.with_name("elsewhere"))
-    with pytest.raises(Refused, match="Of the 100 pictures that were there last time 100 are gone"): sync(plan, first.facts)
+    with pytest.raises(Refused, match="Of the 100 pictures that were there last time 100 are gone"):
+        sync(plan, first.facts)
     assert state(plan)[0] == before
 
 
@@ -100,7 +103,8 @@ def test_new_pictures_that_cannot_be_read_are_refused_and_a_few_are_not(plan, dr
     new = rows(id=range(101, 171), shot_image_id=[f"new {i}.jpg" for i in range(70)], movie_id=7, user_id=1)
     change(plan, "shots", lambda t: pd.concat([t, new]))
     source = sorted((drawn / "images").iterdir())
-    for i in range(70): (plan.pictures.folder / f"new {i}.jpg").write_bytes(source[i].read_bytes()[:300 if i < 20 else None])
+    for i in range(70):
+        (plan.pictures.folder / f"new {i}.jpg").write_bytes(source[i].read_bytes()[:300 if i < 20 else None])
     def embed(paths): return features.embed(paths)[0]
     with pytest.raises(Refused, match="Of 70 new pictures 20 cannot be read"): sync(plan, first.facts, embed)
     for i in range(1, 20): shutil.copy(source[i], plan.pictures.folder / f"new {i}.jpg")
@@ -110,7 +114,9 @@ def test_new_pictures_that_cannot_be_read_are_refused_and_a_few_are_not(plan, dr
 @pytest.mark.parametrize("table, column", [("shots", "id"), ("tags", "id"), ("tags", "ref_id")])
 def test_numbers_that_became_words_are_named(plan, table, column):
     change(plan, table, lambda t: t.assign(**{column: "u" + t[column]}))
-    with pytest.raises(MovieTaggerError, match=f"The column {column} of {table} does not hold whole numbers, as the first, 'u"): sync(plan)
+    with pytest.raises(MovieTaggerError, match=f"The column {column} of {table} does not hold whole numbers, "
+                                               "as the first, 'u"):
+        sync(plan)
     assert not plan.ledger.exists()
 
 
@@ -120,7 +126,8 @@ def test_tags_that_belong_to_no_still_any_more_are_refused(plan):
     change(plan, "tags", lambda t: t.assign(ref_id=(t["ref_id"].astype(int) + 1000).astype(str)))
     with pytest.raises(Refused, match="rows of tags 0 belong to stills that are there"): sync(plan, first.facts)
     assert state(plan)[0] == before
-    with pytest.raises(Refused, match="rows of tags 0 belong to stills"): sync(replace(plan, ledger=plan.ledger.with_name("new.db")))
+    with pytest.raises(Refused, match="rows of tags 0 belong to stills"):
+        sync(replace(plan, ledger=plan.ledger.with_name("new.db")))
 
 
 def test_a_site_whose_tags_are_all_numbers_is_read(plan):
@@ -136,7 +143,8 @@ def test_a_second_sync_writes_nothing_and_a_picture_that_has_changed_is_left_out
     assert first.events > 100 and sync(plan, first.facts).events == 0
     (plan.pictures.folder / "0004.jpg").write_bytes(b"not what it was")
     sync(plan, first.facts)
-    assert "has changed since it was added" in state(plan)[2].loc["0004.jpg", "error"] and sync(plan, first.facts).events == 0
+    assert "has changed since it was added" in state(plan)[2].loc["0004.jpg",
+                                                                  "error"] and sync(plan, first.facts).events == 0
 
 
 def test_removed_stills_are_hidden_and_come_back_and_removed_tags_are_unknown(plan):
@@ -151,18 +159,21 @@ def test_removed_stills_are_hidden_and_come_back_and_removed_tags_are_unknown(pl
     assert not {"0000.jpg", "0001.jpg", "0002.jpg"} & set(items.index) and len(items) == 97
     assert gone["value"] not in labels or pd.isna(labels.loc["0009.jpg", gone["value"]])
     assert sync(plan, second.facts).events == 0
-    change(plan, "shots", lambda t: pd.concat([rows(id=[1, 3], shot_image_id=["0000.jpg", "0002.jpg"], movie_id=1, user_id=1), t]))
+    change(plan, "shots", lambda t: pd.concat([rows(id=[1, 3], shot_image_id=["0000.jpg", "0002.jpg"], movie_id=1,
+                                                    user_id=1), t]))
     sync(plan, second.facts)
     items = state(plan)[2]
     assert "0000.jpg" in items.index and "0002.jpg" not in items.index  # what a curator hid stays hidden
-    with Ledger(plan.ledger) as ledger: assert ledger.events(item="0000.jpg")["value"].dropna().tolist() == ["gone from the site", "on the site again"]
+    with Ledger(plan.ledger) as ledger:
+        assert ledger.events(item="0000.jpg")["value"].dropna().tolist() == ["gone from the site", "on the site again"]
 
 
 def test_what_people_said_is_neither_lost_nor_overridden(plan):
     first = sync(plan)
     with Ledger(plan.ledger) as ledger:
         item, typed = ledger.labels(raw=True).stack().index[0]
-        ledger.decide(pd.DataFrame({"item": item, "tag": [typed, "zither"], "state": [False, True]}), "user:17", batch="upload 1")
+        ledger.decide(pd.DataFrame({"item": item, "tag": [typed, "zither"], "state": [False, True]}), "user:17",
+                      batch="upload 1")
     sync(plan, first.facts)
     labels = state(plan)[1]
     assert not labels.loc[item, typed] and labels.loc[item, "zither"]
@@ -175,14 +186,18 @@ def test_an_upload_and_its_still_are_one_item_for_learning(plan):
         typed = raw.loc["0005.jpg"].dropna().index[0]
         digest = items["sha256"]["0005.jpg"]
         stranger = "f" * 64
-        ledger.add(pd.DataFrame({"path": "", "sha256": [digest, stranger], "source": "upload"}, index=pd.Index([digest, stranger], name="item")), "api:site")
-        ledger.decide(pd.DataFrame({"item": [digest, digest, stranger], "tag": [typed, "zither", "zither"], "state": [False, True, True]}), "user:17", batch="u")
+        ledger.add(pd.DataFrame({"path": "", "sha256": [digest, stranger], "source": "upload"},
+                                index=pd.Index([digest, stranger], name="item")), "api:site")
+        ledger.decide(pd.DataFrame({"item": [digest, digest, stranger], "tag": [typed, "zither", "zither"],
+                                    "state": [False, True, True]}), "user:17", batch="u")
         got, labels = learnable(ledger)
-        assert digest not in got.index and stranger in got.index and got["group"]["0005.jpg"] == items["group"]["0005.jpg"]
+        assert digest not in got.index and stranger in got.index and got["group"]["0005.jpg"] == items[
+            "group"]["0005.jpg"]
         assert not labels.loc["0005.jpg", typed] and labels.loc["0005.jpg", "zither"]
         frozen = ledger.tag_version("before anna")
         ledger.set("0005.jpg", typed, True, "curator:anna")
-        assert learnable(ledger)[1].loc["0005.jpg", typed] and not learnable(ledger, "before anna")[1].loc["0005.jpg", typed] and frozen < ledger.version
+        assert learnable(ledger)[1].loc["0005.jpg", typed] and not learnable(ledger, "before anna")[1].loc["0005.jpg",
+            typed] and frozen < ledger.version
         ledger.undo("user:17", batch="u")
         assert "zither" not in learnable(ledger)[1].columns
         ledger.exclude("0005.jpg", "curator:anna")
@@ -191,10 +206,12 @@ def test_an_upload_and_its_still_are_one_item_for_learning(plan):
 
 def test_stills_without_a_film_are_films_of_their_own_and_names_outside_the_folder_are_none(plan):
     change(plan, "shots", lambda t: t.assign(movie_id=t["movie_id"].where(t["id"].astype(int) > 2, "NULL"),
-                                             shot_image_id=t["shot_image_id"].where(t["id"] != "5", "../retrain.toml").where(t["id"] != "6", "/etc/passwd")))
+                                             shot_image_id=t["shot_image_id"].where(t["id"] != "5",
+                                                 "../retrain.toml").where(t["id"] != "6", "/etc/passwd")))
     sync(plan)
     items = state(plan)[2]
-    assert items["group"][["0000.jpg", "0001.jpg"]].tolist() == ["0000.jpg", "0001.jpg"] and len(items) == 98 and not items.index.str.contains("/").any()
+    assert items["group"][["0000.jpg", "0001.jpg"]].tolist() == ["0000.jpg",
+        "0001.jpg"] and len(items) == 98 and not items.index.str.contains("/").any()
     odd = pd.Series(["a.jpg", "a/b.jpg", "a..b", "..", "../x", "a/../../x", "/x", "\\x", "", None, "a\0b"])
     assert inside(odd).tolist() == [True] * 3 + [False] * 8
 
@@ -217,9 +234,11 @@ def test_missing_pictures_are_fetched_once_and_what_is_gone_is_told(plan, drawn)
         assert first.without == {"gone.jpg": "gone: HTTP 404"} and len(list(plan.pictures.folder.iterdir())) == 99
         stamps = {p: p.stat().st_mtime_ns for p in plan.pictures.folder.iterdir()}
         again = sync(far, first.facts)
-        assert (again.events, again.without) == (0, first.without) and stamps == {p: p.stat().st_mtime_ns for p in plan.pictures.folder.iterdir()}
+        assert (again.events, again.without) == (0, first.without) and stamps == {p: p.stat().st_mtime_ns
+            for p in plan.pictures.folder.iterdir()}
     items = state(plan)[2]
-    assert items.loc["0000.jpg", "sha256"] == sha256(drawn / "images" / "0000.jpg") and "cannot be read" in items.loc["gone.jpg", "error"]
+    assert items.loc["0000.jpg", "sha256"] == sha256(drawn / "images" / "0000.jpg") and "cannot be read" in items.loc[
+        "gone.jpg", "error"]
 
 
 def test_private_addresses_and_web_pages_leave_no_picture(plan, tmp_path):
@@ -275,8 +294,10 @@ def test_shots_and_tags_are_of_one_moment_while_somebody_writes(live, url):
         with connection(url) as db, db.cursor() as cursor:
             while not stop.is_set():
                 i = 1000 + len(written)
-                cursor.execute("INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) VALUES ('new', %s, 1, now(), now())", (i,))
-                cursor.execute("INSERT INTO shots (id, shot_image_id, movie_id, user_id, created_at, updated_at) VALUES (%s, %s, 1, 1, now(), now())", (i, f"{i}.jpg"))
+                cursor.execute("INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) VALUES ('new', %s, "
+                               "1, now(), now())", (i,))
+                cursor.execute("INSERT INTO shots (id, shot_image_id, movie_id, user_id, created_at, "
+                               "updated_at) VALUES (%s, %s, 1, 1, now(), now())", (i, f"{i}.jpg"))
                 db.commit()
                 written.append(i)
     writer, seen = threading.Thread(target=write), []
@@ -297,7 +318,8 @@ def test_shots_and_tags_are_of_one_moment_while_somebody_writes(live, url):
 def test_a_schema_that_has_changed_is_named_and_nothing_is_written(live, url):
     run(url, "ALTER TABLE tags RENAME COLUMN user_id TO member_id")
     try:
-        with pytest.raises(MovieTaggerError, match="Table tags has no column 'user_id'; it has .*'member_id'"): sync(live)
+        with pytest.raises(MovieTaggerError, match="Table tags has no column 'user_id'; it has .*'member_id'"):
+            sync(live)
         run(url, "RENAME TABLE shots TO stills")
         with pytest.raises(MovieTaggerError, match="The database has no table 'shots'"): sync(live)
     finally: run(url, "ALTER TABLE tags RENAME COLUMN member_id TO user_id", "RENAME TABLE stills TO shots")
@@ -335,16 +357,21 @@ def test_a_database_that_goes_down_while_it_is_read_leaves_the_ledger_as_it_was(
     before = state(live)[0]
     with cut_after(url, 4000) as broken:
         monkeypatch.setenv("SITE_DATABASE", broken)
-        with pytest.raises(MovieTaggerError, match="Cannot read the database .*(Lost connection|try again|Packet)") as e: sync(live, first.facts)
+        with pytest.raises(MovieTaggerError, match="Cannot read the database .*(Lost connection|try "
+                                                   "again|Packet)") as e:
+            sync(live, first.facts)
         assert re.search("://site:([^@]*)@", url)[1] not in str(e.value)
-    with pytest.raises(MovieTaggerError, match="Cannot read the database .*check the host and the port"): sync(live, first.facts)  # down from the start
+    # down from the start
+    with pytest.raises(MovieTaggerError, match="Cannot read the database .*check the host and the port"):
+        sync(live, first.facts)
     assert state(live)[0] == before
 
 
 def test_rows_dated_in_the_future_hide_nothing_that_comes_later(plan):
     change(plan, "tags", lambda t: t.assign(created_at=t["created_at"].where(t.index != 0, "2099-01-01 00:00:00")))
     first = sync(plan)
-    new = rows(id=range(5000, 5010), value="hat", ref_id=range(1, 11), user_id=range(10)).assign(created_at="1999-01-01 00:00:00")
+    new = rows(id=range(5000, 5010), value="hat", ref_id=range(1, 11),
+               user_id=range(10)).assign(created_at="1999-01-01 00:00:00")
     change(plan, "tags", lambda t: pd.concat([t, new]))
     facts, _ = look_at(plan, *read_tables(plan), first.facts)
     assert facts["tags"]["new"] == 10

@@ -22,11 +22,12 @@ from movie_tagger.decisions import Decisions
 from movie_tagger.ledger import Ledger
 
 CI = os.environ.get("CI") == "true"
-_, _, sync_api = (importlib.import_module(name) if CI else pytest.importorskip(name) for name in ("ipywidgets", "jupyterlab", "playwright.sync_api"))
+_, _, sync_api = (importlib.import_module(name) if CI else pytest.importorskip(name)
+                  for name in ("ipywidgets", "jupyterlab", "playwright.sync_api"))
 sync_api.expect.set_options(timeout=30_000)
 
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 DRAW = """
 import numpy as np, pandas as pd
@@ -109,15 +110,19 @@ def jupyterlab(folder):
         port = s.getsockname()[1]
     token, home = secrets.token_hex(8), folder.parent / "home"
     home.mkdir()
-    own = {f"JUPYTER{name}_DIR": str(home / name.strip("_").lower()) for name in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")}
+    own = {f"JUPYTER{name}_DIR": str(home / name.strip("_").lower())
+           for name in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")}
     for name, setting in {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-                          "notebook-extension/tracker": {"windowingMode": "none"}}.items():  # all cells are on the page, seen or not
+                          # all cells are on the page, seen or not
+                          "notebook-extension/tracker": {"windowingMode": "none"}}.items():
         file = home / "lab_settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(setting))
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
-               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
-    env = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+               f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+               f"--ServerApp.root_dir={folder}"]
+    env = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"),
+                              "PYTHONPATH": str(Path(__file__).parents[1])}
     with open(home / "jupyter.log", "wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -148,7 +153,8 @@ def end(server):
 def page_of(url, folder):
     "The address opened in Debian's Chromium."
     with sync_api.sync_playwright() as p:
-        context = p.chromium.launch_persistent_context(str(folder / "profile"), executable_path=CHROMIUM, args=FLAGS, ignore_default_args=["--headless"],
+        context = p.chromium.launch_persistent_context(str(folder / "profile"), executable_path=CHROMIUM, args=FLAGS,
+                                                       ignore_default_args=["--headless"],
                                                        viewport={"width": 1360, "height": 1000}, chromium_sandbox=False)
         try:
             page = context.new_page()
@@ -187,10 +193,13 @@ def menu(page, *path):
     for name in path: page.locator(".lm-MenuBar-itemLabel, .lm-Menu-itemLabel").get_by_text(name, exact=True).click()
 
 
-def choose(page, name, option): page.locator(".mt-bar label", has_text=name).locator("select").select_option(label=option)
+def choose(page, name, option):
+    page.locator(".mt-bar label", has_text=name).locator("select").select_option(label=option)
 
 
-def marks_of(page): return page.locator(".mt-card").evaluate_all("all => all.map(c => [c.dataset.item, c.querySelector('.mt-mark').textContent])")
+def marks_of(page):
+    return page.locator(".mt-card").evaluate_all("all => all.map(c => [c.dataset.item, "
+                                                 "c.querySelector('.mt-mark').textContent])")
 
 
 def expect_decided(page, expected):
@@ -213,14 +222,16 @@ def read_decisions(page, prompt):
     cell.locator(".jp-InputArea-editor").click()
     page.locator('[data-command="notebook:run-cell-and-select-next"]').first.click()
     sync_api.expect(cell.locator(".jp-InputPrompt")).to_have_text(prompt)
-    return json.loads(cell.locator(".jp-OutputArea-output", has_text="DECISIONS").inner_text().removeprefix("DECISIONS"))
+    return json.loads(cell.locator(".jp-OutputArea-output",
+                                   has_text="DECISIONS").inner_text().removeprefix("DECISIONS"))
 
 
 def restart(page):
     "Restarts the kernel, runs all cells, and waits for the new panel."
     page.locator(".mt-cleaner").evaluate("panel => { panel.dataset.old = 'yes' }")
     menu(page, "Kernel", "Restart Kernel and Run All Cells…")
-    page.get_by_role("button", name="Confirm Kernel Restart").or_(page.get_by_role("button", name="Restart", exact=True)).click()
+    page.get_by_role("button",
+                     name="Confirm Kernel Restart").or_(page.get_by_role("button", name="Restart", exact=True)).click()
     sync_api.expect(page.locator(".mt-cleaner[data-old]")).to_have_count(0)
     sync_api.expect(page.locator(".mt-cleaner")).to_have_count(1)
     sync_api.expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).to_have_text("[2]:")
@@ -241,7 +252,8 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     card.nth(4).get_by_role("button", name="Label …").click()
     page.locator(".mt-dialog").get_by_role("option", name="horror").click()
     seen(card.nth(4).locator(".mt-mark")).to_contain_text("→ relabelled")
-    made = {"00.jpg": "✕ excluded", "01.jpg": "✕ excluded", "02.jpg": "✕ excluded", "03.jpg": "→ relabelled", "04.jpg": "→ relabelled"}
+    made = {"00.jpg": "✕ excluded", "01.jpg": "✕ excluded", "02.jpg": "✕ excluded", "03.jpg": "→ relabelled",
+            "04.jpg": "→ relabelled"}
     expect_decided(page, made)
     page.screenshot(path=shots / "decided.png")
 
@@ -265,7 +277,8 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     page.get_by_role("button", name="↶ Undo").click()
     seen(card.nth(4).locator(".mt-mark")).to_contain_text("undecided")
     expected = [["00.jpg", "exclude", "horror", "", "loss 4.61"], ["01.jpg", "exclude", "romance", "", "loss 3.91"],
-                ["02.jpg", "exclude", "superhero", "", "loss 3.51"], ["03.jpg", "relabel", "horror", "romance", "loss 3.22"]]
+                ["02.jpg", "exclude", "superhero", "", "loss 3.51"],
+                ["03.jpg", "relabel", "horror", "romance", "loss 3.22"]]
     assert read_decisions(page, "[3]:") == expected
     page.locator(".mt-cleaner").screenshot(path=shots / "undone.png")
 
@@ -308,13 +321,15 @@ def test_thirty_decisions_by_keyboard_are_events_in_the_ledger_and_survive(lab):
 
     card.first.focus()
     times = press(page, "Enter", *("x", "k", "1", "3", "k") * 5, "x", "k", "1", "2")
-    print(f"30 decisions by keyboard: from the key to the next picture {sorted(times)[len(times) // 2]:.0f} ms in the median, {max(times):.0f} ms at most")
+    print(f"30 decisions by keyboard: from the key to the next picture {sorted(times)[len(times) // 2]:.0f} ms in the "
+          f"median, {max(times):.0f} ms at most")
     seen(page.locator(".mt-status")).to_contain_text("30 to go")
     page.screenshot(path=shots / "keys.png")
     for key in ("d", "d", "Shift+D", "b", "y"): page.keyboard.press(key)  # would delete, add or change cells
     seen(cells).to_have_count(2)
     with Ledger(folder / "ledger.db") as book: before = book.events(actor="curator:anna")
-    assert before["batch"].nunique() == 30 and not before["undone"].any() and before["batch"].str.startswith("cleaning: ").all()
+    assert before["batch"].nunique() == 30 and not before["undone"].any() and before["batch"].str.startswith(
+        "cleaning: ").all()
 
     choose(page, "Decided", "already")
     seen(page.locator(".mt-place")).to_have_text("page 1 of 3")
@@ -346,12 +361,16 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     page, folder, shots = lab
     menu(page, "Run", "Run All Cells")
     expect_cards(page, 24, "00.jpg")
-    card, seen, dialog, press = page.locator(".mt-card"), sync_api.expect, page.locator(".mt-dialog"), page.keyboard.press
+    card = page.locator(".mt-card")
+    seen = sync_api.expect
+    dialog = page.locator(".mt-dialog")
+    press = page.keyboard.press
     def focused(item): seen(page.locator(".mt-card:focus")).to_have_attribute("data-item", item)
 
     card.first.focus()
     press("ArrowRight"), press("ArrowDown"), press("ArrowLeft")
-    columns = page.evaluate("[...document.querySelectorAll('.mt-card')].filter((c, _, all) => c.offsetTop === all[0].offsetTop).length")
+    columns = page.evaluate("[...document.querySelectorAll('.mt-card')].filter((c, _, "
+                            "all) => c.offsetTop === all[0].offsetTop).length")
     focused(f"{columns:02}.jpg")
     press("Home")
     press("z")
@@ -369,7 +388,8 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     press("t")
     page.keyboard.type("super")
     press("Enter")
-    expect_decided(page, {"00.jpg": "→ relabelled", "01.jpg": "→ relabelled", "02.jpg": "✓ kept", "03.jpg": "→ relabelled"})
+    expect_decided(page, {"00.jpg": "→ relabelled", "01.jpg": "→ relabelled", "02.jpg": "✓ kept",
+                          "03.jpg": "→ relabelled"})
     press("u")
     expect_decided(page, {"00.jpg": "→ relabelled"})
     press("Shift+U")
@@ -393,7 +413,8 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     press("Control+A")
     page.keyboard.type('cleaner.keep("29.jpg")')
     press("Shift+Enter")
-    seen(page.locator(".mt-status")).to_contain_text("✓ 22 kept")  # what a program does is shown, and takes no focus from anybody
+    # what a program does is shown, and takes no focus from anybody
+    seen(page.locator(".mt-status")).to_contain_text("✓ 22 kept")
     assert not page.evaluate("document.querySelector('.mt-cleaner').contains(document.activeElement)")
 
 
@@ -410,7 +431,8 @@ def test_a_review_is_answered_by_key_and_shows_no_label(lab):
     seen(page.locator(".mt-dialog")).to_be_hidden()
     press("y"), press("n"), press("Shift+N")
     seen(page.locator(".mt-place")).to_contain_text("page 2 of")
-    seen(page.locator(".mt-estimate")).to_contain_text("“blood”, drawn by lot: 4 reviewed, 1 yes in 1 film; 59 films with a yes are needed")
+    seen(page.locator(".mt-estimate")).to_contain_text("“blood”, drawn by lot: 4 reviewed, 1 yes in 1 film; "
+                                                       "59 films with a yes are needed")
     press("PageUp")
     expect_decided(page, {items[0]: "✓ blood"} | dict.fromkeys(items[1:], "✕ no blood"))
     card.nth(2).locator(".mt-picture").click()
@@ -424,7 +446,8 @@ def test_a_review_is_answered_by_key_and_shows_no_label(lab):
     with Ledger(folder / "ledger.db") as book: book.set(second[1], "blood", True, "curator:bob")
     card.first.focus()
     press("Shift+N")  # the panel is on the third page when it hears that nothing of this was kept
-    seen(page.locator(".mt-alert")).to_contain_text(f"curator:bob has said yes to 'blood' of {second[1]} since you looked: look again")
+    seen(page.locator(".mt-alert")).to_contain_text(f"curator:bob has said yes to 'blood' of {second[1]} since you "
+                                                    "looked: look again")
     seen(page.locator(".mt-place")).to_contain_text("page 2 of")
     expect_decided(page, {})
     press("Shift+N")
@@ -433,7 +456,8 @@ def test_a_review_is_answered_by_key_and_shows_no_label(lab):
     with Ledger(folder / "ledger.db") as book: assert book.labels().loc[second, "blood"].eq(False).all()
 
 
-def counts_in(cell): return dict(zip(cell.locator("tbody th").all_inner_texts(), map(int, cell.locator("tbody td").all_inner_texts())))
+def counts_in(cell):
+    return dict(zip(cell.locator("tbody th").all_inner_texts(), map(int, cell.locator("tbody td").all_inner_texts())))
 
 
 @pytest.mark.slow

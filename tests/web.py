@@ -53,15 +53,19 @@ def bomb():
 BOMB, GZIP_BOMB = bomb(), gzip.compress(bytes(50_000_000), 1)
 HTML = b"<!DOCTYPE html><html><body>Please log in to see this picture</body></html>"
 BODIES = {
-    "ok": lambda n: picture(n), "png": lambda n: picture(n, "PNG"), "html": lambda n: HTML, "cut": lambda n: picture(n)[:-300], "bomb": lambda n: BOMB,
-    "empty": lambda n: b"", "tiny": lambda n: picture(n, "GIF", (1, 1)), "noai": picture, "licence": picture, "signed": picture,
+    "ok": lambda n: picture(n), "png": lambda n: picture(n, "PNG"), "html": lambda n: HTML,
+    "cut": lambda n: picture(n)[:-300], "bomb": lambda n: BOMB,
+    "empty": lambda n: b"", "tiny": lambda n: picture(n, "GIF", (1, 1)), "noai": picture, "licence": picture,
+    "signed": picture,
 }
-HEADERS = {"noai": "X-Robots-Tag: noindex-not, noai", "licence": f'Link: <{LICENCE}>; rel="license"', "html": "Content-Type: image/jpeg"}
+HEADERS = {"noai": "X-Robots-Tag: noindex-not, noai", "licence": f'Link: <{LICENCE}>; rel="license"',
+           "html": "Content-Type: image/jpeg"}
 
 
 class Server:
     "What happens on each connection, one request after the other."
-    def __init__(self, latency): self.latency, self.asked, self.hits, self.busy, self.most = latency, Counter(), Counter(), 0, 0
+    def __init__(self, latency):
+        self.latency, self.asked, self.hits, self.busy, self.most = latency, Counter(), Counter(), 0, 0
 
     async def serve(self, reader, writer):
         with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
@@ -81,12 +85,16 @@ class Server:
         self.asked[target] += 1
         path, _, query = target.partition("?")
         way, *rest = path.strip("/").split("/")
-        if way == "hits": return self.send(writer, 200, json.dumps({"asked": self.asked, "served": self.hits, "most": self.most}).encode())
+        if way == "hits":
+            return self.send(writer, 200,
+                             json.dumps({"asked": self.asked, "served": self.hits, "most": self.most}).encode())
         if way == "flaky":
             way, rest = (rest[0], rest[2:]) if self.asked[target] <= int(rest[1]) else ("ok", rest[2:])
             if way.isdigit(): way, rest = "status", [way, *rest]
         n = int("".join(c for c in rest[-1] if c.isdigit()) or 0) if rest else 0
-        if way == "status": return self.send(writer, int(rest[0]), b"no", *([f"Retry-After: {query.partition('=')[2]}"] if query else []))
+        if way == "status":
+            return self.send(writer, int(rest[0]), b"no",
+                             *([f"Retry-After: {query.partition('=')[2]}"] if query else []))
         if way == "signed" and query != SIGNATURE: return self.send(writer, 403, b"the signature does not match")
         if way == "loop": return self.send(writer, 302, b"", f"Location: {target}")
         if way == "to": return self.send(writer, 302, b"", f"Location: {unquote(query)}")
@@ -96,7 +104,8 @@ class Server:
         return await getattr(self, way, self.missing)(writer, picture(n))
 
     def send(self, writer, status, body, *headers, length=None):
-        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body) if length is None else length}", *filter(None, headers)]
+        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body) if length is None else length}",
+                 *filter(None, headers)]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         return True
 
@@ -152,10 +161,12 @@ def contexts(folder):
 async def main(folder, latency):
     server, addresses = Server(latency), {}
     good, bad = contexts(folder)
-    for name, host, context in (("http", "127.0.0.1", None), ("other", "127.0.0.2", None), ("ipv6", "::1", None), ("https", "127.0.0.1", good), ("untrusted", "127.0.0.1", bad)):
+    for name, host, context in (("http", "127.0.0.1", None), ("other", "127.0.0.2", None), ("ipv6", "::1", None),
+                                ("https", "127.0.0.1", good), ("untrusted", "127.0.0.1", bad)):
         try: s = await asyncio.start_server(server.serve, host, 0, ssl=context, backlog=1000)
         except OSError: addresses[name] = None  # no IPv6 here
-        else: addresses[name] = f"http{'s' * bool(context)}://{f'[{host}]' if ':' in host else host}:{s.sockets[0].getsockname()[1]}"
+        else:
+            addresses[name] = (f"http{'s' * bool(context)}://{f'[{host}]' if ':' in host else host}:{s.sockets[0].getsockname()[1]}")
     with socket.create_server(("127.0.0.1", 0)) as s: addresses["closed"] = f"http://127.0.0.1:{s.getsockname()[1]}"
     print(json.dumps(addresses | {"ca": str(folder / "ca.pem")}), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # ends with the process that started it
@@ -165,7 +176,8 @@ async def main(folder, latency):
 def serve(latency=0.0):
     "Yields the addresses of a running server: http, other (another loopback address), ipv6, https, untrusted, closed; and `ca`, a file."
     command = [sys.executable, __file__, str(latency)]
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen([*command, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen([*command, folder], stdin=subprocess.PIPE,
+                                                                   stdout=subprocess.PIPE, text=True) as process:
         try: yield SimpleNamespace(**json.loads(process.stdout.readline()), pid=process.pid)
         finally: process.kill()
 
