@@ -1,6 +1,6 @@
 """Does the champion notice who types tags at random, and does it leave honest users alone?
 
-    MOVIE_TAGGER_DATA=... python benchmarks/vandals.py [--trials 6] [--rows 85 230 460]
+    MOVIE_TAGGER_DATA=... python benchmarks/vandals.py [--trials 6] [--rows 85 230 460] [--seed 1]
 
 A site's tags in the order in which they were typed; a head learns from the first half, and the rest comes in months
 of `--rows` rows. Honest months: as they are, and with their rows given to 4, 8 or 16 heavy users, by lot, by film, or
@@ -97,15 +97,16 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--trials", type=int, default=6)
     parse.add_argument("--rows", type=int, nargs="+", default=[85, 230, 460])
+    parse.add_argument("--seed", type=int, default=1, help="of the drawn site and of who types what")
     args = parse.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        draw_stills(folder, 2000, 600, seed=3, keep=.4)
+        draw_stills(folder, 2000, 600, seed=args.seed, keep=.4)
         stills = {p.name: str(p) for d in ("images", "untagged") for p in (real_data() / "stills" / d).iterdir()}
         sites = {"real": Site(tags.read_dump(real_data() / "site/site.sql"), stills),
                  "drawn": Site(tags.read_dump(Path(folder) / "export"),
                                {p.name: str(p) for p in (Path(folder) / "images").iterdir()})}
         found = [(name, n, *month) for name, site in sites.items() for n in args.rows
-                 for month in play(site, n, args.trials, np.random.default_rng(1))]
+                 for month in play(site, n, args.trials, np.random.default_rng(args.seed))]
     table = pd.DataFrame(found, columns=["site", "rows", "month",
                                          "refused"]).groupby(["month", "site", "rows"])["refused"].agg(["sum", "size"])
     table = (table["sum"].astype(str) + " of " + table["size"].astype(str)).unstack(["site", "rows"])

@@ -94,8 +94,8 @@ def _on_silence(m):
     silent = m["settings"].get("silence")
     if not silent: return []
     which = "any of these tags" if len(silent) == len(m["tags"]) else ", ".join(silent)
-    where = "in training, for the thresholds and in the numbers below" if m["settings"][
-        "silence judged"] else "in training and for the thresholds, not in the numbers below"
+    where = ("in training, for the thresholds and in the numbers below" if m["settings"]["silence judged"]
+             else "in training and for the thresholds, not in the numbers below")
     return [f"Hardly anybody said no to {which}: there silence counted as no {where}.", ""]
 
 # %% ../nbs/26_bundle.ipynb #d7f503d6
@@ -232,8 +232,8 @@ def evaluate_on(
                                f"the model knows {', '.join(bundle.tags[:5])}; "
                                f"the data {', '.join(labels.columns[:5])}.")
     old = seen(bundle, items)
-    strange = ~labels[[t for t in labels if t in bundle.tags]].any(
-        axis=1).to_numpy() if bundle.kind == "single" else np.zeros(len(items), bool)
+    strange = np.zeros(len(items), bool)
+    if bundle.kind == "single": strange = ~labels[[t for t in labels if t in bundle.tags]].any(axis=1).to_numpy()
     use = ~old & ~strange & items["error"].isna().to_numpy()
     if not use.any():
         reasons = {"the model was trained on": old, "the model knows no label of": strange & ~old,

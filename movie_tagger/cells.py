@@ -183,6 +183,6 @@ def in_words(
     "One sentence on what changed."
     counts = pd.Series([f"{a} → {b}" for a, b in zip(table["before"], table["after"])], dtype=object).value_counts()
     how = ", ".join(f"{n} × {what}" for what, n in counts.items())
-    said = f"{len(table)} changes on {table['item'].nunique()} items: {how}." if len(
-        table) else "Nothing was said." if new_rules else "Nothing changed."
+    said = "Nothing was said." if new_rules else "Nothing changed."
+    if len(table): said = f"{len(table)} changes on {table['item'].nunique()} items: {how}."
     return said + " The rules changed." * new_rules

@@ -78,8 +78,8 @@ def _from_ledger(ledger, probabilities, actor, name):
     except (KeyError, OSError):
         raise MovieTaggerError("Nobody knows who you are: say it with actor='curator:your name'.") from None
     if tags is not None:
-        probabilities = probabilities.set_axis(probabilities.index.map(str)).reindex(record.items.index).set_axis(
-            record.labels.columns, axis=1)
+        probabilities = probabilities.set_axis(probabilities.index.map(str)).reindex(record.items.index)
+        probabilities = probabilities.set_axis(record.labels.columns, axis=1)
     return record, probabilities
 
 
@@ -318,9 +318,9 @@ class Cleaning:
         self._whys = dict(zip(map(str, self.queue.index), self.queue.to_dict("records")))
         self._ranks = {str(item): k for k, item in reversed([*enumerate(queue.index)])}
         # every other one
-        self._tinted = {*map(str,
-                             self.queue.index[pd.factorize(self.queue["cluster"])[
-                                 0] % 2 == 1])} if "cluster" in self.queue else set()
+        self._tinted = set()
+        if "cluster" in self.queue:
+            self._tinted = {*map(str, self.queue.index[pd.factorize(self.queue["cluster"])[0] % 2 == 1])}
 
     def _queue(self, mode):
         "What a mode says, without what people have decided elsewhere."

@@ -44,8 +44,8 @@ def train(
     bundle.vacant(out)
     items, labels = read_data(source, images, absent, version)
     todo = features.to_compute(items, encoder, crop_bars, weights)
-    what = f"{labels.shape[1]} class{'es' * (labels.shape[1] > 1)}" if data.kind(labels) == "single" else counted(
-        labels.shape[1], "tag")
+    n = labels.shape[1]
+    what = f"{n} class{'es' * (n > 1)}" if data.kind(labels) == "single" else counted(n, "tag")
     say(f"{counted(len(items), 'picture')}, {what}; {todo} to embed, the others are in the cache.",
         *data.oddities(items, labels))
     if recipe == "finetune": from movie_tagger.finetune import train as fit

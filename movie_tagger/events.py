@@ -98,9 +98,8 @@ def connect(path) -> sqlite3.Connection:
     except sqlite3.OperationalError as e:
         db.close()
         wal = Path(f"{path}-wal")
-        if e.sqlite_errorname.startswith("SQLITE_BUSY") or not Path(
-                path).is_file() or wal.exists() and wal.stat().st_size:
-            raise
+        busy = e.sqlite_errorname.startswith("SQLITE_BUSY")
+        if busy or not Path(path).is_file() or wal.exists() and wal.stat().st_size: raise
         db = _open(path, "?immutable=1")
         schema(db, path)
     except BaseException:

@@ -115,8 +115,8 @@ def _timm(name, weights):
                                "any timm name works too.")
     def module():
         create = partial(timm.create_model, architecture, num_classes=0)
-        net = _published(name, partial(_from_hub, partial(create, pretrained=True))) if weights is None else _loaded(
-            create(), weights)
+        if weights is None: net = _published(name, partial(_from_hub, partial(create, pretrained=True)))
+        else: net = _loaded(create(), weights)
         return as_module(net, config.mean, config.std, stages if name in encoders else None)
     return Encoder(name, tuple(config.input_size[1:]), module, config.license or "see the weights' page")
 
@@ -127,8 +127,8 @@ def _torchvision(name, weights):
         raise MovieTaggerError(f"torchvision has no classifier {short!r}; "
                                f"it has {', '.join(models.list_models(models)[:8])}, and more.")
     def module():
-        net = _published(name, partial(models.get_model, short, weights="DEFAULT")) if weights is None else _loaded(
-            models.get_model(short), weights)
+        if weights is None: net = _published(name, partial(models.get_model, short, weights="DEFAULT"))
+        else: net = _loaded(models.get_model(short), weights)
         last = [child for child, _ in net.named_children()][-1]
         setattr(net, last, require("torch", "train").nn.Identity())
         return as_module(net, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -293,10 +293,10 @@ def check(
     models, now = _folder(models), now or datetime.now(UTC)
     back = f"movie-tagger models rollback --dir {models}"
     if not (champion := bundle.holder(models)):
-        gone = f"The champion of {models} is gone: go back to the one before with {back}." if (
-            models / "champion").is_symlink() else None
-        raise MovieTaggerError(gone or f"There is no champion in {models}: name one with movie-tagger models promote "
-                                       f"NAME --dir {models}.")
+        if (models / "champion").is_symlink():
+            raise MovieTaggerError(f"The champion of {models} is gone: go back to the one before with {back}.")
+        raise MovieTaggerError(f"There is no champion in {models}: "
+                               f"name one with movie-tagger models promote NAME --dir {models}.")
     try: bundle.check(champion)
     except MovieTaggerError as e:
         raise MovieTaggerError(f"{e} Until then go back to the one before with {back}.") from None

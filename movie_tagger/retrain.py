@@ -176,8 +176,8 @@ def _first(y, q, tags, items):
     interval = f"95 % interval {m['low']:.3f} to {m['high']:.3f}, on {counted(measured.n, 'picture')}"
     says = (f"Mean average precision is {m['value']:.3f} ({interval}); "
             f"pictures in random order would give {m['baseline']:.3f}.")
-    per_tag = pd.DataFrame(measured.per_tag).set_index("tag").rename(columns={"average precision": "challenger"})[
-        ["yes", "challenger", "low", "high"]]
+    per_tag = pd.DataFrame(measured.per_tag).set_index("tag").rename(columns={"average precision": "challenger"})
+    per_tag = per_tag[["yes", "challenger", "low", "high"]]
     return [Verdict("better than chance", bool(m["low"] > m["baseline"]), m["value"], m["baseline"], m["low"],
                     m["high"], says)], per_tag
 

@@ -10,7 +10,7 @@ import hashlib, math
 from dataclasses import dataclass
 from itertools import takewhile
 
-import numpy as np, pandas as pd
+import pandas as pd
 from scipy.stats import binomtest
 
 from . import data
@@ -27,8 +27,8 @@ def lot(
 ) -> pd.Index:
     "The items of the films that are set apart, in an order drawn by lot."
     apart = items.index[data.split(items["group"])]
-    return apart[np.argsort([hashlib.sha256(f"review {tag} {item}".encode()).digest() for item in apart])] if len(
-        apart) else apart
+    return pd.Index(sorted(apart, key=lambda item: hashlib.sha256(f"review {tag} {item}".encode()).digest()),
+                    dtype=apart.dtype, name=apart.name)
 
 
 def drawn(
