@@ -168,7 +168,7 @@ class Cleaning:
     def accept(self, *items):
         "Take over what the queue suggests, or what the model says where that is something else than the label."
         made = [self._accepted(i, answer) for i in items if (answer := self._answer(i))]
-        if not made: raise MovieTaggerError("There is no other answer to accept here.")
+        if items and not made: raise MovieTaggerError("There is no other answer to accept here.")
         self._decide(made)
 
     def keep_rest(self):
