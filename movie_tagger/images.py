@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Image, ImageChops, ImageDraw, ImageFont,  # noqa: F401
-                 ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
+                 JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -206,7 +206,8 @@ def thumbnail(
     side: int,  # pixels, of the longer side
 ) -> Image.Image:  # RGB
     "A small copy of a picture; raises `BadPicture` where there is none."
-    return ImageOps.contain(load(source, MAX_PIXELS, (side, side)), (side, side))
+    picture = load(source, MAX_PIXELS, (side, side))
+    return picture.resize([max(1, round(n * side / max(picture.size))) for n in picture.size], Image.BICUBIC)
 
 
 def thumbnail_or_cross(

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 from movie_tagger import images
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.images import (BadPicture, contact_sheet, decode, duplicate_groups, find_images, hamming, letterbox,
-                                 near_duplicates, open_image, phash)
+                                 near_duplicates, open_image, phash, thumbnail)
 
 ENTRIES = {"open_image": open_image, "decode": lambda s: decode(s, 32),
            "decode, bars cut": lambda s: decode(s, 32, crop_bars=True),
@@ -537,3 +537,9 @@ def test_find_images_sorts_and_skips_what_is_hidden(tmp_path, monkeypatch):
     assert find_images(tmp_path / ".hidden") == [tmp_path / ".hidden/x.jpg"]
     for wrong in ("lost", "a.png"):
         with pytest.raises(MovieTaggerError, match=wrong): find_images(tmp_path / wrong)
+
+
+@pytest.mark.parametrize("size, small", [((1, 5000), (1, 224)), ((6000, 2), (224, 1)), ((300, 200), (224, 149))])
+def test_a_small_copy_keeps_the_shape_and_at_least_one_pixel(tmp_path, size, small):
+    Image.new("RGB", size, "red").save(tmp_path / "a.png")
+    assert thumbnail(tmp_path / "a.png", 224).size == small
