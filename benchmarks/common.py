@@ -3,7 +3,8 @@ import os, platform, sys
 from datetime import date
 from pathlib import Path
 
-import onnxruntime, torch
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as movie_tagger.engine does
+import onnxruntime, torch  # noqa: E402
 
 HERE = Path(__file__).parent
 

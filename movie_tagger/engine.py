@@ -15,9 +15,15 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-import numpy as np, onnx, onnxruntime, pandas as pd
+import numpy as np, onnx, pandas as pd
 
 from .core import MovieTaggerError, cache_dir, write_json
+
+# %% ../nbs/20_engine.ipynb #7b1c2d02
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# %% ../nbs/20_engine.ipynb #7b1c2d03
+import onnxruntime  # noqa: E402
 
 # %% ../nbs/20_engine.ipynb #c2203893
 backends: dict[str, Callable] = {}
