@@ -34,7 +34,7 @@ class Site:
         typed = tables["tags"][tables["tags"]["ref_id"].isin(shots.index)].sort_values(["created_at", "id"],
             kind="stable")
         self.films = shots["movie_id"].astype(str)
-        words = tags.normalise(typed["value"].astype(str)).map(lambda t: rules.merge.get(t, t))
+        words = tags.respelled(typed["value"].astype(str), rules)
         rows = pd.DataFrame({"user": typed["user_id"].astype(str), "still": typed["ref_id"], "tag": words,
                              "film": typed["ref_id"].map(self.films)})
         self.rows = rows[~words.isin(rules.exclude)].reset_index(drop=True)

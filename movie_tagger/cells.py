@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 
 from .core import MovieTaggerError
-from .tags import Rules, normalise
+from .tags import Rules, respelled
 
 # %% ../nbs/12_cells.ipynb #6f98f73e
 KINDS = {"curator": 3, "user": 2, "api": 2, "import": 1}
@@ -49,7 +49,7 @@ def clean(
     rules: Rules | None,  # without, the words stay as they are
 ) -> pd.DataFrame:        # item, tag (a text), state, weight, order
     "Cells in clean words, each once."
-    names = normalise(typed).map(lambda t: rules.merge.get(t, t)) if rules else typed
+    names = respelled(typed, rules) if rules else typed
     names = names[~(names.str.contains(",") | names.str.startswith("-") | names.str.strip().eq(""))]
     w, yes = cells["weight"].to_numpy(), cells["state"].to_numpy() == 1
     import_says_yes = yes & (rank_of(w) < PERSON)

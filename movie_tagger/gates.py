@@ -226,8 +226,8 @@ def _kept(tag, old, new):
         return Verdict(gate, False, 0.0, old["recall"], None, None, f"{tag}: the champion promises {was}, "
                                                                     "and the challenger cannot promise anything.")
     passed = new["recall"] >= old["recall"] and new["confidence"] >= old["confidence"]
-    now = f"{new['recall']:.0%} at {new['confidence']:.0%} confidence, from {new['threshold']:.2g} on".replace("%",
-        " %")
+    now = f"{new['recall']:.0%} at {new['confidence']:.0%} confidence".replace("%", " %")
+    now += f", from {new['threshold']:.2g} on"
     says = f"{tag}: the champion promises {was}, from {old['threshold']:.2g} on, and the challenger {now}."
     return Verdict(gate, passed, new["recall"], old["recall"], None, None, says)
 

@@ -19,7 +19,7 @@ from .core import MovieTaggerError, atomic, progress
 from .files import digests
 from .images import BadPicture, phash
 from .leaks import find_leaks
-from .tags import Rules, normalise, read_rules
+from .tags import Rules, read_rules, respelled
 
 # %% ../nbs/12_ledger.ipynb #dcab02df
 def _items(db, folder, last=None, hidden=False, described=True):
@@ -54,8 +54,7 @@ def _known(db, last, ids, rules=None, raw=False, ruled=None):
 
 def _clean_names(tags, rules):
     if not rules: return tags
-    return [t for t in dict.fromkeys(rules.merge.get(t, t) for t in normalise(pd.Series(tags)))
-            if t not in rules.exclude]
+    return [t for t in dict.fromkeys(respelled(pd.Series(tags), rules)) if t not in rules.exclude]
 
 
 def _side(db, folder, last, ruled):

@@ -7,7 +7,7 @@ __all__ = ['MODES', 'ALL', 'surprise', 'by_loss', 'by_likeness', 'as_queue', 'by
            'asking', 'answered', 'open_questions', 'chosen', 'paged']
 
 # %% ../nbs/31_queues.ipynb #b0c26f1f
-import hashlib, os
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np, pandas as pd
@@ -109,8 +109,7 @@ def by_suspicion(items, labels, probabilities, kind) -> pd.DataFrame:
 # %% ../nbs/31_queues.ipynb #5e0510ef
 def by_lot(items, labels=None, probabilities=None, kind=None) -> pd.DataFrame:  # `reason` of each item
     "All pictures in an order drawn by lot."
-    order = np.argsort([hashlib.sha256(f"audit {item}".encode()).digest() for item in items.index])
-    return pd.DataFrame({"reason": "drawn by lot"}, items.index[order])
+    return pd.DataFrame({"reason": "drawn by lot"}, data.by_lot(items.index, "audit"))
 
 
 def asking(lot, tag):  # lot: items in an order that was drawn

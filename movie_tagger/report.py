@@ -120,19 +120,21 @@ def report(
     counts, pairs = it.confusion_matrix(25), it.most_confused().head(20).set_index("truth")
     figures = "\n".join(_figure(item, row, it.kind) for item, row in it.top_losses(pictures).iterrows())
     sections = [
-        ("How good it is", f"{evaluation.n:,} pictures in {evaluation.groups:,} groups. "
-                           "An interval says how far a number might move with "
-         "other pictures of the same kind; a baseline is what a trivial answer scores.",
+        ("How good it is",
+         f"{evaluation.n:,} pictures in {evaluation.groups:,} groups. An interval says how far a number might move "
+         "with other pictures of the same kind; a baseline is what a trivial answer scores.",
          _table(_metrics(evaluation), "metric")),
-        ("What is taken for what", "Blue is right, red is wrong."
+        ("What is taken for what",
+         "Blue is right, red is wrong."
          + " Off the diagonal, the row's tag was missed where the column's was wrongly said." * (not single)
-         + f" Shown are the {len(counts)} of {len(it.labels.columns)} tags with the "
-           "most mistakes." * (len(counts) < len(it.labels.columns)),
+         + (f" Shown are the {len(counts)} of {len(it.labels.columns)} tags with the most mistakes."
+            * (len(counts) < len(it.labels.columns))),
          _matrix_table(counts, it.totals()[counts.index])),
-        ("Most confused", "The share is that of the pictures with this truth."
-         if len(pairs) else "Nothing is confused.", _table(pairs, "truth") if len(pairs) else ""),
-        ("The largest surprises", "The model was most certain against these labels. Either it is wrong, "
-                                  "or the label is.",
+        ("Most confused",
+         "The share is that of the pictures with this truth." if len(pairs) else "Nothing is confused.",
+         _table(pairs, "truth") if len(pairs) else ""),
+        ("The largest surprises",
+         "The model was most certain against these labels. Either it is wrong, or the label is.",
          f'<ul class="pictures">\n{figures}\n</ul>'),
         ("Tag by tag", "All counts are of known cells; the baseline belongs to the average precision.",
          _table(it.per_tag(), "tag"))]

@@ -6,7 +6,7 @@
 __all__ = ['lot', 'drawn', 'unbroken', 'answers_of', 'reviewed', 'enough_yes', 'Progress', 'progress_of']
 
 # %% ../nbs/13_review.ipynb #1fbc70b5
-import hashlib, math
+import math
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -26,9 +26,7 @@ def lot(
     tag: str,
 ) -> pd.Index:
     "The items of the films that are set apart, in an order drawn by lot."
-    apart = items.index[data.split(items["group"])]
-    return pd.Index(sorted(apart, key=lambda item: hashlib.sha256(f"review {tag} {item}".encode()).digest()),
-                    dtype=apart.dtype, name=apart.name)
+    return data.by_lot(items.index[data.split(items["group"])], f"review {tag}")
 
 
 def drawn(
@@ -42,8 +40,8 @@ def drawn(
     return _drawn(ledger, tag, name)
 
 
-def _drawn(ledger, tag, name):
-    now, then = ledger.items(), ledger.items(version=name).index
+def _drawn(ledger, tag, name, now=None):
+    now, then = ledger.items() if now is None else now, ledger.items(version=name).index
     found = lot(now[now["error"].isna() & now.index.isin(then)], tag)
     if not len(found):
         raise MovieTaggerError("No film is set apart to review: that takes more films; "
@@ -61,7 +59,10 @@ def unbroken(
 
 def answers_of(ledger: Ledger, tag: str) -> dict:
     "What people have said of a tag: item → True or False."
-    judged = ledger.judged()
+    return _answers(ledger.judged(), tag)
+
+
+def _answers(judged, tag):
     judged = judged[judged["tag"] == tag]
     return dict(zip(judged["item"], judged["state"].astype(bool)))
 
@@ -71,12 +72,12 @@ def reviewed(
     tags: list,
 ) -> pd.DataFrame:  # items × tags of `boolean`; only what was drawn by lot and answered by people is known
     "The labels that a promise may rest on."
-    names = ledger.versions().index
-    out = pd.DataFrame(pd.NA, index=ledger.items().index, columns=list(tags), dtype="boolean")
+    names, now, judged = ledger.versions().index, ledger.items(), ledger.judged()
+    out = pd.DataFrame(pd.NA, index=now.index, columns=list(tags), dtype="boolean")
     for tag in tags:
-        answers = answers_of(ledger, tag)
+        answers = _answers(judged, tag)
         draws = [name for name in names if name.split(", ")[0] == _name(tag, "")]
-        done = max((unbroken(_drawn(ledger, tag, name), answers) for name in draws), key=len, default=[])
+        done = max((unbroken(_drawn(ledger, tag, name, now), answers) for name in draws), key=len, default=[])
         out.loc[done, tag] = [answers[item] for item in done]
     return out
 

@@ -21,7 +21,7 @@ from .fetch import Options, fetch
 from .images import BadPicture
 from .ledger import Ledger
 from .plan import Plan
-from .tags import Rules, normalise, read_database, read_dump, read_rules
+from .tags import Rules, read_database, read_dump, read_rules, respelled
 
 # %% ../nbs/42_sync.ipynb #b405d1aa
 NEEDED = {"shots": ["id", "shot_image_id"], "tags": ["id", "value", "ref_id", "user_id"]}
@@ -164,7 +164,7 @@ def _typed(plan, shots, tags, before, said):
     rows = pd.concat([rows, said.rename(columns={"item": "still"})])
     rows = rows[rows["still"].isin(films.index)]
     rules = read_rules(plan.rules) if plan.rules else Rules()
-    return rows.assign(tag=_clean(rows["tag"], rules),
+    return rows.assign(tag=respelled(rows["tag"], rules),
                        film=rows["still"].map(films.astype(str).where(films.notna(), films.index)))
 
 
@@ -270,13 +270,10 @@ def _join(ledger, labels, there, version, rules):
 def _holds(ledger, names, tag, version, rules):
     "Which of two names of a picture the strongest word about a tag was said of."
     said = _in_force(pd.concat([ledger.events(item=name).assign(name=name) for name in names]), ledger, version)
-    said = said[_clean(said["tag"], rules).eq(tag).to_numpy()]
+    said = said[respelled(said["tag"], rules).eq(tag).to_numpy()]
     return max(zip(said["actor"].map(rank), said.index, said["name"]), default=(0, 0, names[0]))[2]
 
 
 def _in_force(events, ledger, version):
     last = ledger.version if version is None else ledger.versions()["event"].get(version, version)
     return events[(events["kind"] == "set") & ~events["undone"] & (events.index <= last)]
-
-
-def _clean(tags, rules): return normalise(tags).map(lambda t: rules.merge.get(t, t))

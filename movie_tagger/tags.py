@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FATES', 'KEPT', 'RESPELLED', 'MERGED', 'GONE', 'NO_PICTURE', 'EMPTY', 'UNFIT', 'TWICE', 'EXCLUDED', 'RARE', 'SITE',
-           'normalise', 'Rules', 'read_rules', 'clean_tags', 'unknown_names', 'together', 'propose_merges',
+           'normalise', 'Rules', 'respelled', 'read_rules', 'clean_tags', 'unknown_names', 'together', 'propose_merges',
            'propose_exclusions', 'read_site', 'tag_table', 'write_table', 'tag_labels', 'read_dump', 'read_database']
 
 # %% ../nbs/11_tags.ipynb #864f28e7
@@ -50,6 +50,14 @@ class Rules:
     implies: dict = field(default_factory=dict)  # tag → tags that are always there as well
     exclude: frozenset = frozenset()
     min_count: int = 0                           # stills that a tag needs
+
+
+def respelled(
+    values: pd.Series,  # tags as they were typed
+    rules: Rules,
+) -> pd.Series:         # the same rows
+    "Tags in one spelling, each by the name that the rules merge it into."
+    return normalise(values).map(lambda t: rules.merge.get(t, t))
 
 
 def read_rules(
