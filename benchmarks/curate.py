@@ -10,7 +10,11 @@ the time from the key to the moment when another picture has the focus and is on
 the picture after the last one is there. Memory is what the kernel's process takes with everything in it, and what the
 page's scripts hold in the browser.
 """
-import argparse, os, sys, tempfile
+
+import argparse
+import os
+import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -45,9 +49,15 @@ MEMORY = "print('MEMORY', before, psutil.Process().memory_info().rss)"
 
 
 def notebook(folder, pictures):
-    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in (SETUP.format(pictures=pictures), OPEN, MEMORY)]
+    cells = [
+        nbformat.v4.new_code_cell(cell.strip())
+        for cell in (SETUP.format(pictures=pictures), OPEN, MEMORY)
+    ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "clean.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}),
+        folder / "clean.ipynb",
+    )
 
 
 SEEN = """() => {
@@ -71,7 +81,9 @@ def measured(folder, pictures, decisions):
         page.set_default_timeout(300_000)
         page.get_by_text("| Idle").wait_for()
         page.evaluate(widget.CLOCK)
-        widget.sync_api.expect(run_cell(page, 0).locator(".jp-InputPrompt")).to_have_text("[1]:", timeout=300_000)
+        widget.sync_api.expect(run_cell(page, 0).locator(".jp-InputPrompt")).to_have_text(
+            "[1]:", timeout=300_000
+        )
         cell = page.locator(".jp-CodeCell").nth(1)
         cell.locator(".jp-InputArea-editor").click()
         page.evaluate("window.mtStart = performance.now()")
@@ -80,7 +92,9 @@ def measured(folder, pictures, decisions):
         opened = page.evaluate("performance.now() - window.mtStart") / 1000
         page.locator(".mt-card").first.focus()
         times = widget.press(page, *(["k", "x", "1", "2", "k"] * decisions)[:decisions])
-        widget.sync_api.expect(page.locator(".mt-status")).to_contain_text(f"{pictures - decisions} to go")
+        widget.sync_api.expect(page.locator(".mt-status")).to_contain_text(
+            f"{pictures - decisions} to go"
+        )
         output = run_cell(page, 2).locator(".jp-OutputArea-output", has_text="MEMORY")
         before, after = map(int, output.inner_text().split()[1:])
         heap = page.evaluate("performance.memory.usedJSHeapSize")
@@ -88,22 +102,31 @@ def measured(folder, pictures, decisions):
 
 
 def main():
-    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parse.add_argument("--pictures", type=int, default=5000)
     parse.add_argument("--decisions", type=int, default=200)
     args = parse.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         opened, times, before, after, heap = measured(folder, args.pictures, args.decisions)
-    with tempfile.TemporaryDirectory() as folder: small = measured(folder, 24, 1)
-    report("ImageCleaner: opening, and from the key to the next picture", [
-        f"{args.pictures:,} {'posters' if os.environ.get('MOVIE_TAGGER_DATA') else 'drawn posters'} in a ledger, "
-        "25 classes, 24 pictures a page.", "",
-        f"- opening: {opened:.1f} s to a page of pictures on the screen (24 pictures altogether: {small[0]:.1f} s)",
-        f"- kernel: {after:.0f} MB at the end, {before:.0f} MB of them before the cleaner was opened; "
-        f"scripts of the page in the browser: {heap:.0f} MB",
-        f"- {len(times)} decisions by keyboard: from the key to the next picture {np.median(times):.0f} ms in "
-        "the median, "
-        f"{np.quantile(times, .95):.0f} ms for 95 of 100, {times.max():.0f} ms at most"])
+    with tempfile.TemporaryDirectory() as folder:
+        small = measured(folder, 24, 1)
+    report(
+        "ImageCleaner: opening, and from the key to the next picture",
+        [
+            f"{args.pictures:,} {'posters' if os.environ.get('MOVIE_TAGGER_DATA') else 'drawn posters'} in a ledger, "
+            "25 classes, 24 pictures a page.",
+            "",
+            f"- opening: {opened:.1f} s to a page of pictures on the screen (24 pictures altogether: {small[0]:.1f} s)",
+            f"- kernel: {after:.0f} MB at the end, {before:.0f} MB of them before the cleaner was opened; "
+            f"scripts of the page in the browser: {heap:.0f} MB",
+            f"- {len(times)} decisions by keyboard: from the key to the next picture {np.median(times):.0f} ms in "
+            "the median, "
+            f"{np.quantile(times, 0.95):.0f} ms for 95 of 100, {times.max():.0f} ms at most",
+        ],
+    )
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

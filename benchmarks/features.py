@@ -6,7 +6,11 @@ The bound is 1 / (1 / decode-only + 1 / model-only), each measured alone on all 
 users call it: hashing, decoding, computing and writing the cache. Rounds alternate between the contestants; the
 median counts.
 """
-import argparse, os, tempfile, time
+
+import argparse
+import os
+import tempfile
+import time
 
 os.environ["MOVIE_TAGGER_CACHE"] = tempfile.mkdtemp()
 
@@ -25,17 +29,24 @@ SIZE = 224
 
 class Posters(torch.utils.data.Dataset):
     "What PyTorch users write: Pillow, resize, tensor."
-    def __init__(self, paths): self.paths = paths
-    def __len__(self): return len(self.paths)
+
+    def __init__(self, paths):
+        self.paths = paths
+
+    def __len__(self):
+        return len(self.paths)
 
     def __getitem__(self, i):
-        picture = Image.open(self.paths[i]).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        picture = (
+            Image.open(self.paths[i]).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        )
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def eager(paths, module, workers, batch=32):
     loader = torch.utils.data.DataLoader(Posters(paths), batch_size=batch, num_workers=workers)
-    with torch.inference_mode(): return torch.cat([module(x.float()) for x in loader]).numpy()
+    with torch.inference_mode():
+        return torch.cat([module(x.float()) for x in loader]).numpy()
 
 
 def timed(f):
@@ -45,16 +56,19 @@ def timed(f):
 
 
 def decode_only(paths):
-    with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(partial(images.decode, size=SIZE), paths))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(partial(images.decode, size=SIZE), paths))
 
 
 def model_only(run, n):
     batch = np.random.default_rng(0).integers(0, 255, (run.batch, SIZE, SIZE, 3), np.uint8)
-    with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(lambda _: run(batch), range(n // run.batch)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda _: run(batch), range(n // run.batch)))
 
 
 def embed(paths, **how):
-    for file in (features.cache_dir() / "embeddings").glob("*"): file.unlink()
+    for file in (features.cache_dir() / "embeddings").glob("*"):
+        file.unlink()
     return features.embed(paths, **how)[0]
 
 
@@ -75,7 +89,8 @@ def main():
         "model only": (lambda: model_only(run, n), n),
         "ours": (lambda: embed(paths), n),
     }
-    if "openvino" in engine.installed(): contestants["ours, bf16"] = (lambda: embed(paths, precision="bf16"), n)
+    if "openvino" in engine.installed():
+        contestants["ours, bf16"] = (lambda: embed(paths, precision="bf16"), n)
     speed, results = {name: [] for name in contestants}, {}
     for _ in range(args.rounds):
         for name, (work, count) in contestants.items():
@@ -85,18 +100,37 @@ def main():
     peer = max(v["eager, no workers"], v["eager, a worker a core"])
     bound = 1 / (1 / v["decode only"] + 1 / v["model only"])
     theirs = results["eager, no workers"]
+
     def cosine(name):
         ours = results[name][: len(theirs)]
         c = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
         return f"{c.mean():.5f} (least {c.min():.5f})"
-    rows = [f"| {name} | {x:.0f} | {x / peer:.2f} | {x / bound:.2f} | "
-            f"{cosine(name) if name.startswith('ours') else ''} |" for name, x in v.items()]
-    report("Features: JPEG to embedding, EfficientNet-Lite0", [
-        f"{n} posters, {args.rounds} rounds. Engine chosen: {run.backend}, {run.batch} a call.", "",
-        "| what | images/s | against eager | against the bound | cosine to eager |", "|---|---|---|---|---|", *rows, "",
-        f"Bound: {bound:.0f} images/s. Ours is {v['ours'] / peer:.2f}× eager at fp32 and {v['ours'] / bound:.0%} of "
-        "the bound.", "",
-        "Engines measured alone:", "", "```", table.round(0).to_string(index=False), "```"])
+
+    rows = [
+        f"| {name} | {x:.0f} | {x / peer:.2f} | {x / bound:.2f} | "
+        f"{cosine(name) if name.startswith('ours') else ''} |"
+        for name, x in v.items()
+    ]
+    report(
+        "Features: JPEG to embedding, EfficientNet-Lite0",
+        [
+            f"{n} posters, {args.rounds} rounds. Engine chosen: {run.backend}, {run.batch} a call.",
+            "",
+            "| what | images/s | against eager | against the bound | cosine to eager |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Bound: {bound:.0f} images/s. Ours is {v['ours'] / peer:.2f}× eager at fp32 and {v['ours'] / bound:.0%} of "
+            "the bound.",
+            "",
+            "Engines measured alone:",
+            "",
+            "```",
+            table.round(0).to_string(index=False),
+            "```",
+        ],
+    )
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,15 @@ the new pictures are files of their own that are read, decoded and embedded; bot
 imported, trained, judged, decided and reported by `retrain`. There is no peer. The month runs in a process of its
 own, whose peak memory is told.
 """
-import argparse, json, os, shutil, subprocess, sys, tempfile, time
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,21 +59,35 @@ def make_up(folder, shots, stills, new):
     pictures.mkdir()
     names = shots["shot_image_id"].dropna().tolist()
     old, fresh = names[:-new], names[-new:]
-    for i, name in enumerate(old): os.symlink(real[i % len(real)], pictures / name)
+    for i, name in enumerate(old):
+        os.symlink(real[i % len(real)], pictures / name)
     # a JPEG ends before that
     for i, name in enumerate(fresh):
         (pictures / name).write_bytes(real[i % len(real)].read_bytes() + f"still {i}".encode())
-    items = pd.DataFrame({"path": [str(pictures / n) for n in old], "sha256": [f"{i:064x}" for i in range(len(old))],
-                          "source": "import:site",
-                          "group": shots.dropna(subset="shot_image_id").set_index("shot_image_id")["movie_id"].reindex(
-                              old).astype(str).to_numpy()}, index=pd.Index(old, name="item"))
-    with Ledger(folder / "ledger.db") as ledger: ledger.add(items, "import:site", "made up")
+    items = pd.DataFrame(
+        {
+            "path": [str(pictures / n) for n in old],
+            "sha256": [f"{i:064x}" for i in range(len(old))],
+            "source": "import:site",
+            "group": shots.dropna(subset="shot_image_id")
+            .set_index("shot_image_id")["movie_id"]
+            .reindex(old)
+            .astype(str)
+            .to_numpy(),
+        },
+        index=pd.Index(old, name="item"),
+    )
+    with Ledger(folder / "ledger.db") as ledger:
+        ledger.add(items, "import:site", "made up")
     x, _ = features.embed([str(p) for p in real[:500]])
     rng, model = np.random.default_rng(0), features.export("lite0")
     for start in range(0, len(old), 20_000):
-        keys = items["sha256"].iloc[start:start + 20_000].tolist()
-        features._keep(features._cache(model, ""), keys,
-                       rng.normal(x.mean(0), x.std(0), (len(keys), x.shape[1])).astype(np.float32))
+        keys = items["sha256"].iloc[start : start + 20_000].tolist()
+        features._keep(
+            features._cache(model, ""),
+            keys,
+            rng.normal(x.mean(0), x.std(0), (len(keys), x.shape[1])).astype(np.float32),
+        )
 
 
 RUN = """
@@ -87,8 +109,12 @@ print(json.dumps({"outcome": run.outcome, "says": run.says, "seconds": time.perf
 
 
 def run(folder, when, *more):
-    done = subprocess.run([sys.executable, "-c", RUN, str(folder / "retrain.toml"), when, *more],
-                          stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(folder / "retrain.toml"), when, *more],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     result = json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(result), flush=True)
     return result
@@ -98,8 +124,12 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("dump", type=Path)
     parse.add_argument("--new", type=int, default=10_000)
-    parse.add_argument("--stills", type=Path, default=Path(os.environ.get("MOVIE_TAGGER_DATA", ".")) / "stills")
-    parse.add_argument("--folder", type=Path, help="an empty folder with 8 GB of room; a temporary one by default")
+    parse.add_argument(
+        "--stills", type=Path, default=Path(os.environ.get("MOVIE_TAGGER_DATA", ".")) / "stills"
+    )
+    parse.add_argument(
+        "--folder", type=Path, help="an empty folder with 8 GB of room; a temporary one by default"
+    )
     parse.add_argument("--most", type=int, default=200_000)
     parse.add_argument("--min-count", type=int, default=500)
     args = parse.parse_args()
@@ -109,35 +139,65 @@ def main():
     os.environ["MOVIE_TAGGER_CACHE"] = str(folder / "cache")
     shutil.copytree(encoders, folder / "cache" / "encoders")
     try:
-        tables = read_dump(args.dump, columns={"shots": ["id", "shot_image_id", "movie_id"],
-                                               "tags": ["id", "value", "ref_id", "user_id"]})
+        tables = read_dump(
+            args.dump,
+            columns={
+                "shots": ["id", "shot_image_id", "movie_id"],
+                "tags": ["id", "value", "ref_id", "user_id"],
+            },
+        )
         shots = len(tables["shots"])
         start = time.perf_counter()
         make_up(folder, tables["shots"], args.stills, args.new)
         print(f"made up in {time.perf_counter() - start:.0f} s", flush=True)
-        (folder / "rules.toml").write_text(f'min_count = {args.min_count}\nexclude = ["awesome upload", "sotd", '
-                                           '"couple", "rejected once"]\n')
+        (folder / "rules.toml").write_text(
+            f'min_count = {args.min_count}\nexclude = ["awesome upload", "sotd", '
+            '"couple", "rejected once"]\n'
+        )
         month(folder, tables, shots - args.new)
-        (folder / "retrain.toml").write_text(PLAN.format(most=10_000))  # last month's champion, made in a hurry
+        (folder / "retrain.toml").write_text(
+            PLAN.format(most=10_000)
+        )  # last month's champion, made in a hurry
         run(folder, "2026-01-01T04:00:00+00:00")
         month(folder, tables, shots)
         (folder / "retrain.toml").write_text(PLAN.format(most=args.most))
         r = run(folder, "2026-02-01T04:00:00+00:00")
-        manifest = json.loads((folder / "models" / "2026-02-01T0400Z" / "manifest.json").read_text())
+        manifest = json.loads(
+            (folder / "models" / "2026-02-01T0400Z" / "manifest.json").read_text()
+        )
     finally:
-        if not args.folder: shutil.rmtree(folder)
+        if not args.folder:
+            shutil.rmtree(folder)
     from common import report  # it loads torch
-    names = {"data": "read the site, check it, embed what is new, into the ledger",
-             "trained": "read what is known, train, save", "judged": "judge both on the films set apart",
-             "decided": "promote or keep", "reported": "report", "told": "tell"}
-    report("Retrain: a month at the real site's size", [
-        f"{shots:,} stills, {args.new:,} of them new; learnt from {manifest['data']['pictures']:,} stills and "
-        f"{len(manifest['tags'])} tags. The old stills' embeddings are random vectors "
-        f"in the cache, so that the model's quality says nothing; outcome: {r['outcome']}.", "",
-        "| step | took | of that processor |", "|---|---|---|",
-        *(f"| {names[step]} | {clock:.0f} s | {cpu:.0f} s |" for step, (clock, cpu) in r["steps"].items()),
-        f"| **the whole run** (goal ≤ 20 minutes) | **{r['seconds'] / 60:.1f} minutes** | "
-        f"{r['cpu'] / 60:.1f} minutes |", "", f"Peak memory {r['peak']:.1f} GB."])
+
+    names = {
+        "data": "read the site, check it, embed what is new, into the ledger",
+        "trained": "read what is known, train, save",
+        "judged": "judge both on the films set apart",
+        "decided": "promote or keep",
+        "reported": "report",
+        "told": "tell",
+    }
+    report(
+        "Retrain: a month at the real site's size",
+        [
+            f"{shots:,} stills, {args.new:,} of them new; learnt from {manifest['data']['pictures']:,} stills and "
+            f"{len(manifest['tags'])} tags. The old stills' embeddings are random vectors "
+            f"in the cache, so that the model's quality says nothing; outcome: {r['outcome']}.",
+            "",
+            "| step | took | of that processor |",
+            "|---|---|---|",
+            *(
+                f"| {names[step]} | {clock:.0f} s | {cpu:.0f} s |"
+                for step, (clock, cpu) in r["steps"].items()
+            ),
+            f"| **the whole run** (goal ≤ 20 minutes) | **{r['seconds'] / 60:.1f} minutes** | "
+            f"{r['cpu'] / 60:.1f} minutes |",
+            "",
+            f"Peak memory {r['peak']:.1f} GB.",
+        ],
+    )
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,5 @@
 "What the tests share: a cache of their own, drawn pictures, a trained bundle, and the command line in two speeds."
+
 import io
 import os
 import signal
@@ -22,7 +23,9 @@ BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60,
 def pytest_configure(config):
     # a shell's background job would leave Ctrl-C ignored, for children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", "slow: takes more than half a minute; leave out with -m 'not slow'")
+    config.addinivalue_line(
+        "markers", "slow: takes more than half a minute; leave out with -m 'not slow'"
+    )
     config.addinivalue_line("filterwarnings", "error:::movie_tagger")
 
 
@@ -44,18 +47,24 @@ def empty_cache(tmp_path, monkeypatch):
 def real_data():
     "The folder of real pictures; without it a test skips, in CI it fails."
     folder = os.environ.get("MOVIE_TAGGER_DATA")
-    if folder: return Path(folder)
-    if os.environ.get("CI") == "true": pytest.fail("MOVIE_TAGGER_DATA is not set, and CI must not skip what needs it")
+    if folder:
+        return Path(folder)
+    if os.environ.get("CI") == "true":
+        pytest.fail("MOVIE_TAGGER_DATA is not set, and CI must not skip what needs it")
     pytest.skip("set MOVIE_TAGGER_DATA to the folder of real pictures to run this")
 
 
 # --- pictures
 
+
 def draw_poster(path, genre, seed, size=(120, 180)):
     "Saves a JPEG in the colours and with the shapes of its genre; the same seed draws the same picture."
     rng = np.random.default_rng(seed)
-    image = Image.new("RGB", size,
-                      tuple(int(c) for c in np.clip(np.array(BASES[genre]) + rng.integers(-25, 26, 3), 0, 255)))
+    image = Image.new(
+        "RGB",
+        size,
+        tuple(int(c) for c in np.clip(np.array(BASES[genre]) + rng.integers(-25, 26, 3), 0, 255)),
+    )
     pen = ImageDraw.Draw(image)
     shape = {"horror": pen.line, "romance": pen.ellipse, "superhero": pen.rectangle}[genre]
     for _ in range(12):
@@ -69,7 +78,8 @@ def draw_poster(path, genre, seed, size=(120, 180)):
 def draw_posters(folder, count, first_seed=0):
     "Class folders with `count` posters each."
     for k, genre in enumerate(BASES):
-        for i in range(count): draw_poster(folder / genre / f"{i:03}.jpg", genre, first_seed + k * 10_000 + i)
+        for i in range(count):
+            draw_poster(folder / genre / f"{i:03}.jpg", genre, first_seed + k * 10_000 + i)
     return folder
 
 
@@ -95,9 +105,11 @@ def bundle(posters, tmp_path_factory):
 
 # --- the command line
 
+
 @dataclass
 class Done:
     "What a command left behind."
+
     code: int
     out: str
     err: str
@@ -106,20 +118,30 @@ class Done:
 def movie_tagger(*args):
     "Runs a command in this process, through the same door as the script."
     from movie_tagger.cli import main
+
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with (redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["movie-tagger", *map(str, args)]),
-          patch.object(warnings, "formatwarning", warnings.formatwarning)):
-        try: main()
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.object(sys, "argv", ["movie-tagger", *map(str, args)]),
+        patch.object(warnings, "formatwarning", warnings.formatwarning),
+    ):
+        try:
+            main()
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else int(e.code is not None)
-            if isinstance(e.code, str): print(e.code, file=sys.stderr)
+            if isinstance(e.code, str):
+                print(e.code, file=sys.stderr)
     return Done(code, out.getvalue(), err.getvalue())
 
 
 def shell(*args, **kwargs):
     "Runs a command in a process of its own."
-    done = subprocess.run([SCRIPT, *map(str, args)], capture_output=True, text=True, timeout=120, **kwargs)
+    done = subprocess.run(
+        [SCRIPT, *map(str, args)], capture_output=True, text=True, timeout=120, **kwargs
+    )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def files(folder): return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())

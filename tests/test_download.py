@@ -1,4 +1,5 @@
 "Lists of addresses in all their disorder, and a web that fails in all its ways: every address accounted for, nothing half written, nothing fetched twice."
+
 import base64
 import contextlib
 import json
@@ -28,74 +29,130 @@ from movie_tagger.core import MovieTaggerError
 from movie_tagger.download import by_status, download_images, file_name, read_urls, search, show
 from movie_tagger.fetch import Options, address, allowed, data_url, retry_after, unwanted
 
-QUICK = dict(allow_private=True, backoff=.01, patience=2, timeout=10)
+QUICK = dict(allow_private=True, backoff=0.01, patience=2, timeout=10)
 
 
 @pytest.fixture(scope="module")
 def web():
-    with serve() as addresses: yield addresses
+    with serve() as addresses:
+        yield addresses
 
 
-def hits(web): return json.load(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(web.http + "/hits"))
+def hits(web):
+    return json.load(
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(web.http + "/hits")
+    )
 
 
-def statuses(table): return dict(zip(table["url"], table["status"]))
+def statuses(table):
+    return dict(zip(table["url"], table["status"]))
 
 
 # --- lists
 
-URL = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\ufeff\u200b\xa0\x85"),
-              min_size=1).map(
-    lambda text: "https://example.org/" + text.strip(" \"'")) | st.integers(1,
-        9).map(lambda n: "https://example.org/?" + "x" * n * 1000)
+URL = st.text(
+    st.characters(
+        exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\ufeff\u200b\xa0\x85"
+    ),
+    min_size=1,
+).map(lambda text: "https://example.org/" + text.strip(" \"'")) | st.integers(1, 9).map(
+    lambda n: "https://example.org/?" + "x" * n * 1000
+)
 
 
-@given(st.lists(URL, min_size=1, max_size=20), st.sampled_from(["\n", "\r\n", "\r"]),
-       st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
-       st.sampled_from([".txt", ".csv"]), st.randoms(use_true_random=False), st.booleans())
-@example(["https://example.org/" + "x" * 10_000 + "?sig=a,b;c"], "\r\n", "utf-8-sig", ".csv", random.Random(0), True)
+@given(
+    st.lists(URL, min_size=1, max_size=20),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.sampled_from([".txt", ".csv"]),
+    st.randoms(use_true_random=False),
+    st.booleans(),
+)
+@example(
+    ["https://example.org/" + "x" * 10_000 + "?sig=a,b;c"],
+    "\r\n",
+    "utf-8-sig",
+    ".csv",
+    random.Random(0),
+    True,
+)
 @settings(deadline=None)
-def test_a_list_of_lines_is_read_as_it_was_meant(tmp_path_factory, urls, end, encoding, suffix, rng, quoted):
+def test_a_list_of_lines_is_read_as_it_was_meant(
+    tmp_path_factory, urls, end, encoding, suffix, rng, quoted
+):
     path = tmp_path_factory.mktemp("list") / f"list{suffix}"
-    lines = [rng.choice(["", " "]) + (f'"{u}"' if quoted else u) + rng.choice(["", "  ", end, end + "  "])
-             for u in urls]
+    lines = [
+        rng.choice(["", " "])
+        + (f'"{u}"' if quoted else u)
+        + rng.choice(["", "  ", end, end + "  "])
+        for u in urls
+    ]
     path.write_bytes((end.join(lines) + rng.choice(["", end])).encode(encoding))
     assert list(read_urls(path)["url"]) == [u.strip() for u in urls]
     assert set(read_urls(path)["label"]) == {""}
 
 
-@given(st.lists(st.tuples(URL, st.sampled_from(["horror", "sci-fi & fantasy", "Liebe", "愛", ""])), min_size=1,
-                max_size=20),
-       st.sampled_from([",", ";", "\t"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+@given(
+    st.lists(
+        st.tuples(URL, st.sampled_from(["horror", "sci-fi & fantasy", "Liebe", "愛", ""])),
+        min_size=1,
+        max_size=20,
+    ),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
 @settings(deadline=None)
 def test_a_table_is_read_as_it_was_meant(tmp_path_factory, rows, comma, encoding):
     path = tmp_path_factory.mktemp("list") / "table.csv"
     table = pd.DataFrame(rows, columns=["URL", "Label"])
-    table.assign(title="a, b; \"c\"").to_csv(path, index=False, sep=comma, encoding=encoding)
+    table.assign(title='a, b; "c"').to_csv(path, index=False, sep=comma, encoding=encoding)
     read = read_urls(path)
-    assert list(read["url"]) == list(table["URL"].str.strip(" ")) and list(read["label"]) == list(table["Label"])
+    assert list(read["url"]) == list(table["URL"].str.strip(" ")) and list(read["label"]) == list(
+        table["Label"]
+    )
     pd.testing.assert_frame_equal(read_urls(table), read)
 
 
 def test_old_encodings_and_class_files(tmp_path):
     (tmp_path / "urls_film noir.csv").write_bytes("https://example.org/café.jpg".encode("cp1252"))
     (tmp_path / "urls_horror.txt").write_text("https://example.org/1.jpg\n")
-    (tmp_path / "urls_x.csv").write_text("url,label\nhttps://example.org/2.jpg,\nhttps://example.org/3.jpg,given\n")
+    (tmp_path / "urls_x.csv").write_text(
+        "url,label\nhttps://example.org/2.jpg,\nhttps://example.org/3.jpg,given\n"
+    )
     read = read_urls(sorted(tmp_path.iterdir()))
-    assert read.to_numpy().tolist() == [["https://example.org/café.jpg", "film noir"],
-                                        ["https://example.org/1.jpg", "horror"], ["https://example.org/2.jpg", "x"],
-                                        ["https://example.org/3.jpg", "given"]]
+    assert read.to_numpy().tolist() == [
+        ["https://example.org/café.jpg", "film noir"],
+        ["https://example.org/1.jpg", "horror"],
+        ["https://example.org/2.jpg", "x"],
+        ["https://example.org/3.jpg", "given"],
+    ]
     assert read_urls(str(tmp_path / "urls_horror.txt"))["label"].tolist() == ["horror"]
-    assert read_urls("https://example.org/a.jpg").to_numpy().tolist() == [["https://example.org/a.jpg", ""]]
+    assert read_urls("https://example.org/a.jpg").to_numpy().tolist() == [
+        ["https://example.org/a.jpg", ""]
+    ]
 
 
-@pytest.mark.parametrize("make, says", [
-    (lambda p: p / "nowhere.txt", "No such file"), (lambda p: p, "Is a directory"), (lambda p: [], "no addresses"),
-    (lambda p: pd.DataFrame({"address": ["x"]}), "needs a column `url`"), (lambda p: "", "no addresses|Cannot read"),
-    (lambda p: pd.DataFrame({"url": ["https://example.org"], "label": ["a/b"]}), "cannot be the name of a folder"),
-    (lambda p: pd.DataFrame({"url": ["https://example.org"], "label": [".."]}), "cannot be the name of a folder")])
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda p: p / "nowhere.txt", "No such file"),
+        (lambda p: p, "Is a directory"),
+        (lambda p: [], "no addresses"),
+        (lambda p: pd.DataFrame({"address": ["x"]}), "needs a column `url`"),
+        (lambda p: "", "no addresses|Cannot read"),
+        (
+            lambda p: pd.DataFrame({"url": ["https://example.org"], "label": ["a/b"]}),
+            "cannot be the name of a folder",
+        ),
+        (
+            lambda p: pd.DataFrame({"url": ["https://example.org"], "label": [".."]}),
+            "cannot be the name of a folder",
+        ),
+    ],
+)
 def test_lists_that_cannot_be_used(tmp_path, make, says):
-    with pytest.raises(MovieTaggerError, match=says): download_images(make(tmp_path), tmp_path / "out")
+    with pytest.raises(MovieTaggerError, match=says):
+        download_images(make(tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -106,27 +163,56 @@ def test_lists_that_cannot_be_used(tmp_path, make, says):
 @settings(deadline=None)
 def test_any_text_is_an_address_or_none(text):
     found = address("https://example.org/" + text)
-    assert found[0] == "example.org" and found[1].isascii() and not set(found[1]) & set(' "<>\\^`{}\n')
-    for url in (text, "http://" + text, "data:image/" + text): data_url(url), address(url)
+    assert (
+        found[0] == "example.org" and found[1].isascii() and not set(found[1]) & set(' "<>\\^`{}\n')
+    )
+    for url in (text, "http://" + text, "data:image/" + text):
+        data_url(url), address(url)
 
 
-@given(st.text(max_size=300).map(lambda s: s.encode("utf-8", "replace").decode()),
-       st.sampled_from(sorted(download.EXTENSION)))
+@given(
+    st.text(max_size=300).map(lambda s: s.encode("utf-8", "replace").decode()),
+    st.sampled_from(sorted(download.EXTENSION)),
+)
 @example("https://example.org/" + "ä" * 10_000, "JPEG")
 @example("https://example.org/../../etc/passwd", "PNG")
 def test_names_are_safe_and_stable(url, format):
     for u in (url, "https://example.org/" + url, "data:image/png," + url):
         name = file_name(u, format)
         assert name == file_name(u, format) != file_name(u + "x", format)
-        assert Path(name).name == name and not name.startswith(".") and len(name.encode()) < 255 and ".." not in name
+        assert (
+            Path(name).name == name
+            and not name.startswith(".")
+            and len(name.encode()) < 255
+            and ".." not in name
+        )
 
 
 def test_odd_lists_get_a_row_an_entry(web, tmp_path):
-    urls = [f"{web.http}/ok/1.jpg", "hello", f" {web.http}/ok/1.jpg ", "", "javascript:alert(1)",
-            f"{web.http}/ok/{'a' * 3000}/2.jpg?{'q' * 7000}",
-            f"{web.http}/ok/ä ö/3.jpg", "\ud800", f"HTTP{web.http[4:]}/ok/4.jpg#top", "ftp://example.org/x.jpg"]
+    urls = [
+        f"{web.http}/ok/1.jpg",
+        "hello",
+        f" {web.http}/ok/1.jpg ",
+        "",
+        "javascript:alert(1)",
+        f"{web.http}/ok/{'a' * 3000}/2.jpg?{'q' * 7000}",
+        f"{web.http}/ok/ä ö/3.jpg",
+        "\ud800",
+        f"HTTP{web.http[4:]}/ok/4.jpg#top",
+        "ftp://example.org/x.jpg",
+    ]
     table = download_images(urls, tmp_path, **QUICK)
-    assert table["status"].tolist() == ["ok", "refused", "duplicate", "refused", "ok", "ok", "refused", "ok", "refused"]
+    assert table["status"].tolist() == [
+        "ok",
+        "refused",
+        "duplicate",
+        "refused",
+        "ok",
+        "ok",
+        "refused",
+        "ok",
+        "refused",
+    ]
     assert table["duplicate_of"].tolist()[2] == table["file"][0]
     assert len([f for f in files(tmp_path) if f.endswith(".jpg")]) == 4
 
@@ -134,47 +220,90 @@ def test_odd_lists_get_a_row_an_entry(web, tmp_path):
 # --- what a server may do
 
 WAYS = {  # path -> status, HTTP status
-    "ok/{}.jpg": ("ok", 200), "png/{}.jpg": ("ok", 200), "gzip/{}.jpg": ("ok", 200), "licence/{}.jpg": ("ok", 200),
-        f"signed/{{}}.jpg?{SIGNATURE}": ("ok", 200), "flaky/reset/1/{}.jpg": ("ok", 200),
-        "flaky/429/1/{}.jpg": ("ok", 200), "flaky/500/2/{}.jpg": ("ok", 200), "flaky/long/1/{}.jpg": ("ok", 200),
-    "status/404/{}.jpg": ("gone", 404), "status/410/{}.jpg": ("gone", 410), "status/403/{}.jpg": ("refused", 403),
-        "signed/{}.jpg?sig=no": ("refused", 403), "noai/{}.jpg": ("refused", 200), "status/500/{}.jpg": ("failed", 500),
-        "status/418/{}.jpg": ("failed", 418), "status/429/{}.jpg": ("failed", 429),
-    "status/429/{}.jpg?retry_after=99999": ("failed", 429), "status/204/{}.jpg": ("failed", 204),
-        "loop/{}.jpg": ("failed", 302), "to/{}?/status/404/1.jpg": ("gone", 404), "to/{}?/ok/9{}.jpg": ("ok", 200),
-        "to/{}?http://169.254.169.254/latest": ("refused", 302),
-    "to/{}?file:///etc/passwd": ("refused", 302), "reset/{}.jpg": ("failed", 200), "long/{}.jpg": ("failed", 200),
-        "short/{}.jpg": ("not an image", 200), "html/{}.jpg": ("not an image", 200),
-        "cut/{}.jpg": ("not an image", 200), "empty/{}.jpg": ("not an image", 200), "tiny/{}.gif": ("too small", 200),
-    "bomb/{}.png": ("too large", 200), "gzip_bomb/{}.png": ("too large", 200), "endless/{}.jpg": ("too large", 200),
-        "silent/{}.jpg": ("timed out", 0), "drip/{}.jpg": ("timed out", 200),
+    "ok/{}.jpg": ("ok", 200),
+    "png/{}.jpg": ("ok", 200),
+    "gzip/{}.jpg": ("ok", 200),
+    "licence/{}.jpg": ("ok", 200),
+    f"signed/{{}}.jpg?{SIGNATURE}": ("ok", 200),
+    "flaky/reset/1/{}.jpg": ("ok", 200),
+    "flaky/429/1/{}.jpg": ("ok", 200),
+    "flaky/500/2/{}.jpg": ("ok", 200),
+    "flaky/long/1/{}.jpg": ("ok", 200),
+    "status/404/{}.jpg": ("gone", 404),
+    "status/410/{}.jpg": ("gone", 410),
+    "status/403/{}.jpg": ("refused", 403),
+    "signed/{}.jpg?sig=no": ("refused", 403),
+    "noai/{}.jpg": ("refused", 200),
+    "status/500/{}.jpg": ("failed", 500),
+    "status/418/{}.jpg": ("failed", 418),
+    "status/429/{}.jpg": ("failed", 429),
+    "status/429/{}.jpg?retry_after=99999": ("failed", 429),
+    "status/204/{}.jpg": ("failed", 204),
+    "loop/{}.jpg": ("failed", 302),
+    "to/{}?/status/404/1.jpg": ("gone", 404),
+    "to/{}?/ok/9{}.jpg": ("ok", 200),
+    "to/{}?http://169.254.169.254/latest": ("refused", 302),
+    "to/{}?file:///etc/passwd": ("refused", 302),
+    "reset/{}.jpg": ("failed", 200),
+    "long/{}.jpg": ("failed", 200),
+    "short/{}.jpg": ("not an image", 200),
+    "html/{}.jpg": ("not an image", 200),
+    "cut/{}.jpg": ("not an image", 200),
+    "empty/{}.jpg": ("not an image", 200),
+    "tiny/{}.gif": ("too small", 200),
+    "bomb/{}.png": ("too large", 200),
+    "gzip_bomb/{}.png": ("too large", 200),
+    "endless/{}.jpg": ("too large", 200),
+    "silent/{}.jpg": ("timed out", 0),
+    "drip/{}.jpg": ("timed out", 200),
 }
 
 
 def test_every_way_to_fail_at_once(tmp_path):
     with serve() as web:
-        expected = {f"{web.http}/{way.format(n, n)}": ends for n in range(100, 108) for way, ends in WAYS.items()}
+        expected = {
+            f"{web.http}/{way.format(n, n)}": ends
+            for n in range(100, 108)
+            for way, ends in WAYS.items()
+        }
         for n in range(4):
-            expected |= {f"{web.https}/ok/5{n}.jpg": ("ok", 200), f"{web.untrusted}/ok/{n}.jpg": ("failed", 0),
-                         f"{web.closed}/{n}.jpg": ("failed", 0), f"http://no-such-host-{n}.invalid/x.jpg": ("failed",
-                             0), f"{web.other}/ok/{n}.jpg": ("refused", 0)}
-            if web.ipv6: expected[f"{web.ipv6}/ok/6{n}.jpg"] = ("ok", 200)
+            expected |= {
+                f"{web.https}/ok/5{n}.jpg": ("ok", 200),
+                f"{web.untrusted}/ok/{n}.jpg": ("failed", 0),
+                f"{web.closed}/{n}.jpg": ("failed", 0),
+                f"http://no-such-host-{n}.invalid/x.jpg": ("failed", 0),
+                f"{web.other}/ok/{n}.jpg": ("refused", 0),
+            }
+            if web.ipv6:
+                expected[f"{web.ipv6}/ok/6{n}.jpg"] = ("ok", 200)
         assert len(expected) > 300
         urls = random.Random(0).sample(sorted(expected), len(expected))
-        options = Options(**QUICK | dict(timeout=4, allow_private=("127.0.0.1/32", "::1/128")), ca_file=web.ca,
-                          per_host=48, retries=2, max_bytes=1_000_000)
+        options = Options(
+            **QUICK | dict(timeout=4, allow_private=("127.0.0.1/32", "::1/128")),
+            ca_file=web.ca,
+            per_host=48,
+            retries=2,
+            max_bytes=1_000_000,
+        )
         table = download_images(urls, tmp_path, **options.__dict__)
-    got = {r.url: (r.status if r.status != "duplicate" else "ok", 0 if pd.isna(r.http) else r.http)
-           for r in table.itertuples()}
+    got = {
+        r.url: (r.status if r.status != "duplicate" else "ok", 0 if pd.isna(r.http) else r.http)
+        for r in table.itertuples()
+    }
     assert {u: (got[u], e) for u, e in expected.items() if got[u] != e} == {}
     assert table["url"].tolist() == urls
     there = table.loc[table["file"].ne("")]
     assert sorted(["downloads.csv", *there["file"]]) == files(tmp_path)
-    for row in there.itertuples(): assert images.open_image(tmp_path / row.file).size == (row.width, row.height)
-    assert table.loc[table["file"].eq("") & ~table["status"].isin(download.WITHOUT)].empty and table.loc[
-        table["file"].eq(""), "note"].ne("").all()
-    assert set(there.loc[there["url"].str.contains("/png/"), "format"]) == {"PNG"} and there.loc[
-        there["format"].eq("PNG"), "file"].str.endswith(".png").all()
+    for row in there.itertuples():
+        assert images.open_image(tmp_path / row.file).size == (row.width, row.height)
+    assert (
+        table.loc[table["file"].eq("") & ~table["status"].isin(download.WITHOUT)].empty
+        and table.loc[table["file"].eq(""), "note"].ne("").all()
+    )
+    assert (
+        set(there.loc[there["url"].str.contains("/png/"), "format"]) == {"PNG"}
+        and there.loc[there["format"].eq("PNG"), "file"].str.endswith(".png").all()
+    )
     assert set(there.loc[there["url"].str.contains("/licence/"), "licence"]) == {LICENCE}
     pd.testing.assert_frame_equal(table, download_images(urls, tmp_path, allow_private=True))
 
@@ -182,77 +311,147 @@ def test_every_way_to_fail_at_once(tmp_path):
 def answer(status="200 OK", *headers, body=None, version="1.1", length=True):
     "An answer as it goes over the wire."
     body = picture(1) if body is None else body
-    return "\r\n".join([f"HTTP/{version} {status}", "Connection: close", *headers,
-                        *([f"Content-Length: {len(body)}"] if length else []), "", ""]).encode() + body
+    return (
+        "\r\n".join(
+            [
+                f"HTTP/{version} {status}",
+                "Connection: close",
+                *headers,
+                *([f"Content-Length: {len(body)}"] if length else []),
+                "",
+                "",
+            ]
+        ).encode()
+        + body
+    )
 
 
-CHUNKS = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(
-    picture(1)) + picture(1)
+CHUNKS = (
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"%x\r\n" % len(picture(1))
+    + picture(1)
+)
 ODD = {  # path -> what comes back, status, part of the note
     "br": (answer("200 OK", "Content-Encoding: br"), "ok", ""),
-       "gzip": (answer("200 OK", "Content-Encoding: gzip"), "ok", ""),
+    "gzip": (answer("200 OK", "Content-Encoding: gzip"), "ok", ""),
     "encoding": (answer("200 OK", "Content-Encoding: image/jpeg"), "ok", ""),
-       "raw deflate": (answer("200 OK", "Content-Encoding: deflate", body=zlib.compress(picture(1))[2:-4]), "ok", ""),
+    "raw deflate": (
+        answer("200 OK", "Content-Encoding: deflate", body=zlib.compress(picture(1))[2:-4]),
+        "ok",
+        "",
+    ),
     "chunked cut": (CHUNKS[:-300], "failed", "broke before the end"),
-       "chunked without end": (CHUNKS + b"\r\n", "failed", "broke before the end"),
-    "chunked badly": (CHUNKS.replace(b"\r\n\r\n", b"\r\n\r\nzz", 1), "failed", "broke before the end"),
-    **{code: (answer(f"{code} Odd", body=b""), "failed", f"HTTP {code}")
-       for code in ("204", "206", "300", "302", "304", "999")},
+    "chunked without end": (CHUNKS + b"\r\n", "failed", "broke before the end"),
+    "chunked badly": (
+        CHUNKS.replace(b"\r\n\r\n", b"\r\n\r\nzz", 1),
+        "failed",
+        "broke before the end",
+    ),
+    **{
+        code: (answer(f"{code} Odd", body=b""), "failed", f"HTTP {code}")
+        for code in ("204", "206", "300", "302", "304", "999")
+    },
     "relative": (answer("302 Found", "Location: picture?x=1#y", body=b""), "ok", ""),
-       "absolute": (answer("302 Found", "Location: /café picture", body=b""), "ok", ""),
-    "data": (answer("302 Found", "Location: data:image/png;base64,AAAA", body=b""), "refused",
-             "something else than http or https"),
-    "bad host": (answer("302 Found", "Location: http://exa mple/x", body=b""), "failed", "redirect"),
-    "bad port": (answer("302 Found", "Location: http://127.0.0.1:99999/x", body=b""), "failed", "redirect"),
-    "cookie": (answer("302 Found", "Set-Cookie: seen=yes; path=/", "Location: /with cookie", body=b""), "ok", ""),
-       "with cookie": (answer("403 No"), "refused", "HTTP 403"),
-    "1.0": (answer(version="1.0", length=False), "ok", ""), "0.9": (picture(1), "failed", "does not speak HTTP"),
-       "garbage": (bytes(300), "failed", "does not speak HTTP"),
+    "absolute": (answer("302 Found", "Location: /café picture", body=b""), "ok", ""),
+    "data": (
+        answer("302 Found", "Location: data:image/png;base64,AAAA", body=b""),
+        "refused",
+        "something else than http or https",
+    ),
+    "bad host": (
+        answer("302 Found", "Location: http://exa mple/x", body=b""),
+        "failed",
+        "redirect",
+    ),
+    "bad port": (
+        answer("302 Found", "Location: http://127.0.0.1:99999/x", body=b""),
+        "failed",
+        "redirect",
+    ),
+    "cookie": (
+        answer("302 Found", "Set-Cookie: seen=yes; path=/", "Location: /with cookie", body=b""),
+        "ok",
+        "",
+    ),
+    "with cookie": (answer("403 No"), "refused", "HTTP 403"),
+    "1.0": (answer(version="1.0", length=False), "ok", ""),
+    "0.9": (picture(1), "failed", "does not speak HTTP"),
+    "garbage": (bytes(300), "failed", "does not speak HTTP"),
     "many headers": (answer("200 OK", *["X-Y: z"] * 100_000), "failed", "headers"),
-       "a long header": (answer("200 OK", "X: " + "y" * 2_000_000), "failed", "headers are too large"),
+    "a long header": (answer("200 OK", "X: " + "y" * 2_000_000), "failed", "headers are too large"),
     "hints": (b"HTTP/1.1 103 Early Hints\r\nX-Robots-Tag: noai\r\n\r\n" + answer(), "ok", ""),
-       "upgrade": (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", "failed", "broke"),
+    "upgrade": (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", "failed", "broke"),
     "folded": (answer("200 OK", "X-Robots-Tag: all,\r\n noai"), "refused", "noai"),
-       "two lengths": (answer("200 OK", "Content-Length: 5"), "failed", "Content-Length"),
-    "heic": (answer(body=b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)), "not an image", "HEIC"),
+    "two lengths": (answer("200 OK", "Content-Length: 5"), "failed", "Content-Length"),
+    "heic": (
+        answer(body=b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)),
+        "not an image",
+        "HEIC",
+    ),
     "svg": (answer(body=b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "not an image", "SVG"),
-    "../../etc/passwd": (answer(), "ok", ""), "NUL": (answer(), "ok", ""), "x" * 300: (answer(), "ok", ""),
-       "\0\n": (answer(), "ok", ""), "a.JPG": (answer(), "ok", ""),
+    "../../etc/passwd": (answer(), "ok", ""),
+    "NUL": (answer(), "ok", ""),
+    "x" * 300: (answer(), "ok", ""),
+    "\0\n": (answer(), "ok", ""),
+    "a.JPG": (answer(), "ok", ""),
     "A.jpg": (answer(), "ok", ""),
 }
-NOT_THERE = {"http://127.0.0.1:0/": "cannot be reached", "http://127.0.0.1:65536/": "Port number",
-             "http://[::1": "no address", "http://münchen。invalid/x": "not known", "http://user:pass@/": "no address"}
+NOT_THERE = {
+    "http://127.0.0.1:0/": "cannot be reached",
+    "http://127.0.0.1:65536/": "Port number",
+    "http://[::1": "no address",
+    "http://münchen。invalid/x": "not known",
+    "http://user:pass@/": "no address",
+}
 
 
 class OddServer(socketserver.StreamRequestHandler):
     def handle(self):
         path = urllib.parse.unquote(self.rfile.readline().split()[1].decode()[1:])
         headers = list(iter(lambda: self.rfile.readline().strip(), b""))
-        if path == "with cookie" and b"Cookie: seen=yes" in headers: path = ""
-        with contextlib.suppress(ConnectionError): self.wfile.write(ODD.get(path, (answer(),))[0])
+        if path == "with cookie" and b"Cookie: seen=yes" in headers:
+            path = ""
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(ODD.get(path, (answer(),))[0])
 
 
 def test_answers_that_nobody_expects(tmp_path):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OddServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        urls = {f"http://127.0.0.1:{server.server_address[1]}/{urllib.parse.quote(path, safe='')}": ends[1:]
-                for path, ends in ODD.items()}
-        table = download_images([*urls, *NOT_THERE], tmp_path, **QUICK | dict(retries=1)).set_index("url")
+        urls = {
+            f"http://127.0.0.1:{server.server_address[1]}/{urllib.parse.quote(path, safe='')}": ends[
+                1:
+            ]
+            for path, ends in ODD.items()
+        }
+        table = download_images([*urls, *NOT_THERE], tmp_path, **QUICK | dict(retries=1)).set_index(
+            "url"
+        )
         server.shutdown()
-    for url, (status, note) in (urls | {url: (None, note) for url, note in NOT_THERE.items()}).items():
+    for url, (status, note) in (
+        urls | {url: (None, note) for url, note in NOT_THERE.items()}
+    ).items():
         row = table.loc[url]
-        assert (row["status"] if row["status"] != "duplicate" else "ok") in ([status] if status else ["failed",
-            "refused"]) and note in row["note"], (url, row.to_dict())
+        assert (row["status"] if row["status"] != "duplicate" else "ok") in (
+            [status] if status else ["failed", "refused"]
+        ) and note in row["note"], (url, row.to_dict())
     names = table["file"][table["file"].ne("")]
-    assert names.str.lower().is_unique and names.str.fullmatch(r"127[\w.-]{0,120}\.jpg").all() and sorted(
-        ["downloads.csv", *names]) == files(tmp_path)
+    assert (
+        names.str.lower().is_unique
+        and names.str.fullmatch(r"127[\w.-]{0,120}\.jpg").all()
+        and sorted(["downloads.csv", *names]) == files(tmp_path)
+    )
 
 
 def test_what_may_go_better_the_next_time_is_recovered(tmp_path):
     kinds = ["reset", "500", "503", "429", "long", "408"]
     with serve() as web:
-        urls = [f"{web.http}/flaky/{kinds[n // 20 % 6]}/{1 + n // 20 % 2}/{n}.jpg"
-                if n % 20 == 0 else f"{web.http}/ok/{n}.jpg" for n in range(600)]
+        urls = [
+            f"{web.http}/flaky/{kinds[n // 20 % 6]}/{1 + n // 20 % 2}/{n}.jpg"
+            if n % 20 == 0
+            else f"{web.http}/ok/{n}.jpg"
+            for n in range(600)
+        ]
         table = download_images(urls, tmp_path, **QUICK)
         assert set(table["status"]) == {"ok"} and len(files(tmp_path)) == 601
         assert table["tries"].gt(1).sum() == 30
@@ -260,12 +459,27 @@ def test_what_may_go_better_the_next_time_is_recovered(tmp_path):
 
 
 def test_a_rest_that_is_asked_for_is_given():
-    assert retry_after({"retry-after": "7"}) == 7 and retry_after(
-        {"retry-after": "soon"}) is None and retry_after({}) is None
-    assert 3500 < retry_after({"retry-after": time.strftime("%a, %d %b %Y %H:%M:%S GMT",
-                                                            time.gmtime(time.time() + 3600))}) <= 3600
+    assert (
+        retry_after({"retry-after": "7"}) == 7
+        and retry_after({"retry-after": "soon"}) is None
+        and retry_after({}) is None
+    )
+    assert (
+        3500
+        < retry_after(
+            {
+                "retry-after": time.strftime(
+                    "%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3600)
+                )
+            }
+        )
+        <= 3600
+    )
     options = Options(per_host=2)
-    queue = fetch._Queue([fetch.Answer(k, "", "a") for k in range(3)] + [fetch.Answer(3, "", "b")], Options(per_host=2))
+    queue = fetch._Queue(
+        [fetch.Answer(k, "", "a") for k in range(3)] + [fetch.Answer(3, "", "b")],
+        Options(per_host=2),
+    )
     now = time.monotonic()
     first, other = queue.take(now), queue.take(now)
     assert {first.host, other.host} == {"a", "b"}
@@ -274,7 +488,11 @@ def test_a_rest_that_is_asked_for_is_given():
     assert 30 <= pause <= 31
     queue.done(first, pause, rest=True)
     assert queue.take(now + 29) is None and queue.next_at() >= now + 30
-    assert queue.take(now + 40) is first and queue.take(now + 40).row in (1, 2) and queue.take(now + 40) is None
+    assert (
+        queue.take(now + 40) is first
+        and queue.take(now + 40).row in (1, 2)
+        and queue.take(now + 40) is None
+    )
     first.tries, first.head = 1, {"retry-after": "3600"}
     assert fetch._pause(first, options) is None and "3600 s" in first.note
     first.tries, first.head = 3, {}
@@ -282,45 +500,87 @@ def test_a_rest_that_is_asked_for_is_given():
 
 
 def test_a_try_that_stalls_ends_early(web, tmp_path):
-    table = download_images([f"{web.http}/silent/1.jpg", f"{web.http}/drip/2.jpg", f"{web.http}/ok/3.jpg"], tmp_path,
-                            **QUICK | dict(timeout=600, stall=1, retries=0))
+    table = download_images(
+        [f"{web.http}/silent/1.jpg", f"{web.http}/drip/2.jpg", f"{web.http}/ok/3.jpg"],
+        tmp_path,
+        **QUICK | dict(timeout=600, stall=1, retries=0),
+    )
     assert table["status"].tolist() == ["timed out", "timed out", "ok"]
 
 
 def test_a_dead_host_costs_one_try_each_once_it_is_known(web, tmp_path):
-    table = download_images([f"{web.closed}/{n}.jpg" for n in range(40)], tmp_path, **QUICK | dict(per_host=1))
+    table = download_images(
+        [f"{web.closed}/{n}.jpg" for n in range(40)], tmp_path, **QUICK | dict(per_host=1)
+    )
     assert set(table["status"]) == {"failed"} and table["tries"].sum() < 60
 
 
 def test_limits_of_connections_and_rate_hold(tmp_path):
-    with serve(latency=.01) as web:
-        download_images([f"{web.http}/ok/{n}.jpg" for n in range(60)], tmp_path / "a", **QUICK | dict(per_host=3))
+    with serve(latency=0.01) as web:
+        download_images(
+            [f"{web.http}/ok/{n}.jpg" for n in range(60)],
+            tmp_path / "a",
+            **QUICK | dict(per_host=3),
+        )
         assert hits(web)["most"] == 3
-    queue, now = fetch._Queue([fetch.Answer(k, "", "a") for k in range(5)], Options(rate=2)), 100.
-    assert [queue.take(now + t) is not None for t in (0, .1, .4, .5, .9, 1.1)] == [True, False, False, True,
-        False, True]
+    queue, now = fetch._Queue([fetch.Answer(k, "", "a") for k in range(5)], Options(rate=2)), 100.0
+    assert [queue.take(now + t) is not None for t in (0, 0.1, 0.4, 0.5, 0.9, 1.1)] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:{}/ok/1.jpg", "http://localhost:{}/ok/1.jpg",
-                                 "http://2130706433:{}/ok/1.jpg", "http://0x7f.1:{}/ok/1.jpg",
-                                 "http://127.1:{}/ok/1.jpg", "http://[::ffff:127.0.0.1]:{}/ok/1.jpg",
-                                 "http://0.0.0.0:{}/ok/1.jpg", "http://[::1]:{}/ok/1.jpg",
-                                 "http://example.org@127.0.0.1:{}/ok/1.jpg", "http://10.0.0.1:{}/x",
-                                 "http://192.168.0.1:{}/x", "http://[fe80::1]:{}/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:{}/ok/1.jpg",
+        "http://localhost:{}/ok/1.jpg",
+        "http://2130706433:{}/ok/1.jpg",
+        "http://0x7f.1:{}/ok/1.jpg",
+        "http://127.1:{}/ok/1.jpg",
+        "http://[::ffff:127.0.0.1]:{}/ok/1.jpg",
+        "http://0.0.0.0:{}/ok/1.jpg",
+        "http://[::1]:{}/ok/1.jpg",
+        "http://example.org@127.0.0.1:{}/ok/1.jpg",
+        "http://10.0.0.1:{}/x",
+        "http://192.168.0.1:{}/x",
+        "http://[fe80::1]:{}/x",
+    ],
+)
 def test_private_addresses_are_refused_however_they_are_written(web, tmp_path, url):
     before = hits(web)["asked"]
     row = download_images([url.format(web.http.rpartition(":")[2])], tmp_path, retries=0).iloc[0]
     assert row["status"] == "refused" and "private address" in row["note"] and row["file"] == ""
     after = hits(web)["asked"]
-    assert {k: v for k, v in after.items() if k != "/hits"} == {k: v for k, v in before.items() if k != "/hits"}
+    assert {k: v for k, v in after.items() if k != "/hits"} == {
+        k: v for k, v in before.items() if k != "/hits"
+    }
 
 
-@pytest.mark.parametrize("ip, ok", [("8.8.8.8", True), ("2606:4700::1111", True), ("64:ff9b::808:808", True),
-                                    ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
-                                    ("224.0.0.1", False), ("100.64.0.1", False), ("0.0.0.0", False),
-                                    ("255.255.255.255", False), ("fc00::1", False), ("fe80::1%eth0", False),
-                                    ("::", False), ("hello", False)])
-def test_which_addresses_are_public(ip, ok): assert allowed(ip) == ok
+@pytest.mark.parametrize(
+    "ip, ok",
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("64:ff9b::808:808", True),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("224.0.0.1", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("255.255.255.255", False),
+        ("fc00::1", False),
+        ("fe80::1%eth0", False),
+        ("::", False),
+        ("hello", False),
+    ],
+)
+def test_which_addresses_are_public(ip, ok):
+    assert allowed(ip) == ok
 
 
 def test_a_name_that_changes_where_it_points_is_caught(web, tmp_path, monkeypatch):
@@ -328,64 +588,109 @@ def test_a_name_that_changes_where_it_points_is_caught(web, tmp_path, monkeypatc
     ask = fetch._Line.ask
 
     def rebound(line, answer):
-        line.curl.setopt(pycurl.RESOLVE, [f"-rebind.example.org:{port}", f"rebind.example.org:{port}:{next(turns)}"])
+        line.curl.setopt(
+            pycurl.RESOLVE,
+            [f"-rebind.example.org:{port}", f"rebind.example.org:{port}:{next(turns)}"],
+        )
         ask(line, answer)
 
     monkeypatch.setattr(fetch._Line, "ask", rebound)
     # the first ends its connection
-    urls = [f"http://rebind.example.org:{port}/long/1.jpg", f"http://rebind.example.org:{port}/ok/2.jpg"]
+    urls = [
+        f"http://rebind.example.org:{port}/long/1.jpg",
+        f"http://rebind.example.org:{port}/ok/2.jpg",
+    ]
     table = download_images(urls, tmp_path, allow_private=["127.0.0.1/32"], per_host=1, retries=0)
-    assert table["status"].tolist() == ["failed", "refused"] and table["http"].tolist()[
-        0] == 200 and "127.0.0.2" in table["note"][1]
+    assert (
+        table["status"].tolist() == ["failed", "refused"]
+        and table["http"].tolist()[0] == 200
+        and "127.0.0.2" in table["note"][1]
+    )
 
 
 def test_proxies_of_the_environment_are_not_used(web, tmp_path, monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "https_proxy"): monkeypatch.setenv(name, web.closed)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "https_proxy"):
+        monkeypatch.setenv(name, web.closed)
     assert download_images([f"{web.http}/ok/1.jpg"], tmp_path, **QUICK)["status"].tolist() == ["ok"]
 
 
-@pytest.mark.parametrize("value, said", [("noai", "noai"), ("NOAI, noimageai", "noai"), ("noindex", "noindex"),
-                                         ("otherbot: noai", ""), ("movie_tagger: noimageai", "noimageai"),
-                                         ("nofollow, max-snippet: 0", ""), ("unavailable_after: "
-                                                                            "25 Jun 2030 15:00:00 PST, noai", "noai"),
-                                         ("otherbot: noai, noindex", ""), ("all", "")])
-def test_what_owners_say(value, said): assert unwanted({"x-robots-tag": value}).removeprefix("X-Robots-Tag: ") == said
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        ("noai", "noai"),
+        ("NOAI, noimageai", "noai"),
+        ("noindex", "noindex"),
+        ("otherbot: noai", ""),
+        ("movie_tagger: noimageai", "noimageai"),
+        ("nofollow, max-snippet: 0", ""),
+        ("unavailable_after: 25 Jun 2030 15:00:00 PST, noai", "noai"),
+        ("otherbot: noai, noindex", ""),
+        ("all", ""),
+    ],
+)
+def test_what_owners_say(value, said):
+    assert unwanted({"x-robots-tag": value}).removeprefix("X-Robots-Tag: ") == said
 
 
 def test_what_owners_do_not_want_can_be_taken_on_request(web, tmp_path):
     urls = [f"{web.http}/noai/1.jpg"]
-    assert download_images(urls, tmp_path, **QUICK)["note"].tolist() == ["X-Robots-Tag: noai; --ignore-robots "
-                                                                         "takes it anyway"]
+    assert download_images(urls, tmp_path, **QUICK)["note"].tolist() == [
+        "X-Robots-Tag: noai; --ignore-robots takes it anyway"
+    ]
     assert download_images(urls, tmp_path, **QUICK)["status"].tolist() == ["refused"]
-    assert download_images(urls, tmp_path, **QUICK, ignore_robots=True, retry_failed=True)["status"].tolist() == ["ok"]
+    assert download_images(urls, tmp_path, **QUICK, ignore_robots=True, retry_failed=True)[
+        "status"
+    ].tolist() == ["ok"]
 
 
 def test_data_addresses(tmp_path):
-    urls = ["data:image/jpeg;base64," + base64.b64encode(picture(n)).decode()
-            for n in (1, 2)] + ["data:image/png;base64,!!!", "data:text/html,<h1>x</h1>"]
+    urls = ["data:image/jpeg;base64," + base64.b64encode(picture(n)).decode() for n in (1, 2)] + [
+        "data:image/png;base64,!!!",
+        "data:text/html,<h1>x</h1>",
+    ]
     table = download_images(urls, tmp_path)
-    assert table["status"].tolist() == ["ok", "ok", "not an image", "refused"] and table["url"].tolist() == urls
+    assert (
+        table["status"].tolist() == ["ok", "ok", "not an image", "refused"]
+        and table["url"].tolist() == urls
+    )
     assert [(tmp_path / f).read_bytes() for f in table["file"][:2]] == [picture(1), picture(2)]
 
 
 # --- the folder, over several runs
 
+
 def test_the_folder_is_what_training_reads(web, tmp_path):
-    frame = pd.DataFrame({"url": [f"{web.http}/ok/{n}.jpg" for n in range(9)],
-                          "label": ["horror", "all", "sci-fi"] * 3})
+    frame = pd.DataFrame(
+        {
+            "url": [f"{web.http}/ok/{n}.jpg" for n in range(9)],
+            "label": ["horror", "all", "sci-fi"] * 3,
+        }
+    )
     table = download_images(frame, tmp_path, **QUICK)
     items, labels = data.read(tmp_path)
-    assert sorted(items.index) == sorted(table["file"]) and labels.sum().to_dict() == {"all": 3, "horror": 3,
-        "sci-fi": 3}
+    assert sorted(items.index) == sorted(table["file"]) and labels.sum().to_dict() == {
+        "all": 3,
+        "horror": 3,
+        "sci-fi": 3,
+    }
     assert [f"{images.phash(tmp_path / f):016x}" for f in table["file"]] == table["phash"].tolist()
     assert by_status(tmp_path).iloc[-1].to_dict() == {"ok": 9, "all": 9}
     assert show(tmp_path, n=6, columns=3).size[0] > 300
 
 
 def test_duplicates_are_told_and_stay(web, tmp_path):
-    frame = pd.DataFrame({"url": [f"{web.http}/ok/1.jpg", f"{web.http}/ok/1.jpg", f"{web.http}/ok/1.jpg?again",
-                                  f"{web.http}/png/1.jpg", f"{web.http}/ok/2.jpg"],
-                          "label": ["a", "a", "b", "b", "b"]})
+    frame = pd.DataFrame(
+        {
+            "url": [
+                f"{web.http}/ok/1.jpg",
+                f"{web.http}/ok/1.jpg",
+                f"{web.http}/ok/1.jpg?again",
+                f"{web.http}/png/1.jpg",
+                f"{web.http}/ok/2.jpg",
+            ],
+            "label": ["a", "a", "b", "b", "b"],
+        }
+    )
     table = download_images(frame, tmp_path, **QUICK)
     assert table["status"].tolist() == ["ok", "duplicate", "duplicate", "ok", "ok"]
     assert table["duplicate_of"].tolist() == ["", table["file"][0], table["file"][0], "", ""]
@@ -395,11 +700,16 @@ def test_duplicates_are_told_and_stay(web, tmp_path):
 
 def test_nothing_is_fetched_twice_and_what_is_lost_comes_back(tmp_path):
     with serve() as web:
-        urls = [f"{web.http}/ok/{n}.jpg" for n in range(20)] + [f"{web.http}/status/404/{n}.jpg" for n in range(5)]
+        urls = [f"{web.http}/ok/{n}.jpg" for n in range(20)] + [
+            f"{web.http}/status/404/{n}.jpg" for n in range(5)
+        ]
         first = download_images(urls, tmp_path, **QUICK)
         as_text = pd.read_csv(tmp_path / "downloads.csv", dtype=str, keep_default_na=False)
-        assert list(as_text) == list(first) and as_text["url"].tolist() == urls and as_text[
-            "sha256"].tolist() == first["sha256"].tolist()
+        assert (
+            list(as_text) == list(first)
+            and as_text["url"].tolist() == urls
+            and as_text["sha256"].tolist() == first["sha256"].tolist()
+        )
         second = download_images(urls, tmp_path, **QUICK)
         pd.testing.assert_frame_equal(first, second)
         assert set(hits(web)["asked"].values()) == {1}
@@ -413,8 +723,10 @@ def test_nothing_is_fetched_twice_and_what_is_lost_comes_back(tmp_path):
 
 
 def test_lists_one_after_the_other_share_a_folder(web, tmp_path):
-    one, two = (pd.DataFrame({"url": [f"{web.http}/ok/{n}.jpg" for n in numbers], "label": label})
-                for numbers, label in ((range(5), "a"), (range(5, 9), "b")))
+    one, two = (
+        pd.DataFrame({"url": [f"{web.http}/ok/{n}.jpg" for n in numbers], "label": label})
+        for numbers, label in ((range(5), "a"), (range(5, 9), "b"))
+    )
     download_images(one, tmp_path, **QUICK)
     table = download_images(two, tmp_path, **QUICK)
     assert table["label"].tolist() == ["a"] * 5 + ["b"] * 4
@@ -436,38 +748,56 @@ def start(urls, dest):
 
 
 def journal(dest):
-    try: return (dest / ".unfinished.csv").read_bytes().count(b"\n")
-    except FileNotFoundError: return 0
+    try:
+        return (dest / ".unfinished.csv").read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
 
 
-def tree(folder): return {name: (folder / name).read_bytes() for name in files(folder) if name != "downloads.csv"}
+def tree(folder):
+    return {name: (folder / name).read_bytes() for name in files(folder) if name != "downloads.csv"}
 
 
 MOMENTS = int(os.environ.get("MOVIE_TAGGER_KILLS", 3))
 
+
 def test_killed_at_any_moment_and_started_again(tmp_path):
     rng, n = random.Random(os.urandom(8)), 800
-    with serve(latency=.005) as web:
-        urls = [f"{web.http}/ok/{k}.jpg" for k in range(n - 80)] + [f"{web.http}/status/404/{k}.jpg" for k in range(20)]
-        urls += [f"{web.http}/ok/{k}.jpg" for k in range(20)] + [f"{web.http}/html/{k}.jpg"
-            for k in range(20)] + [f"{web.http}/png/{k}.jpg" for k in range(20)]
+    with serve(latency=0.005) as web:
+        urls = [f"{web.http}/ok/{k}.jpg" for k in range(n - 80)] + [
+            f"{web.http}/status/404/{k}.jpg" for k in range(20)
+        ]
+        urls += (
+            [f"{web.http}/ok/{k}.jpg" for k in range(20)]
+            + [f"{web.http}/html/{k}.jpg" for k in range(20)]
+            + [f"{web.http}/png/{k}.jpg" for k in range(20)]
+        )
         undisturbed, calm = download_images(urls, tmp_path / "calm", **QUICK), hits(web)["asked"]
         for moment in range(MOMENTS):
             killed = tmp_path / f"killed{moment}"
             after, asked = rng.randrange(1, n - 300), hits(web)["asked"]
             with start(urls, killed) as process:
-                while journal(killed) < after: assert process.poll() is None
+                while journal(killed) < after:
+                    assert process.poll() is None
                 time.sleep(rng.random() / 50)
                 process.send_signal(signal.SIGKILL)
             done = journal(killed)
             there = tree(killed)
             again = download_images(urls, killed, **QUICK)
-            pd.testing.assert_frame_equal(again.drop(columns="seconds"), undisturbed.drop(columns="seconds"))
+            pd.testing.assert_frame_equal(
+                again.drop(columns="seconds"), undisturbed.drop(columns="seconds")
+            )
             assert tree(killed) == tree(tmp_path / "calm"), f"killed after {after}"
-            assert {k: v for k, v in there.items() if not k.startswith(".")}.items() <= tree(killed).items()
-            repeated = sum(v - asked.get(k, 0) - calm[k] for k, v in hits(web)["asked"].items() if k != "/hits")
-            print(f"killed after {done} of {n}: {repeated} asked again, of which at most 8 were on their way")
-            assert repeated <= 8 + .01 * n
+            assert {k: v for k, v in there.items() if not k.startswith(".")}.items() <= tree(
+                killed
+            ).items()
+            repeated = sum(
+                v - asked.get(k, 0) - calm[k] for k, v in hits(web)["asked"].items() if k != "/hits"
+            )
+            print(
+                f"killed after {done} of {n}: {repeated} asked again, of which at most 8 were on their way"
+            )
+            assert repeated <= 8 + 0.01 * n
 
 
 def test_a_journal_that_was_cut_off_and_a_list_that_was_never_finished(web, tmp_path):
@@ -500,10 +830,16 @@ def test_a_table_of_something_else_is_left_alone(web, tmp_path):
 
 def test_a_full_disk_stops_in_one_sentence_and_loses_nothing(web, tmp_path):
     urls, dest = [f"{web.http}/ok/{n}.jpg" for n in range(30)], tmp_path / "out"
-    limited = PROGRAM.replace("import json", "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, "
-                                             "3000))\nimport json")
+    limited = PROGRAM.replace(
+        "import json",
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\nimport json",
+    )
     (tmp_path / "urls.json").write_text(json.dumps(urls))
-    done = subprocess.run([sys.executable, "-c", limited, tmp_path / "urls.json", dest], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", limited, tmp_path / "urls.json", dest],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1 and "MovieTaggerError: Cannot write to" in done.stderr
     assert set(download_images(urls, dest, **QUICK)["status"]) == {"ok"} and len(files(dest)) == 31
 
@@ -518,50 +854,74 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 def test_a_folder_that_cannot_be_written_to(blocked, tmp_path):
     "Something else stands where the journal, the table or a label's folder belongs."
     (tmp_path / blocked).mkdir() if "csv" in blocked else (tmp_path / blocked).write_text("")
-    frame = pd.DataFrame({"url": ["data:image/jpeg;base64," + base64.b64encode(picture(1)).decode()],
-                          "label": "horror"})
-    with pytest.raises(MovieTaggerError, match=f"Cannot (read|write to) {tmp_path}.*: (Is|Not) a directory") as e:
+    frame = pd.DataFrame(
+        {
+            "url": ["data:image/jpeg;base64," + base64.b64encode(picture(1)).decode()],
+            "label": "horror",
+        }
+    )
+    with pytest.raises(
+        MovieTaggerError, match=f"Cannot (read|write to) {tmp_path}.*: (Is|Not) a directory"
+    ) as e:
         download_images(frame, tmp_path)
     assert "\n" not in str(e.value)
 
 
 def test_interrupted_a_download_keeps_what_is_there(web, tmp_path):
-    with start([f"{web.http}/ok/{n}.jpg" for n in range(30)] + [f"{web.http}/silent/1.jpg"],
-               tmp_path / "out") as process:
-        while journal(tmp_path / "out") < 31: assert process.poll() is None
+    with start(
+        [f"{web.http}/ok/{n}.jpg" for n in range(30)] + [f"{web.http}/silent/1.jpg"],
+        tmp_path / "out",
+    ) as process:
+        while journal(tmp_path / "out") < 31:
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
     assert process.returncode != 0
     asked = hits(web)["asked"]
-    table = download_images([f"{web.http}/ok/{n}.jpg" for n in range(30)], tmp_path / "out", **QUICK)
-    assert set(table["status"]) == {"ok"} and {k: v for k, v in hits(web)["asked"].items() if k != "/hits"} == {k: v
-        for k, v in asked.items() if k != "/hits"}
+    table = download_images(
+        [f"{web.http}/ok/{n}.jpg" for n in range(30)], tmp_path / "out", **QUICK
+    )
+    assert set(table["status"]) == {"ok"} and {
+        k: v for k, v in hits(web)["asked"].items() if k != "/hits"
+    } == {k: v for k, v in asked.items() if k != "/hits"}
 
 
 def test_options_that_make_no_sense(tmp_path):
     with pytest.raises(MovieTaggerError, match="per_host must be more than 0"):
         download_images(["https://example.org"], tmp_path, per_host=0)
-    with pytest.raises(TypeError): download_images(["https://example.org"], tmp_path, per_hots=1)
+    with pytest.raises(TypeError):
+        download_images(["https://example.org"], tmp_path, per_hots=1)
 
 
 def test_no_descriptor_is_left_open(web, tmp_path):
-    def opened(): return len(os.listdir("/proc/self/fd"))
-    if not Path("/proc/self/fd").exists(): pytest.skip("needs /proc")
+    def opened():
+        return len(os.listdir("/proc/self/fd"))
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc")
     download_images([f"{web.http}/ok/1.jpg"], tmp_path / "0", **QUICK)
     before = opened()
-    for k in range(1, 4): download_images([f"{web.http}/ok/{n}.jpg" for n in range(20)], tmp_path / str(k), **QUICK)
+    for k in range(1, 4):
+        download_images([f"{web.http}/ok/{n}.jpg" for n in range(20)], tmp_path / str(k), **QUICK)
     assert opened() == before
 
 
 # --- search
 
+
 def test_providers_are_plain_functions(monkeypatch):
-    monkeypatch.setitem(download.providers, "mine",
-                        lambda query, n: ({"url": f"https://example.org/{query}/{k // 2}"} for k in range(n + 10)))
+    monkeypatch.setitem(
+        download.providers,
+        "mine",
+        lambda query, n: ({"url": f"https://example.org/{query}/{k // 2}"} for k in range(n + 10)),
+    )
     found = search("noir", 10, "mine")
     assert len(found) == 10 and found["url"].is_unique and list(found) == ["url", "title", "source"]
-    with pytest.raises(MovieTaggerError, match="no search provider 'yours': choose among ddgs, mine"):
+    with pytest.raises(
+        MovieTaggerError, match="no search provider 'yours': choose among ddgs, mine"
+    ):
         search("noir", 10, "yours")
-    with pytest.raises(MovieTaggerError, match="Nothing was found for 'noir'"): search("noir", 10, lambda query, n: [])
+    with pytest.raises(MovieTaggerError, match="Nothing was found for 'noir'"):
+        search("noir", 10, lambda query, n: [])
 
 
 def test_a_busy_search_engine_is_given_time():
@@ -571,17 +931,23 @@ def test_a_busy_search_engine_is_given_time():
         tries.append(query)
         raise download.SearchBusy("slow down")
 
-    with pytest.raises(MovieTaggerError, match="still asks us to slow down"): search("noir", 10, busy, waits=[0, 0])
+    with pytest.raises(MovieTaggerError, match="still asks us to slow down"):
+        search("noir", 10, busy, waits=[0, 0])
     assert len(tries) == 3
 
 
 def test_offline_a_search_says_so_in_one_sentence(monkeypatch):
     pytest.importorskip("ddgs")
     monkeypatch.setenv("DDGS_PROXY", "http://127.0.0.1:1")
-    with pytest.raises(MovieTaggerError, match="do not answer: check the connection to the internet"): search("noir", 5)
+    with pytest.raises(
+        MovieTaggerError, match="do not answer: check the connection to the internet"
+    ):
+        search("noir", 5)
 
 
-@pytest.mark.skipif("MOVIE_TAGGER_NET" not in os.environ, reason="set MOVIE_TAGGER_NET=1 to search the real web")
+@pytest.mark.skipif(
+    "MOVIE_TAGGER_NET" not in os.environ, reason="set MOVIE_TAGGER_NET=1 to search the real web"
+)
 def test_a_real_search():
     found = search("horror movie poster", 120)
     assert len(found) > 50 and found["url"].str.startswith("http").all()
@@ -589,23 +955,41 @@ def test_a_real_search():
 
 # --- the command line
 
+
 def test_the_command_line(web, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for label, numbers in {"horror": range(4), "romance": range(4, 7)}.items():
-        Path(f"urls_{label}.csv").write_text("\n".join(f"{web.http}/{'ok' if n % 4 else 'html'}/{n}.jpg"
-                                                       for n in numbers))
+        Path(f"urls_{label}.csv").write_text(
+            "\n".join(f"{web.http}/{'ok' if n % 4 else 'html'}/{n}.jpg" for n in numbers)
+        )
     refused = movie_tagger("download", "urls_horror.csv", "--out", "none")
     assert refused.code == 1 and "private address" in refused.err
-    done = movie_tagger("download", "urls_horror.csv", "urls_romance.csv", "--out", "posters", "--allow-private")
+    done = movie_tagger(
+        "download", "urls_horror.csv", "urls_romance.csv", "--out", "posters", "--allow-private"
+    )
     assert done.code == 0, done.err
     assert "not an image" in done.out and len(files(tmp_path / "posters")) == 6
-    assert sorted(p.name for p in Path("posters").iterdir()) == ["downloads.csv", "horror", "romance"]
-    assert movie_tagger("download", "nowhere.csv", "--out", "x").err.startswith("movie-tagger: Cannot read nowhere.csv")
+    assert sorted(p.name for p in Path("posters").iterdir()) == [
+        "downloads.csv",
+        "horror",
+        "romance",
+    ]
+    assert movie_tagger("download", "nowhere.csv", "--out", "x").err.startswith(
+        "movie-tagger: Cannot read nowhere.csv"
+    )
 
 
 def test_a_search_from_the_command_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(download.providers, "ddgs",
-                        lambda query, n: [{"url": f"https://example.org/{k}.jpg", "title": query} for k in range(n)])
-    assert movie_tagger("search", "film noir", "-n", 7, "--out", tmp_path / "urls_noir.csv").code == 0
-    assert read_urls(tmp_path / "urls_noir.csv").to_numpy().tolist() == [[f"https://example.org/{k}.jpg", "noir"]
-                                                                         for k in range(7)]
+    monkeypatch.setitem(
+        download.providers,
+        "ddgs",
+        lambda query, n: [
+            {"url": f"https://example.org/{k}.jpg", "title": query} for k in range(n)
+        ],
+    )
+    assert (
+        movie_tagger("search", "film noir", "-n", 7, "--out", tmp_path / "urls_noir.csv").code == 0
+    )
+    assert read_urls(tmp_path / "urls_noir.csv").to_numpy().tolist() == [
+        [f"https://example.org/{k}.jpg", "noir"] for k in range(7)
+    ]

@@ -1,4 +1,5 @@
 "What running a model leaves behind, and whom it tells."
+
 import os
 import subprocess
 import sys
@@ -18,6 +19,10 @@ assert engine.backends["onnxruntime"](model, "fp32", 1)(np.ones((1, 1, 1, 3), np
 def test_running_a_model_leaves_nothing_in_the_home_folder(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    there = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+    there = {
+        name: os.environ[name]
+        for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
+        if name in os.environ
+    }
     subprocess.run([sys.executable, "-c", RUN], env=there | {"HOME": str(home)}, check=True)
     assert not [*home.rglob("*")]

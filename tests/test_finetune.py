@@ -1,11 +1,14 @@
 "Fine-tuning when things go wrong: interrupted, diverging, out of memory, a class that the split leaves empty; and networks by name."
+
 import os
 import signal
 
 import numpy as np
 import pytest
 
-pytest.importorskip("fastai", reason="fastai is not installed: run pip install 'movie_tagger[train]'")
+pytest.importorskip(
+    "fastai", reason="fastai is not installed: run pip install 'movie_tagger[train]'"
+)
 import torch
 from fastai.callback.core import Callback
 
@@ -15,7 +18,8 @@ from movie_tagger.core import MovieTaggerError
 
 
 @pytest.fixture(scope="module")
-def drawn(posters): return data.read(posters)
+def drawn(posters):
+    return data.read(posters)
 
 
 @pytest.fixture
@@ -25,18 +29,30 @@ def learn(drawn):
     x, _ = features.embed(items, "lite0@64")
     held = data.split(items["group"])
     start, _ = head.fit(x[~held], labels[~held], items["group"][~held])
-    made = finetune.learner(finetune.dataloaders(items, labels, held, "lite0@64"), start=start, spread=x[~held].std(0))
-    with made.no_bar(), made.no_logging(): yield made
+    made = finetune.learner(
+        finetune.dataloaders(items, labels, held, "lite0@64"), start=start, spread=x[~held].std(0)
+    )
+    with made.no_bar(), made.no_logging():
+        yield made
 
 
 class CtrlC(Callback):
     "Presses Ctrl-C in the first batch of an epoch; remembers the weights and the loss that each epoch before it ended with."
+
     order = 70
-    def __init__(self, epoch): self.press_in = epoch
-    def before_fit(self): self.ends = []
+
+    def __init__(self, epoch):
+        self.press_in = epoch
+
+    def before_fit(self):
+        self.ends = []
+
     def before_batch(self):
-        if self.training and self.epoch == self.press_in: os.kill(os.getpid(), signal.SIGINT)
-    def after_epoch(self): self.ends.append((self.recorder.values[-1][1], self.model.linear.weight.detach().clone()))
+        if self.training and self.epoch == self.press_in:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def after_epoch(self):
+        self.ends.append((self.recorder.values[-1][1], self.model.linear.weight.detach().clone()))
 
 
 def test_ctrl_c_keeps_the_best_epoch(learn, capsys):
@@ -45,7 +61,9 @@ def test_ctrl_c_keeps_the_best_epoch(learn, capsys):
     assert finetune.tune(learn, epochs=4, rate=1e-3, patience=4) is learn
     assert "Stopped in epoch 3" in capsys.readouterr().out and len(pressed.ends) == 2
     loss, weight = min([(begin, at_first), *pressed.ends], key=lambda end: end[0])
-    assert torch.equal(learn.model.linear.weight, weight) and learn.validate()[0] == pytest.approx(loss, rel=1e-4)
+    assert torch.equal(learn.model.linear.weight, weight) and learn.validate()[0] == pytest.approx(
+        loss, rel=1e-4
+    )
 
 
 def test_ctrl_c_in_the_first_epoch_keeps_what_was_there(learn, capsys):
@@ -64,7 +82,9 @@ def test_it_stops_when_the_loss_no_longer_falls(learn):
 
 def test_a_diverging_loss_is_one_sentence_and_the_best_weights_stay(learn):
     before = learn.model.linear.weight.detach().clone()
-    with pytest.raises(MovieTaggerError, match=r"The loss became \S+ in epoch 1: lower the learning rate"):
+    with pytest.raises(
+        MovieTaggerError, match=r"The loss became \S+ in epoch 1: lower the learning rate"
+    ):
         finetune.tune(learn, epochs=1, rate=1e30)
     assert torch.equal(learn.model.linear.weight, before)
 
@@ -72,12 +92,21 @@ def test_a_diverging_loss_is_one_sentence_and_the_best_weights_stay(learn):
 @pytest.fixture
 def room(monkeypatch):
     "room(n) makes the allocator refuse batches of more than n pictures, as a full memory does."
+
     def only_for(most):
         def refuse(_, given):
-            if len(given[0]) > most: torch.empty(1 << 58, dtype=torch.uint8)
+            if len(given[0]) > most:
+                torch.empty(1 << 58, dtype=torch.uint8)
+
         fit = finetune.tune
-        monkeypatch.setattr(finetune, "tune",
-                            lambda learn, *args: (learn.model.register_forward_pre_hook(refuse), fit(learn, *args))[1])
+        monkeypatch.setattr(
+            finetune,
+            "tune",
+            lambda learn, *args: (learn.model.register_forward_pre_hook(refuse), fit(learn, *args))[
+                1
+            ],
+        )
+
     return only_for
 
 
@@ -85,14 +114,18 @@ def test_batches_that_do_not_fit_are_halved(drawn, room, capsys):
     room(5)
     model = finetune.train(*drawn, encoder="lite0@64", epochs=1, batch_size=16)
     said = [line for line in capsys.readouterr().out.splitlines() if "do not fit" in line]
-    assert said == [f"{n} pictures at a time do not fit into memory: going on with {n // 2}." for n in (16, 8)]
+    assert said == [
+        f"{n} pictures at a time do not fit into memory: going on with {n // 2}." for n in (16, 8)
+    ]
     assert 0 <= model.evaluation.metrics["accuracy"]["value"] <= 1
 
 
 def test_no_room_for_a_single_picture_is_one_sentence(drawn, room):
     room(0)
-    with pytest.raises(MovieTaggerError, match="Not even one picture at a time fits into memory: "
-                                               "take a smaller encoder"):
+    with pytest.raises(
+        MovieTaggerError,
+        match="Not even one picture at a time fits into memory: take a smaller encoder",
+    ):
         finetune.train(*drawn, encoder="lite0@64", epochs=1, batch_size=2)
 
 
@@ -118,7 +151,11 @@ def test_resnets_by_name_run_through_the_same_code(drawn, tmp_path, encoder):
     model = finetune.train(items, labels, encoder, weights="random", epochs=1, batch_size=8)
     saved = bundles.load(bundles.save(model, tmp_path / "resnet"))
     p = saved.predict(items["path"])
-    assert p.shape == (24, 3) and np.allclose(p.sum(axis=1), 1, atol=1e-5) and saved.manifest["encoder"] == encoder
+    assert (
+        p.shape == (24, 3)
+        and np.allclose(p.sum(axis=1), 1, atol=1e-5)
+        and saved.manifest["encoder"] == encoder
+    )
 
 
 def test_unknown_cells_carry_no_gradient(drawn):
@@ -128,7 +165,9 @@ def test_unknown_cells_carry_no_gradient(drawn):
     cells[:, 3] = np.nan
     cells[:30, 3] = np.arange(30) % 2
     labels = data.from_array(cells, labels.index, labels.columns)
-    learn = finetune.learner(finetune.dataloaders(items, labels, data.split(items["group"]), "lite0@64", batch_size=8))
+    learn = finetune.learner(
+        finetune.dataloaders(items, labels, data.split(items["group"]), "lite0@64", batch_size=8)
+    )
     logits = torch.zeros(2, 4, requires_grad=True)
     learn.loss_func(logits, torch.tensor([[1, 0, 0, float("nan")], [0, 1, 0, 1.0]])).backward()
     assert logits.grad[0, 3] == 0 and (logits.grad[:, :3] != 0).all() and logits.grad[1, 3] != 0

@@ -1,4 +1,5 @@
 "Pictures: everything that may come in through a file, and that nothing but a picture or `BadPicture` comes out."
+
 import io
 import os
 import struct
@@ -17,12 +18,27 @@ from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 
 from movie_tagger import images
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.images import (BadPicture, contact_sheet, decode, duplicate_groups, find_images, hamming, letterbox,
-                                 near_duplicates, open_image, phash, thumbnail)
+from movie_tagger.images import (
+    BadPicture,
+    contact_sheet,
+    decode,
+    duplicate_groups,
+    find_images,
+    hamming,
+    letterbox,
+    near_duplicates,
+    open_image,
+    phash,
+    thumbnail,
+)
 
-ENTRIES = {"open_image": open_image, "decode": lambda s: decode(s, 32),
-           "decode, bars cut": lambda s: decode(s, 32, crop_bars=True),
-           "phash": phash, "letterbox": letterbox}
+ENTRIES = {
+    "open_image": open_image,
+    "decode": lambda s: decode(s, 32),
+    "decode, bars cut": lambda s: decode(s, 32, crop_bars=True),
+    "phash": phash,
+    "letterbox": letterbox,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +54,9 @@ def drawn(width=120, height=80, seed=0):
     pen = ImageDraw.Draw(image)
     for _ in range(8):
         (x0, x1), (y0, y1) = np.sort(rng.integers(0, width, 2)), np.sort(rng.integers(0, height, 2))
-        pen.rectangle((int(x0), int(y0), int(x1), int(y1)), fill=tuple(rng.integers(0, 256, 3).tolist()))
+        pen.rectangle(
+            (int(x0), int(y0), int(x1), int(y1)), fill=tuple(rng.integers(0, 256, 3).tolist())
+        )
     return image
 
 
@@ -50,23 +68,32 @@ def saved(image, format, **options):
 
 def png(width, height, rows=b""):
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 def zeros(n):
     packer, block = zlib.compressobj(1), bytes(1 << 20)
-    return b"".join([packer.compress(block) for _ in range(n >> 20)] + [packer.compress(bytes(n % (1 << 20))),
-                                                                        packer.flush()])
+    return b"".join(
+        [packer.compress(block) for _ in range(n >> 20)]
+        + [packer.compress(bytes(n % (1 << 20))), packer.flush()]
+    )
 
 
 FILES = {f: saved(drawn(), f) for f in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")}
-FILES |= {"progressive JPEG": saved(drawn(), "JPEG", progressive=True),
-          "lossless WEBP": saved(drawn(), "WEBP", lossless=True),
-          "TIFF, LZW": saved(drawn(), "TIFF", compression="tiff_lzw"),
-          "TIFF, deflate": saved(drawn(), "TIFF", compression="tiff_adobe_deflate"),
-          "MPO": saved(drawn(), "MPO", save_all=True, append_images=[drawn(seed=1)])}
+FILES |= {
+    "progressive JPEG": saved(drawn(), "JPEG", progressive=True),
+    "lossless WEBP": saved(drawn(), "WEBP", lossless=True),
+    "TIFF, LZW": saved(drawn(), "TIFF", compression="tiff_lzw"),
+    "TIFF, deflate": saved(drawn(), "TIFF", compression="tiff_adobe_deflate"),
+    "MPO": saved(drawn(), "MPO", save_all=True, append_images=[drawn(seed=1)]),
+}
 
 BAD = {
     "empty.jpg": (b"", "empty"),
@@ -98,12 +125,18 @@ BAD = {
 def test_bad_files_are_named_with_their_reason(tmp_path, name, entry):
     content, reason = BAD[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(BadPicture, match=reason) as from_file: ENTRIES[entry](tmp_path / name)
+    with pytest.raises(BadPicture, match=reason) as from_file:
+        ENTRIES[entry](tmp_path / name)
     assert name in str(from_file.value)
-    with pytest.raises(BadPicture, match=reason) as from_bytes: ENTRIES[entry](content)
+    with pytest.raises(BadPicture, match=reason) as from_bytes:
+        ENTRIES[entry](content)
     assert "the picture" in str(from_bytes.value)
     for error in from_file.value, from_bytes.value:
-        assert str(error).endswith(".") and "\n" not in str(error) and isinstance(error, MovieTaggerError)
+        assert (
+            str(error).endswith(".")
+            and "\n" not in str(error)
+            and isinstance(error, MovieTaggerError)
+        )
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -111,40 +144,67 @@ def test_paths_without_a_readable_file(tmp_path, entry, monkeypatch):
     (tmp_path / "album.jpg").mkdir()
     (tmp_path / "link.jpg").symlink_to(tmp_path / "gone.jpg")
     (tmp_path / "file.txt").write_text("x")
-    for path, reason in {"lost.jpg": "no such file", "album.jpg": "folder", "link.jpg": "no such file",
-                         "file.txt/a.jpg": "no such file", "x" * 300 + ".jpg": "name too long"}.items():
-        with pytest.raises(BadPicture, match=reason): ENTRIES[entry](tmp_path / path)
-        with pytest.raises(BadPicture, match=reason): ENTRIES[entry](str(tmp_path / path))
+    for path, reason in {
+        "lost.jpg": "no such file",
+        "album.jpg": "folder",
+        "link.jpg": "no such file",
+        "file.txt/a.jpg": "no such file",
+        "x" * 300 + ".jpg": "name too long",
+    }.items():
+        with pytest.raises(BadPicture, match=reason):
+            ENTRIES[entry](tmp_path / path)
+        with pytest.raises(BadPicture, match=reason):
+            ENTRIES[entry](str(tmp_path / path))
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(BadPicture, match="regular file"): ENTRIES[entry](tmp_path / "pipe.jpg")
-    with pytest.raises(BadPicture, match="NoneType"): ENTRIES[entry](None)
+    with pytest.raises(BadPicture, match="regular file"):
+        ENTRIES[entry](tmp_path / "pipe.jpg")
+    with pytest.raises(BadPicture, match="NoneType"):
+        ENTRIES[entry](None)
 
-    def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied")
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
     monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(BadPicture, match="file.txt: you may not read it"): ENTRIES[entry](tmp_path / "file.txt")
+    with pytest.raises(BadPicture, match="file.txt: you may not read it"):
+        ENTRIES[entry](tmp_path / "file.txt")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+)
 def test_no_permission(tmp_path):
     (tmp_path / "secret.jpg").write_bytes(FILES["JPEG"])
     (tmp_path / "secret.jpg").chmod(0)
-    with pytest.raises(BadPicture, match="may not read"): open_image(tmp_path / "secret.jpg")
+    with pytest.raises(BadPicture, match="may not read"):
+        open_image(tmp_path / "secret.jpg")
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8),
-                                   np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
 def test_arrays_that_are_no_pictures(array):
-    with pytest.raises(BadPicture): open_image(array)
+    with pytest.raises(BadPicture):
+        open_image(array)
 
 
 def test_too_many_pixels_are_refused_before_unpacking(monkeypatch):
-    bomb = png(20_000, 20_000, zeros(20_000 * 60_001))  # complete and valid: a browser would show it
+    bomb = png(
+        20_000, 20_000, zeros(20_000 * 60_001)
+    )  # complete and valid: a browser would show it
     assert len(bomb) < 6_000_000
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("unpacked"))
     for entry in ENTRIES.values():
-        with pytest.raises(BadPicture, match="pixels allowed"): entry(bomb)
+        with pytest.raises(BadPicture, match="pixels allowed"):
+            entry(bomb)
     for pixels in (9_599, 1):
-        with pytest.raises(BadPicture, match=f"{pixels:,} pixels"): open_image(FILES["PNG"], max_pixels=pixels)
+        with pytest.raises(BadPicture, match=f"{pixels:,} pixels"):
+            open_image(FILES["PNG"], max_pixels=pixels)
 
 
 def test_the_limit_is_ours_and_pillow_does_not_warn(monkeypatch):
@@ -153,17 +213,24 @@ def test_the_limit_is_ours_and_pillow_does_not_warn(monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)  # Pillow would warn
         entry(FILES["PNG"])
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000)  # Pillow raises its own error
-        with pytest.raises(BadPicture, match="8,000 pixels"): entry(FILES["PNG"])
+        with pytest.raises(BadPicture, match="8,000 pixels"):
+            entry(FILES["PNG"])
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
         entry(FILES["PNG"])
 
 
 def test_broken_camera_data_is_no_reason_to_refuse_or_to_warn():
-    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 9) + struct.pack("<HHII", 0x0112, 3, 1,
-        6) + struct.pack("<HHII", 0x010E, 2, 999, 4000)
+    exif = (
+        b"Exif\0\0II*\0\x08\0\0\0"
+        + struct.pack("<H", 9)
+        + struct.pack("<HHII", 0x0112, 3, 1, 6)
+        + struct.pack("<HHII", 0x010E, 2, 999, 4000)
+    )
     file = saved(drawn(), "JPEG", exif=exif)
-    for entry in ENTRIES.values(): entry(file)
-    with pytest.warns(UserWarning): Image.open(io.BytesIO(file)).getexif()  # only ours are silent
+    for entry in ENTRIES.values():
+        entry(file)
+    with pytest.warns(UserWarning):
+        Image.open(io.BytesIO(file)).getexif()  # only ours are silent
 
 
 def test_pillows_warnings_come_back_after_the_last_thread():
@@ -172,18 +239,25 @@ def test_pillows_warnings_come_back_after_the_last_thread():
     def work():
         barrier.wait()
         for _ in range(30):
-            with images._hushed(): time.sleep(0.0005)
+            with images._hushed():
+                time.sleep(0.0005)
+
     threads = [threading.Thread(target=work) for _ in range(4)]
-    for t in threads: t.start()
-    for t in threads: t.join()
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     assert warnings.filters == before and images._hushed_by == 0
 
 
 def whatever_comes_out(data):
     for entry in (open_image, ENTRIES["decode"], phash):
-        try: result = entry(data)
-        except BadPicture: continue
-        if entry is open_image: assert result.mode == "RGB" and np.asarray(result).ndim == 3
+        try:
+            result = entry(data)
+        except BadPicture:
+            continue
+        if entry is open_image:
+            assert result.mode == "RGB" and np.asarray(result).ndim == 3
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -191,7 +265,9 @@ def test_any_truncation_gives_a_picture_or_bad_picture(kind, capfd):
     @settings(max_examples=30, deadline=None, derandomize=True)
     @given(st.integers(0, len(FILES[kind]) - 1))
     @example(1) if len(FILES[kind]) > 1 else lambda f: f
-    def check(n): whatever_comes_out(FILES[kind][:n])
+    def check(n):
+        whatever_comes_out(FILES[kind][:n])
+
     check()
     assert capfd.readouterr() == ("", "")
 
@@ -199,25 +275,53 @@ def test_any_truncation_gives_a_picture_or_bad_picture(kind, capfd):
 @pytest.mark.parametrize("kind", FILES)
 def test_any_damage_gives_a_picture_or_bad_picture(kind):
     @settings(max_examples=30, deadline=None, derandomize=True)
-    @given(st.lists(st.tuples(st.integers(0, len(FILES[kind]) - 1), st.integers(0, 255)), min_size=1, max_size=12))
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, len(FILES[kind]) - 1), st.integers(0, 255)),
+            min_size=1,
+            max_size=12,
+        )
+    )
     def check(damage):
         data = bytearray(FILES[kind])
-        for at, value in damage: data[at] = value
+        for at, value in damage:
+            data[at] = value
         whatever_comes_out(bytes(data))
+
     check()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(st.binary(max_size=300),
-       st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF\0\0\0\0WEBPVP8 ",
-                                                 b"\0\0\0\x1cftypavif"]))
-def test_any_bytes_give_a_picture_or_bad_picture(data, start): whatever_comes_out(start + data)
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(
+    st.binary(max_size=300),
+    st.sampled_from(
+        [
+            b"",
+            b"\xff\xd8\xff",
+            b"\x89PNG\r\n\x1a\n",
+            b"GIF89a",
+            b"BM",
+            b"II*\0",
+            b"RIFF\0\0\0\0WEBPVP8 ",
+            b"\0\0\0\x1cftypavif",
+        ]
+    ),
+)
+def test_any_bytes_give_a_picture_or_bad_picture(data, start):
+    whatever_comes_out(start + data)
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_every_format_is_read_from_a_path_and_from_bytes(kind, tmp_path):
     (tmp_path / "picture.xyz").write_bytes(FILES[kind])  # the name does not matter
-    for source in (FILES[kind], bytearray(FILES[kind]), tmp_path / "picture.xyz", str(tmp_path / "picture.xyz")):
+    for source in (
+        FILES[kind],
+        bytearray(FILES[kind]),
+        tmp_path / "picture.xyz",
+        str(tmp_path / "picture.xyz"),
+    ):
         image = open_image(source)
         assert (image.mode, image.size) == ("RGB", (120, 80))
         assert np.abs(np.asarray(image, int) - np.asarray(drawn())).mean() < 12
@@ -234,7 +338,8 @@ def test_pillow_images_and_arrays_pass_through():
     lazy = Image.open(io.BytesIO(saved(drawn(1200, 800), "JPEG")))
     decode(lazy, 32)
     assert lazy.size == (1200, 800)  # somebody else's image is not drafted
-    with pytest.raises(BadPicture, match="cut off"): open_image(Image.open(io.BytesIO(BAD["half.jpg"][0])))
+    with pytest.raises(BadPicture, match="cut off"):
+        open_image(Image.open(io.BytesIO(BAD["half.jpg"][0])))
 
 
 RAMP = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)  # 257 apart
@@ -253,51 +358,61 @@ def palette(transparency):
     return saved(image, "PNG", **({} if transparency is None else {"transparency": transparency}))
 
 
-@pytest.mark.parametrize("source, expected", [
-    (saved(Image.fromarray(RAMP), "PNG"), EIGHT),
-    (saved(Image.fromarray(RAMP), "TIFF"), EIGHT),
-    (saved(Image.fromarray(RAMP.astype(">u2")), "TIFF"), EIGHT),
-    (Image.fromarray(RAMP), EIGHT),
-    (Image.fromarray(RAMP.astype(np.int32)), EIGHT),
-    (saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), EIGHT),
-    (Image.fromarray(EIGHT.astype(np.int32)), EIGHT),
-    (Image.fromarray(SIGNED), EIGHT),
-    (Image.fromarray((RAMP / 65535).astype(np.float32)), EIGHT),
-    (saved(Image.fromarray((RAMP / 65535).astype(np.float32)), "TIFF"), EIGHT),
-    (Image.fromarray(EIGHT.astype(np.float32)), EIGHT),
-    (Image.fromarray(RAMP.astype(np.float32)), EIGHT),
-    (Image.fromarray(np.full((4, 4), np.nan, np.float32)), 0),
-    (Image.fromarray(np.array([[0, 1], [np.inf, np.nan]], np.float32)), np.uint8([[0, 255], [0, 0]])),
-    (Image.fromarray(np.full((4, 4), -7.0, np.float32)), 0),
-    (saved(Image.fromarray(EIGHT), "PNG"), EIGHT),
-    (saved(Image.fromarray(EIGHT > 99), "PNG"), np.uint8(EIGHT > 99) * 255),
-    (saved(Image.fromarray(EIGHT > 99), "TIFF", compression="group4"), np.uint8(EIGHT > 99) * 255),
-    (saved(with_alpha("RGBA"), "PNG"), 255),
-    (saved(with_alpha("LA"), "PNG"), 255),
-    (with_alpha("LA").convert("La"), 255),
-    (with_alpha("RGBA").convert("RGBa"), 255),
-    (saved(with_alpha("RGBA"), "WEBP", lossless=True), 255),
-    (saved(with_alpha("RGBA"), "TIFF"), 255),
-    (saved(with_alpha("RGBA", 255), "PNG"), (10, 20, 30)),
-    (saved(with_alpha("RGBA", 51), "PNG"), (206, 208, 210)),
-    (with_alpha("LA", 255).convert("PA"), 10),
-    (palette(None), (200, 100, 50)),
-    (palette(1), 255),
-    (palette(b"\xff\x33"), (244, 224, 214)),
-    (saved(Image.new("RGB", (4, 4), (1, 2, 3)), "PNG", transparency=(1, 2, 3)), 255),
-    (saved(Image.new("L", (4, 4), 7), "PNG", transparency=7), 255),
-    (saved(Image.new("L", (4, 4), 7), "GIF", transparency=7), 255),
-    (Image.new("CMYK", (4, 4), (0, 255, 255, 0)), (255, 0, 0)),
-    (saved(Image.new("CMYK", (8, 8), (0, 0, 0, 255)), "JPEG"), 0),
-    (saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "TIFF"), 255),
-    (Image.new("HSV", (4, 4), (0, 0, 255)), 255),
-    (Image.new("YCbCr", (4, 4), (255, 128, 128)), 255),
-    (Image.new("RGBX", (4, 4), (5, 6, 7, 0)), (5, 6, 7)),
-])
+@pytest.mark.parametrize(
+    "source, expected",
+    [
+        (saved(Image.fromarray(RAMP), "PNG"), EIGHT),
+        (saved(Image.fromarray(RAMP), "TIFF"), EIGHT),
+        (saved(Image.fromarray(RAMP.astype(">u2")), "TIFF"), EIGHT),
+        (Image.fromarray(RAMP), EIGHT),
+        (Image.fromarray(RAMP.astype(np.int32)), EIGHT),
+        (saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), EIGHT),
+        (Image.fromarray(EIGHT.astype(np.int32)), EIGHT),
+        (Image.fromarray(SIGNED), EIGHT),
+        (Image.fromarray((RAMP / 65535).astype(np.float32)), EIGHT),
+        (saved(Image.fromarray((RAMP / 65535).astype(np.float32)), "TIFF"), EIGHT),
+        (Image.fromarray(EIGHT.astype(np.float32)), EIGHT),
+        (Image.fromarray(RAMP.astype(np.float32)), EIGHT),
+        (Image.fromarray(np.full((4, 4), np.nan, np.float32)), 0),
+        (
+            Image.fromarray(np.array([[0, 1], [np.inf, np.nan]], np.float32)),
+            np.uint8([[0, 255], [0, 0]]),
+        ),
+        (Image.fromarray(np.full((4, 4), -7.0, np.float32)), 0),
+        (saved(Image.fromarray(EIGHT), "PNG"), EIGHT),
+        (saved(Image.fromarray(EIGHT > 99), "PNG"), np.uint8(EIGHT > 99) * 255),
+        (
+            saved(Image.fromarray(EIGHT > 99), "TIFF", compression="group4"),
+            np.uint8(EIGHT > 99) * 255,
+        ),
+        (saved(with_alpha("RGBA"), "PNG"), 255),
+        (saved(with_alpha("LA"), "PNG"), 255),
+        (with_alpha("LA").convert("La"), 255),
+        (with_alpha("RGBA").convert("RGBa"), 255),
+        (saved(with_alpha("RGBA"), "WEBP", lossless=True), 255),
+        (saved(with_alpha("RGBA"), "TIFF"), 255),
+        (saved(with_alpha("RGBA", 255), "PNG"), (10, 20, 30)),
+        (saved(with_alpha("RGBA", 51), "PNG"), (206, 208, 210)),
+        (with_alpha("LA", 255).convert("PA"), 10),
+        (palette(None), (200, 100, 50)),
+        (palette(1), 255),
+        (palette(b"\xff\x33"), (244, 224, 214)),
+        (saved(Image.new("RGB", (4, 4), (1, 2, 3)), "PNG", transparency=(1, 2, 3)), 255),
+        (saved(Image.new("L", (4, 4), 7), "PNG", transparency=7), 255),
+        (saved(Image.new("L", (4, 4), 7), "GIF", transparency=7), 255),
+        (Image.new("CMYK", (4, 4), (0, 255, 255, 0)), (255, 0, 0)),
+        (saved(Image.new("CMYK", (8, 8), (0, 0, 0, 255)), "JPEG"), 0),
+        (saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "TIFF"), 255),
+        (Image.new("HSV", (4, 4), (0, 0, 255)), 255),
+        (Image.new("YCbCr", (4, 4), (255, 128, 128)), 255),
+        (Image.new("RGBX", (4, 4), (5, 6, 7, 0)), (5, 6, 7)),
+    ],
+)
 def test_every_way_of_keeping_colours(source, expected):
     result = np.asarray(open_image(source))
     expected = np.asarray(expected)
-    if expected.ndim == 2: expected = expected[..., None]
+    if expected.ndim == 2:
+        expected = expected[..., None]
     assert result.dtype == np.uint8 and np.abs(result.astype(int) - expected).max() <= 1
     whole = decode(source, result.shape[:2])
     np.testing.assert_array_equal(whole, result)
@@ -307,7 +422,9 @@ def test_every_way_of_keeping_colours(source, expected):
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "MPO", "AVIF"])
 def test_the_first_frame_of_several(format):
     frames = [Image.new("RGB", (32, 24), colour) for colour in ("red", "lime", "blue")]
-    result = np.asarray(open_image(saved(frames[0], format, save_all=True, append_images=frames[1:])), int)
+    result = np.asarray(
+        open_image(saved(frames[0], format, save_all=True, append_images=frames[1:])), int
+    )
     assert result.shape == (24, 32, 3) and np.abs(result - [255, 0, 0]).max() < 12
 
 
@@ -343,13 +460,20 @@ def test_decode_gives_a_square_or_height_and_width():
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(8, 900), st.integers(8, 900), st.integers(4, 300), st.integers(4, 300), st.booleans())
+@given(
+    st.integers(8, 900),
+    st.integers(8, 900),
+    st.integers(4, 300),
+    st.integers(4, 300),
+    st.booleans(),
+)
 def test_a_jpeg_is_never_unpacked_smaller_than_asked_for(width, height, h, w, crop):
     drafts, draft = [], Image.Image.resize
 
     def spy(self, *args, **kwargs):
         drafts.append(self.size)
         return draft(self, *args, **kwargs)
+
     data = saved(Image.new("RGB", (width, height), "gray"), "JPEG")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image.Image, "resize", spy)
@@ -363,30 +487,50 @@ def test_the_fast_way_looks_like_the_slow_way():
     assert 10 * np.log10(255**2 / np.mean((decode(data, 224) - fair) ** 2)) > 38
     stripes = np.zeros((1000, 1000, 3), np.uint8)
     stripes[:, ::2] = 255
-    assert np.ptp(decode(saved(Image.fromarray(stripes), "PNG"), 224)[:, 2:-2]) < 20  # averaged, no moiré
+    assert (
+        np.ptp(decode(saved(Image.fromarray(stripes), "PNG"), 224)[:, 2:-2]) < 20
+    )  # averaged, no moiré
 
 
 def test_decode_in_threads_is_the_same():
     from concurrent.futures import ThreadPoolExecutor
+
     sources = [saved(drawn(seed=k), "JPEG") for k in range(40)]
-    with ThreadPoolExecutor(4) as pool: together = list(pool.map(lambda s: decode(s, 64), sources))
-    for one, source in zip(together, sources, strict=True): np.testing.assert_array_equal(one, decode(source, 64))
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda s: decode(s, 64), sources))
+    for one, source in zip(together, sources, strict=True):
+        np.testing.assert_array_equal(one, decode(source, 64))
 
 
 # ---- letterbox
+
 
 def still(bars=(0, 0), sides=(0, 0), width=320, height=180, level=0, noise=0, picture=None):
     (top, bottom), (left, right) = bars, sides
     frame = np.full((height, width, 3), level, np.uint8)
     inner = picture or drawn(width - left - right, height - top - bottom, seed=3)
-    frame[top:height - bottom,
-          left:width - right] = np.asarray(inner.resize((width - left - right, height - top - bottom)))
-    if noise: frame = np.clip(frame + np.random.default_rng(0).normal(0, noise, frame.shape), 0, 255).astype(np.uint8)
+    frame[top : height - bottom, left : width - right] = np.asarray(
+        inner.resize((width - left - right, height - top - bottom))
+    )
+    if noise:
+        frame = np.clip(
+            frame + np.random.default_rng(0).normal(0, noise, frame.shape), 0, 255
+        ).astype(np.uint8)
     return Image.fromarray(frame)
 
 
-@pytest.mark.parametrize("bars, sides", [((22, 22), (0, 0)), ((0, 0), (40, 40)), ((20, 20), (30, 30)),
-                                         ((24, 21), (0, 0)), ((3, 3), (0, 0)), ((39, 40), (0, 0)), ((0, 0), (60, 62))])
+@pytest.mark.parametrize(
+    "bars, sides",
+    [
+        ((22, 22), (0, 0)),
+        ((0, 0), (40, 40)),
+        ((20, 20), (30, 30)),
+        ((24, 21), (0, 0)),
+        ((3, 3), (0, 0)),
+        ((39, 40), (0, 0)),
+        ((0, 0), (60, 62)),
+    ],
+)
 @pytest.mark.parametrize("how", [{}, {"level": 16}, {"noise": 2}])
 def test_bars_are_found(bars, sides, how):
     picture = still(bars, sides, **how)
@@ -395,34 +539,57 @@ def test_bars_are_found(bars, sides, how):
     from_jpeg = np.array(letterbox(saved(picture, "JPEG", quality=80)))
     assert np.abs(from_jpeg - box).max() <= 8
     cut = decode(picture, (box[3] - box[1], box[2] - box[0]), crop_bars=True)
-    np.testing.assert_array_equal(cut, np.asarray(picture)[box[1]:box[3], box[0]:box[2]])
+    np.testing.assert_array_equal(cut, np.asarray(picture)[box[1] : box[3], box[0] : box[2]])
 
 
 def night(kind):
     rng = np.random.default_rng(1)
     frame = np.zeros((180, 320, 3))
-    if kind == "sky above a street": frame[110:] = rng.integers(0, 140, (70, 320, 3))
-    if kind == "moon": frame[60:110, 140:190] = 230
-    if kind == "stars": frame[rng.integers(0, 180, 60), rng.integers(0, 320, 60)] = 255
+    if kind == "sky above a street":
+        frame[110:] = rng.integers(0, 140, (70, 320, 3))
+    if kind == "moon":
+        frame[60:110, 140:190] = 230
+    if kind == "stars":
+        frame[rng.integers(0, 180, 60), rng.integers(0, 320, 60)] = 255
     if kind == "vignette":
-        frame += (120 * np.exp(-((np.arange(180) - 90) / 30.0) ** 2))[:, None, None] * np.hanning(320)[None, :, None]
-    if kind == "face": frame[30:150, 120:200] = rng.integers(90, 200, (120, 80, 3))
-    if kind == "dusk": frame += np.linspace(0, 90, 180)[:, None, None]
-    if kind == "blue": frame[20:160] = rng.integers(90, 200, (140, 320, 3)); frame[:20] = frame[160:] = (0, 0, 90)  # noqa: E702
+        frame += (120 * np.exp(-(((np.arange(180) - 90) / 30.0) ** 2)))[:, None, None] * np.hanning(
+            320
+        )[None, :, None]
+    if kind == "face":
+        frame[30:150, 120:200] = rng.integers(90, 200, (120, 80, 3))
+    if kind == "dusk":
+        frame += np.linspace(0, 90, 180)[:, None, None]
+    if kind == "blue":
+        frame[20:160] = rng.integers(90, 200, (140, 320, 3))
+        frame[:20] = frame[160:] = (0, 0, 90)  # noqa: E702
     return Image.fromarray(np.clip(frame + rng.normal(6, 2, frame.shape), 0, 255).astype(np.uint8))
 
 
-@pytest.mark.parametrize("picture", [
-    *map(night, ("black", "sky above a street", "moon", "stars", "vignette", "face", "dusk", "blue")),
-    still(), still(bars=(30, 0)), still(sides=(0, 50)), still(bars=(40, 10)), still(bars=(60, 60)),
-    still(bars=(20, 20), level=60), still(bars=(20, 20), level=255), Image.new("RGB", (320, 180)),
-    Image.new("RGB", (1, 1)), Image.new("RGB", (2, 3), "white"),
-])
+@pytest.mark.parametrize(
+    "picture",
+    [
+        *map(
+            night,
+            ("black", "sky above a street", "moon", "stars", "vignette", "face", "dusk", "blue"),
+        ),
+        still(),
+        still(bars=(30, 0)),
+        still(sides=(0, 50)),
+        still(bars=(40, 10)),
+        still(bars=(60, 60)),
+        still(bars=(20, 20), level=60),
+        still(bars=(20, 20), level=255),
+        Image.new("RGB", (320, 180)),
+        Image.new("RGB", (1, 1)),
+        Image.new("RGB", (2, 3), "white"),
+    ],
+)
 def test_no_bars_no_cut(picture):
     assert letterbox(picture) == (0, 0, *picture.size)
 
 
 # ---- hashes
+
 
 @pytest.mark.parametrize("seed", range(12))
 def test_phash_agrees_with_imagehash(seed):
@@ -434,15 +601,26 @@ def test_phash_agrees_with_imagehash(seed):
 
 def test_phash_forgives_copies_and_tells_others_apart():
     hashes = np.array([phash(drawn(300, 420, seed)) for seed in range(30)])
-    copies = [phash(saved(drawn(300, 420, seed).resize((150, 210)), "JPEG", quality=40)) for seed in range(30)]
+    copies = [
+        phash(saved(drawn(300, 420, seed).resize((150, 210)), "JPEG", quality=40))
+        for seed in range(30)
+    ]
     assert hamming(hashes, copies).max() <= 6
     assert np.median(hamming(hashes[:, None], hashes)[np.triu_indices(30, 1)]) > 20
     assert isinstance(hashes[0], np.uint64)
 
 
 def test_empty_pictures_share_one_hash():
-    assert len({phash(Image.new("RGB", size, colour)) for size in ((50, 80), (300, 200))
-                for colour in ("white", "#123456", "#777")}) == 1
+    assert (
+        len(
+            {
+                phash(Image.new("RGB", size, colour))
+                for size in ((50, 80), (300, 200))
+                for colour in ("white", "#123456", "#777")
+            }
+        )
+        == 1
+    )
 
 
 def test_hamming_of_numbers_and_arrays():
@@ -458,15 +636,20 @@ def by_hand(hashes, distance):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=12),
-       st.lists(st.tuples(st.integers(0, 99), st.integers(0, 2**64 - 1)), max_size=40),
-       st.integers(0, 9), st.integers(0, 6))
+@given(
+    st.lists(st.integers(0, 2**64 - 1), max_size=12),
+    st.lists(st.tuples(st.integers(0, 99), st.integers(0, 2**64 - 1)), max_size=40),
+    st.integers(0, 9),
+    st.integers(0, 6),
+)
 def test_near_duplicates_finds_each_pair_once(seeds, changes, distance, sparse):
     hashes = list(seeds)
     for k, bits in changes:  # a few bits away from an earlier one
         mask = bits
-        for _ in range(sparse): mask &= (mask * 6364136223846793005 + 1442695040888963407) >> 3
-        if hashes: hashes.append(hashes[k % len(hashes)] ^ (mask & (2**64 - 1)))
+        for _ in range(sparse):
+            mask &= (mask * 6364136223846793005 + 1442695040888963407) >> 3
+        if hashes:
+            hashes.append(hashes[k % len(hashes)] ^ (mask & (2**64 - 1)))
     hashes = np.array(hashes, np.uint64)
     pairs = near_duplicates(hashes, distance)
     assert sorted(map(tuple, pairs.tolist())) == by_hand(hashes, distance)
@@ -478,23 +661,34 @@ def test_near_duplicates_with_many(distance):
     rng = np.random.default_rng(distance)
     hashes = rng.integers(0, 2**64, 400, dtype=np.uint64)
     for k in range(200, 400):
-        for bit in rng.integers(0, 64, rng.integers(0, 9)): hashes[k] = hashes[k - 200] ^ np.uint64(1 << int(bit))
-    assert sorted(map(tuple, near_duplicates(hashes, distance).tolist())) == by_hand(hashes, distance)
+        for bit in rng.integers(0, 64, rng.integers(0, 9)):
+            hashes[k] = hashes[k - 200] ^ np.uint64(1 << int(bit))
+    assert sorted(map(tuple, near_duplicates(hashes, distance).tolist())) == by_hand(
+        hashes, distance
+    )
 
 
 def test_near_duplicates_of_few_and_of_all_the_same():
-    for few in ([], [7]): assert near_duplicates(few).shape == (0, 3) and len(duplicate_groups(few)) == len(few)
+    for few in ([], [7]):
+        assert near_duplicates(few).shape == (0, 3) and len(duplicate_groups(few)) == len(few)
     same = near_duplicates(np.full(1500, 5, np.uint64))
-    assert len(same) == 1500 * 1499 // 2 and not same[:, 2].any() and (same[:, 0] < same[:, 1]).all()
-    with pytest.raises(MovieTaggerError): near_duplicates([1, 2], distance=65)
+    assert (
+        len(same) == 1500 * 1499 // 2 and not same[:, 2].any() and (same[:, 0] < same[:, 1]).all()
+    )
+    with pytest.raises(MovieTaggerError):
+        near_duplicates([1, 2], distance=65)
 
 
 def test_a_huge_bucket_takes_memory_for_one_number_a_hash():
     import tracemalloc
+
     rng = np.random.default_rng(0)
-    hashes = np.uint64(1) << rng.integers(0, 32, 6000, dtype=np.uint64) ^ (rng.integers(0, 2**32, 6000,
-        dtype=np.uint64) << np.uint64(32))
-    hashes &= ~np.uint64(sum(1 << b for b in range(0, 64, 5)))  # all agree on one band: 18 million candidates
+    hashes = np.uint64(1) << rng.integers(0, 32, 6000, dtype=np.uint64) ^ (
+        rng.integers(0, 2**32, 6000, dtype=np.uint64) << np.uint64(32)
+    )
+    hashes &= ~np.uint64(
+        sum(1 << b for b in range(0, 64, 5))
+    )  # all agree on one band: 18 million candidates
     tracemalloc.start()
     pairs = near_duplicates(hashes)
     peak = tracemalloc.get_traced_memory()[1]
@@ -516,9 +710,19 @@ def test_groups_follow_chains():
 
 # ---- sheets and files
 
+
 def test_contact_sheet_takes_everything_and_cuts_captions():
-    sources = [drawn(), FILES["JPEG"], np.asarray(drawn(40, 300)), b"no picture", "lost.jpg", Image.new("RGBA", (5, 5))]
-    sheet = contact_sheet(sources, ["Amélie", "x" * 200, "two\nlines", None, 5, "ß→🙂"], columns=4, cell=60)
+    sources = [
+        drawn(),
+        FILES["JPEG"],
+        np.asarray(drawn(40, 300)),
+        b"no picture",
+        "lost.jpg",
+        Image.new("RGBA", (5, 5)),
+    ]
+    sheet = contact_sheet(
+        sources, ["Amélie", "x" * 200, "two\nlines", None, 5, "ß→🙂"], columns=4, cell=60
+    )
     assert sheet.mode == "RGB" and sheet.width == 4 * 66 + 6
     assert contact_sheet(sources, columns=10, cell=60).width == len(sources) * 66 + 6
     assert contact_sheet([]).size[0] > 0
@@ -527,19 +731,37 @@ def test_contact_sheet_takes_everything_and_cuts_captions():
 
 
 def test_find_images_sorts_and_skips_what_is_hidden(tmp_path, monkeypatch):
-    for name in ("b.JPG", "a.png", "c/d.webp", "c/notes.txt", ".hidden/x.jpg", ".x.jpg", "c/.y.png", "z.avif",
-                 "e.tar.gz", "jpg"):
+    for name in (
+        "b.JPG",
+        "a.png",
+        "c/d.webp",
+        "c/notes.txt",
+        ".hidden/x.jpg",
+        ".x.jpg",
+        "c/.y.png",
+        "z.avif",
+        "e.tar.gz",
+        "jpg",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     found = find_images(str(tmp_path))
-    assert [p.relative_to(tmp_path).as_posix() for p in found] == ["a.png", "b.JPG", "c/d.webp", "z.avif"]
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == [
+        "a.png",
+        "b.JPG",
+        "c/d.webp",
+        "z.avif",
+    ]
     assert all(isinstance(p, Path) for p in found)
     assert find_images(tmp_path / ".hidden") == [tmp_path / ".hidden/x.jpg"]
     for wrong in ("lost", "a.png"):
-        with pytest.raises(MovieTaggerError, match=wrong): find_images(tmp_path / wrong)
+        with pytest.raises(MovieTaggerError, match=wrong):
+            find_images(tmp_path / wrong)
 
 
-@pytest.mark.parametrize("size, small", [((1, 5000), (1, 224)), ((6000, 2), (224, 1)), ((300, 200), (224, 149))])
+@pytest.mark.parametrize(
+    "size, small", [((1, 5000), (1, 224)), ((6000, 2), (224, 1)), ((300, 200), (224, 149))]
+)
 def test_a_small_copy_keeps_the_shape_and_at_least_one_pixel(tmp_path, size, small):
     Image.new("RGB", size, "red").save(tmp_path / "a.png")
     assert thumbnail(tmp_path / "a.png", 224).size == small

@@ -1,4 +1,5 @@
 "Several programs at once, some of them killed: what was acknowledged is there, and the file is sound."
+
 import os
 import signal
 import sqlite3
@@ -39,12 +40,23 @@ def workers(tmp_path):
     "Starts eight programs that write to one ledger; none outlives the test."
     path, started = tmp_path / "ledger.db", []
     with Ledger(path) as ledger:
-        ledger.add(pd.DataFrame({"path": [f"/p/{k}.jpg" for k in range(5)]},
-                                index=pd.Index([f"{k}.jpg" for k in range(5)], name="item")), "import:a")
+        ledger.add(
+            pd.DataFrame(
+                {"path": [f"/p/{k}.jpg" for k in range(5)]},
+                index=pd.Index([f"{k}.jpg" for k in range(5)], name="item"),
+            ),
+            "import:a",
+        )
     for name in range(8):
         out = open(tmp_path / f"out {name}", "w")
-        started.append(subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(name)], stdin=subprocess.PIPE,
-                                        stdout=out, text=True))
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(path), str(name)],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                text=True,
+            )
+        )
         out.close()
     yield path, started
     for worker in started:
@@ -54,23 +66,31 @@ def workers(tmp_path):
 
 
 def lines(path, name):
-    return [line.split() for line in (path.parent / f"out {name}").read_text().splitlines(keepends=True)
-            if line.endswith("\n")]
+    return [
+        line.split()
+        for line in (path.parent / f"out {name}").read_text().splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
 
 
 def wait_for(condition, worker):
     "Looks until the condition holds or the program has ended."
     while not condition() and worker.poll() is None:
-        try: worker.wait(.01)
-        except subprocess.TimeoutExpired: pass
+        try:
+            worker.wait(0.01)
+        except subprocess.TimeoutExpired:
+            pass
 
 
 @pytest.mark.parametrize("killed", [0, 3])
 def test_every_acknowledged_event_is_there(workers, killed):
     path, started = workers
-    for name, worker in enumerate(started): wait_for(lambda name=name: lines(path, name), worker)
     for name, worker in enumerate(started):
-        worker.stdin.write(f"{10**6 if name < killed else EVENTS}\n")  # who is to be killed never ends by itself
+        wait_for(lambda name=name: lines(path, name), worker)
+    for name, worker in enumerate(started):
+        worker.stdin.write(
+            f"{10**6 if name < killed else EVENTS}\n"
+        )  # who is to be killed never ends by itself
         worker.stdin.flush()
     for name in range(killed):
         wait_for(lambda name=name: len(lines(path, name)) > 20 * (name + 1), started[name])
@@ -88,15 +108,21 @@ def test_every_acknowledged_event_is_there(workers, killed):
             if line[0] == "event":
                 assert happened[int(line[1])] == f"tag {name} {line[2]}"
                 assert labels[f"tag {name} {line[2]}"].dropna().to_dict() == {
-                    f"{int(line[2]) % 5}.jpg": bool(int(line[2]) % 2)}
-            elif line[0] == "batch": assert batches[f"{name} {line[1]}"] == 5
+                    f"{int(line[2]) % 5}.jpg": bool(int(line[2]) % 2)
+                }
+            elif line[0] == "batch":
+                assert batches[f"{name} {line[1]}"] == 5
         mine = events["actor"].isin([f"user:{name}", f"curator:{name}"]).sum()
-        if name >= killed: assert acknowledged[-1] == ["done"] and mine == EVENTS
-        else: assert mine > 20
+        if name >= killed:
+            assert acknowledged[-1] == ["done"] and mine == EVENTS
+        else:
+            assert mine > 20
     assert (batches.drop("unnamed 1") == 5).all()  # no batch is there by half
     db = sqlite3.connect(path)
-    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",) and not db.execute(
-        "PRAGMA foreign_key_check").fetchall()
+    assert (
+        db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        and not db.execute("PRAGMA foreign_key_check").fetchall()
+    )
     db.close()
 
 
@@ -110,13 +136,24 @@ for name in sys.stdin:
 
 
 def test_several_programs_make_the_same_new_ledger(tmp_path):
-    started = [subprocess.Popen([sys.executable, "-c", MAKER, str(k)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                text=True) for k in range(6)]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", MAKER, str(k)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(6)
+    ]
     try:
-        for worker in started: assert worker.stdout.readline() == "ready\n"
+        for worker in started:
+            assert worker.stdout.readline() == "ready\n"
         for path in [tmp_path / f"{k}.db" for k in range(30)]:
-            for worker in started: worker.stdin.write(f"{path}\n"), worker.stdin.flush()
+            for worker in started:
+                worker.stdin.write(f"{path}\n"), worker.stdin.flush()
             assert sorted(worker.stdout.readline() for worker in started) == ["0\n"] * 5 + ["1\n"]
-            with Ledger(path) as ledger: ledger.verify()
+            with Ledger(path) as ledger:
+                ledger.verify()
     finally:
-        for worker in started: worker.stdin.close(), worker.wait(60), worker.stdout.close()
+        for worker in started:
+            worker.stdin.close(), worker.wait(60), worker.stdout.close()

@@ -1,4 +1,5 @@
 "The folder of models: what survives a power cut, who excludes whom, the way back, and what is never removed."
+
 import json
 import os
 import shutil
@@ -19,74 +20,118 @@ NOW = datetime(2026, 7, 1, tzinfo=UTC)
 def small(folder, *names):
     "Bundles that are whole, with nothing in them worth running."
     for name in names:
-        made = SimpleNamespace(evaluation=None, kind="multi", tags=["car", name], input={}, thresholds=[.5, .5],
-                               recipe="head", encoder="lite0", settings={}, licence="", trained_on=[name],
-                               onnx=name.encode())
+        made = SimpleNamespace(
+            evaluation=None,
+            kind="multi",
+            tags=["car", name],
+            input={},
+            thresholds=[0.5, 0.5],
+            recipe="head",
+            encoder="lite0",
+            settings={},
+            licence="",
+            trained_on=[name],
+            onnx=name.encode(),
+        )
         bundle.save(made, folder / name)
     return folder
 
 
 @pytest.fixture
-def folder(tmp_path): return small(tmp_path / "models", "a", "b", "c")
+def folder(tmp_path):
+    return small(tmp_path / "models", "a", "b", "c")
 
 
 def python(code, *args, **more):
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE,
-                            stdin=subprocess.PIPE, text=True, cwd=REPO, **more)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        cwd=REPO,
+        **more,
+    )
 
 
-def champion(folder): return bundle.holder(folder).name
+def champion(folder):
+    return bundle.holder(folder).name
 
 
 def events(folder):
-    return [(e["event"], e["model"]) for e in map(json.loads, (folder / "history.jsonl").read_text().splitlines())]
+    return [
+        (e["event"], e["model"])
+        for e in map(json.loads, (folder / "history.jsonl").read_text().splitlines())
+    ]
 
 
-def visible(folder): return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+def visible(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
 
 
 # --- the lock
 
-HOLD = ("import sys; from movie_tagger.models import locked\n"
-        "with locked(sys.argv[1], sys.argv[2]): print('mine', flush=True); sys.stdin.read()")
+HOLD = (
+    "import sys; from movie_tagger.models import locked\n"
+    "with locked(sys.argv[1], sys.argv[2]): print('mine', flush=True); sys.stdin.read()"
+)
 
 
 def test_a_second_run_is_told_who_holds_the_lock_and_gets_it_when_the_holder_is_killed(tmp_path):
     other = python(HOLD, tmp_path / "new", "run")
     assert other.stdout.readline() == "mine\n"
-    with pytest.raises(MovieTaggerError,
-                       match=rf"Another run is at work in .*new \(process {other.pid}, since 20.* UTC\): wait until it is done\.$"):
-        with models.locked(tmp_path / "new"): pass
+    with pytest.raises(
+        MovieTaggerError,
+        match=rf"Another run is at work in .*new \(process {other.pid}, since 20.* UTC\): wait until it is done\.$",
+    ):
+        with models.locked(tmp_path / "new"):
+            pass
     other.kill(), other.communicate()
-    with models.locked(tmp_path / "new"): pass
+    with models.locked(tmp_path / "new"):
+        pass
 
 
 def test_the_lock_is_held_against_a_thread_of_the_same_process_too(tmp_path):
     with models.locked(tmp_path):
-        with pytest.raises(MovieTaggerError, match="Another run"), models.locked(tmp_path): pass
-    with models.locked(tmp_path): pass
+        with pytest.raises(MovieTaggerError, match="Another run"), models.locked(tmp_path):
+            pass
+    with models.locked(tmp_path):
+        pass
 
 
 def test_a_run_does_not_keep_anybody_from_rolling_back(folder):
     models.promote(folder, "a"), models.promote(folder, "b")
-    with models.locked(folder): assert models.rollback(folder).name == "a"
+    with models.locked(folder):
+        assert models.rollback(folder).name == "a"
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(MovieTaggerError, match="Cannot write in"), models.locked(tmp_path / "x"): pass
-    finally: tmp_path.chmod(0o700)
+        with (
+            pytest.raises(MovieTaggerError, match="Cannot write in"),
+            models.locked(tmp_path / "x"),
+        ):
+            pass
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path):
     (tmp_path / "models").write_text("")
-    for act in (lambda p: models.record(p, "kept", "a"), models.rollback, models.table, models.check, models.prune):
-        with pytest.raises(MovieTaggerError, match="models"): act(tmp_path / "models")
+    for act in (
+        lambda p: models.record(p, "kept", "a"),
+        models.rollback,
+        models.table,
+        models.check,
+        models.prune,
+    ):
+        with pytest.raises(MovieTaggerError, match="models"):
+            act(tmp_path / "models")
 
 
 # --- the history
+
 
 def test_a_torn_last_line_is_ignored_and_then_removed(folder):
     models.record(folder, "trained", "a")
@@ -105,8 +150,18 @@ def test_a_whole_last_line_without_its_end_is_kept(folder):
     assert events(folder) == [("trained", "a"), ("kept", "b")]
 
 
-@pytest.mark.parametrize("junk", [b"", b"\n\n", b"null\n", b"[1]\n{}\n", b'{"event": "promoted"}\n', b"\x00\xff\xfe\n",
-                                  b'{"time": 5, "event": 7, "model": null}\n'])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        b"\n\n",
+        b"null\n",
+        b"[1]\n{}\n",
+        b'{"event": "promoted"}\n',
+        b"\x00\xff\xfe\n",
+        b'{"time": 5, "event": 7, "model": null}\n',
+    ],
+)
 def test_junk_in_the_history_stops_nobody(folder, junk):
     (folder / "history.jsonl").write_bytes(junk)
     models.history(folder), models.table(folder)
@@ -118,10 +173,12 @@ def test_junk_in_the_history_stops_nobody(folder, junk):
 def test_a_full_disk_leaves_the_history_as_it_was(folder):
     models.record(folder, "trained", "a")
     was = (folder / "history.jsonl").read_bytes()
-    code = ("import resource, sys; from movie_tagger import models; resource.setrlimit(resource.RLIMIT_FSIZE, "
-            f"({len(was) + 50}, -1))\n"
-            "try: models.record(sys.argv[1], 'kept', 'b', reason='x' * 500)\n"
-            "except models.MovieTaggerError as e: print(e)")
+    code = (
+        "import resource, sys; from movie_tagger import models; resource.setrlimit(resource.RLIMIT_FSIZE, "
+        f"({len(was) + 50}, -1))\n"
+        "try: models.record(sys.argv[1], 'kept', 'b', reason='x' * 500)\n"
+        "except models.MovieTaggerError as e: print(e)"
+    )
     assert "Free some space" in python(code, folder).communicate(timeout=120)[0]
     assert (folder / "history.jsonl").read_bytes() == was
     models.record(folder, "kept", "b")
@@ -132,33 +189,62 @@ def test_what_is_recorded_is_plain_json(folder):
     import numpy as np
 
     from movie_tagger.gates import Verdict
-    models.record(folder, "kept", "a", gates=[Verdict("g", False, np.float32(.5), float("nan"), None, float("inf"),
-                                                      "no")], path=folder, many=np.arange(2), time=NOW)
-    said = json.loads((folder / "history.jsonl").read_text(), parse_constant=lambda c: pytest.fail(c))
-    assert said["gates"] == [{"gate": "g", "passed": False, "value": .5, "limit": None, "low": None, "high": None,
-                              "says": "no"}]
+
+    models.record(
+        folder,
+        "kept",
+        "a",
+        gates=[Verdict("g", False, np.float32(0.5), float("nan"), None, float("inf"), "no")],
+        path=folder,
+        many=np.arange(2),
+        time=NOW,
+    )
+    said = json.loads(
+        (folder / "history.jsonl").read_text(), parse_constant=lambda c: pytest.fail(c)
+    )
+    assert said["gates"] == [
+        {
+            "gate": "g",
+            "passed": False,
+            "value": 0.5,
+            "limit": None,
+            "low": None,
+            "high": None,
+            "says": "no",
+        }
+    ]
     assert (said["time"], said["many"]) == ("2026-07-01T00:00:00+00:00", [0, 1])
 
 
 def test_an_event_that_does_not_exist_is_refused(folder):
-    with pytest.raises(MovieTaggerError, match="There is no event 'won'"): models.record(folder, "won", "a")
+    with pytest.raises(MovieTaggerError, match="There is no event 'won'"):
+        models.record(folder, "won", "a")
 
 
 def test_many_writers_lose_no_line(folder):
-    code = ("import sys; from movie_tagger import models\n"
-            "for i in range(15): models.record(sys.argv[1], 'kept', f'{sys.argv[2]} {i}', text='x' * 3000)")
-    for p in [python(code, folder, k) for k in range(3)]: assert (p.communicate(timeout=300), p.returncode)[1] == 0
+    code = (
+        "import sys; from movie_tagger import models\n"
+        "for i in range(15): models.record(sys.argv[1], 'kept', f'{sys.argv[2]} {i}', text='x' * 3000)"
+    )
+    for p in [python(code, folder, k) for k in range(3)]:
+        assert (p.communicate(timeout=300), p.returncode)[1] == 0
     found = events(folder)
     assert sorted(found) == sorted(("kept", f"{k} {i}") for k in range(3) for i in range(15))
-    assert all([m for _, m in found if m[0] == str(k)] == [f"{k} {i}" for i in range(15)] for k in range(3))
+    assert all(
+        [m for _, m in found if m[0] == str(k)] == [f"{k} {i}" for i in range(15)] for k in range(3)
+    )
 
 
 # --- names
 
+
 def test_a_name_is_never_used_twice(folder):
     when = datetime(2026, 11, 22, 4, 0, 30)
-    assert models.new_name(folder, when) == models.new_name(folder / "none",
-                                                            when.replace(tzinfo=UTC)) == "2026-11-22T0400Z"
+    assert (
+        models.new_name(folder, when)
+        == models.new_name(folder / "none", when.replace(tzinfo=UTC))
+        == "2026-11-22T0400Z"
+    )
     small(folder, "2026-11-22T0400Z")
     assert models.new_name(folder, when) == "2026-11-22T0400Z-2"
     models.record(folder, "pruned", "2026-11-22T0400Z-2")
@@ -168,11 +254,19 @@ def test_a_name_is_never_used_twice(folder):
 
 # --- promote and roll back
 
+
 def test_rolling_back_twice_goes_back_further(folder):
-    for name in "abc": models.promote(folder, name)
-    assert [models.rollback(folder).name, models.rollback(folder).name, champion(folder)] == ["b", "a", "a"]
-    with pytest.raises(MovieTaggerError, match="knows no champion before a: name one with movie-tagger models "
-                                               "promote NAME"):
+    for name in "abc":
+        models.promote(folder, name)
+    assert [models.rollback(folder).name, models.rollback(folder).name, champion(folder)] == [
+        "b",
+        "a",
+        "a",
+    ]
+    with pytest.raises(
+        MovieTaggerError,
+        match="knows no champion before a: name one with movie-tagger models promote NAME",
+    ):
         models.rollback(folder)
     models.promote(folder, "c")
     assert models.rollback(folder).name == "a"
@@ -184,13 +278,21 @@ def test_promoting_the_champion_again_changes_nothing(folder):
     assert models.rollback(folder).name == "a"
 
 
-@pytest.mark.parametrize(("harm", "said"), [(lambda p: shutil.rmtree(p), "no longer in"),
-                                            (lambda p: (p / "model.onnx").write_bytes(b""), "damaged"),
-                                           (lambda p: (p / "manifest.json").unlink(), "not a bundle")])
-def test_rolling_back_to_what_is_gone_or_damaged_is_refused_and_the_champion_stays(folder, harm, said):
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda p: shutil.rmtree(p), "no longer in"),
+        (lambda p: (p / "model.onnx").write_bytes(b""), "damaged"),
+        (lambda p: (p / "manifest.json").unlink(), "not a bundle"),
+    ],
+)
+def test_rolling_back_to_what_is_gone_or_damaged_is_refused_and_the_champion_stays(
+    folder, harm, said
+):
     models.promote(folder, "a"), models.promote(folder, "b")
     harm(folder / "a")
-    with pytest.raises(MovieTaggerError, match=said): models.rollback(folder)
+    with pytest.raises(MovieTaggerError, match=said):
+        models.rollback(folder)
     assert champion(folder) == "b"
     assert len(events(folder)) == 2
 
@@ -198,7 +300,8 @@ def test_rolling_back_to_what_is_gone_or_damaged_is_refused_and_the_champion_sta
 @pytest.mark.parametrize("name", ["../models/a", "champion", "", ".", "nobody", "history.jsonl"])
 def test_a_name_that_is_no_bundle_is_not_promoted(folder, name):
     models.promote(folder, "a")
-    with pytest.raises(MovieTaggerError): models.promote(folder, name)
+    with pytest.raises(MovieTaggerError):
+        models.promote(folder, name)
     assert champion(folder) == "a"
 
 
@@ -221,9 +324,12 @@ def test_a_link_turned_by_hand_is_noticed(folder):
 
 
 def test_of_several_who_promote_at_once_the_last_line_tells_the_champion(folder):
-    code = ("import sys; from movie_tagger import models\n"
-            "for i in range(10): models.promote(sys.argv[1], 'abc'[(i + int(sys.argv[2])) % 3])")
-    for p in [python(code, folder, k) for k in range(3)]: assert (p.communicate(timeout=300), p.returncode)[1] == 0
+    code = (
+        "import sys; from movie_tagger import models\n"
+        "for i in range(10): models.promote(sys.argv[1], 'abc'[(i + int(sys.argv[2])) % 3])"
+    )
+    for p in [python(code, folder, k) for k in range(3)]:
+        assert (p.communicate(timeout=300), p.returncode)[1] == 0
     found = events(folder)
     assert all(one != other for one, other in zip(found, found[1:], strict=False))
     assert champion(folder) == found[-1][1]
@@ -264,7 +370,8 @@ print(step)
 def killed_everywhere(tmp_path, act, *setup):
     "The folder as it is after being killed at each step of what it does to files, and as it is undisturbed."
     before = small(tmp_path / "m before", "a", "b", "c", "d")
-    for name in setup: models.promote(before, name)
+    for name in setup:
+        models.promote(before, name)
     found = python(KILL, tmp_path / "m", act)
     steps = int(found.communicate(timeout=300)[0])
     assert 3 < steps < 199
@@ -309,13 +416,19 @@ def test_pruning_can_be_killed_at_any_step_and_done_again(tmp_path):
 def test_recording_can_be_killed_at_any_step(tmp_path):
     cut, whole = killed_everywhere(tmp_path, "record", "c")
     assert events(whole) == [("promoted", "c"), ("kept", "c")]
-    for f in cut: assert events(f) in ([("promoted", "c")], events(whole))
+    for f in cut:
+        assert events(f) in ([("promoted", "c")], events(whole))
 
 
 # --- the table and making room
 
+
 def test_the_table_shows_roles_and_damage(folder):
-    models.promote(folder, "a"), models.promote(folder, "b"), bundle.promote(folder, "c", "challenger")
+    (
+        models.promote(folder, "a"),
+        models.promote(folder, "b"),
+        bundle.promote(folder, "c", "challenger"),
+    )
     (folder / "a" / "model.onnx").unlink()
     (folder / "notes").mkdir()
     found = models.table(folder)
@@ -326,12 +439,14 @@ def test_the_table_shows_roles_and_damage(folder):
 
 def test_the_table_of_an_empty_folder_is_empty(tmp_path):
     assert list(models.table(tmp_path).index) == []
-    with pytest.raises(MovieTaggerError, match="There is no folder of models"): models.table(tmp_path / "none")
+    with pytest.raises(MovieTaggerError, match="There is no folder of models"):
+        models.table(tmp_path / "none")
 
 
 def test_nothing_in_use_and_nothing_foreign_is_removed(tmp_path):
     folder = small(tmp_path / "models", *"abcdefgh")
-    for name in "abc": models.promote(folder, name)
+    for name in "abc":
+        models.promote(folder, name)
     bundle.promote(folder, "d", "challenger")
     (folder / "best").symlink_to("e")
     (folder / "f" / "model.onnx").write_bytes(b"")
@@ -339,8 +454,20 @@ def test_nothing_in_use_and_nothing_foreign_is_removed(tmp_path):
     (folder / "notes" / "text").write_text("mine")
     (folder / "elsewhere").symlink_to(small(tmp_path / "other", "x") / "x")
     assert models.prune(folder, keep=1) == ["a", "g"]
-    assert visible(folder) == ["b", "best", "c", "challenger", "champion", "d", "e", "elsewhere", "f", "h",
-                               "history.jsonl", "notes"]
+    assert visible(folder) == [
+        "b",
+        "best",
+        "c",
+        "challenger",
+        "champion",
+        "d",
+        "e",
+        "elsewhere",
+        "f",
+        "h",
+        "history.jsonl",
+        "notes",
+    ]
     assert (tmp_path / "other" / "x" / "model.onnx").exists()
     assert models.prune(folder, keep=1) == []
     assert models.rollback(folder).name == "b"
@@ -348,14 +475,18 @@ def test_nothing_in_use_and_nothing_foreign_is_removed(tmp_path):
 
 def test_at_least_one_model_is_kept(folder):
     for keep in (0, -3):
-        with pytest.raises(MovieTaggerError, match="At least one"): models.prune(folder, keep)
+        with pytest.raises(MovieTaggerError, match="At least one"):
+            models.prune(folder, keep)
 
 
 # --- check
 
+
 def test_check_is_silent_where_all_is_well_and_otherwise_says_what_is_wrong(folder):
     def wrong(said, **more):
-        with pytest.raises(MovieTaggerError, match=said): models.check(folder, now=NOW, **more)
+        with pytest.raises(MovieTaggerError, match=said):
+            models.check(folder, now=NOW, **more)
+
     wrong("There is no champion")
     bundle.promote(folder, "a")
     wrong("No run in .* has ended")
@@ -376,7 +507,8 @@ def test_check_is_silent_where_all_is_well_and_otherwise_says_what_is_wrong(fold
 
 def test_a_run_that_is_yet_to_come_is_a_wrong_clock(folder):
     models.promote(folder, "a", time=NOW + timedelta(days=3))
-    with pytest.raises(MovieTaggerError, match="yet to come"): models.check(folder, now=NOW)
+    with pytest.raises(MovieTaggerError, match="yet to come"):
+        models.check(folder, now=NOW)
     models.record(folder, "kept", "b", time=NOW)
     models.check(folder, now=NOW)
 
@@ -384,14 +516,17 @@ def test_a_run_that_is_yet_to_come_is_a_wrong_clock(folder):
 def test_a_champion_found_by_chance_is_no_run(folder):
     models.promote(folder, "a", time=NOW - timedelta(days=100))
     bundle.promote(folder, "b")
-    with pytest.raises(MovieTaggerError, match="knows no champion|day"): models.check(folder, now=NOW)
+    with pytest.raises(MovieTaggerError, match="knows no champion|day"):
+        models.check(folder, now=NOW)
     models.prune(folder, keep=9), models.promote(folder, "c", time=NOW - timedelta(days=90))
     assert events(folder) == [("promoted", "a"), ("promoted", "b"), ("promoted", "c")]
-    with pytest.raises(MovieTaggerError, match="90 days ago"): models.check(folder, now=NOW)
+    with pytest.raises(MovieTaggerError, match="90 days ago"):
+        models.check(folder, now=NOW)
 
 
 def test_looking_needs_no_right_to_write(folder):
     models.promote(folder, "a", time=NOW)
-    for lock in folder.glob(".*.lock"): lock.unlink()
+    for lock in folder.glob(".*.lock"):
+        lock.unlink()
     models.table(folder), models.history(folder), models.check(folder, now=NOW)
     assert not list(folder.glob(".*.lock"))

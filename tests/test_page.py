@@ -1,4 +1,5 @@
 "The page as people meet it: a real browser, at the width of a phone and of a desk; and the ledger afterwards."
+
 import importlib
 import shutil
 import socket
@@ -10,7 +11,11 @@ import pytest
 from conftest import draw_poster
 from test_serve import CI, models, serving  # noqa: F401 (fixture)
 
-sync_api = importlib.import_module("playwright.sync_api") if CI else pytest.importorskip("playwright.sync_api")
+sync_api = (
+    importlib.import_module("playwright.sync_api")
+    if CI
+    else pytest.importorskip("playwright.sync_api")
+)
 see = sync_api.expect
 see.set_options(timeout=20_000)
 
@@ -22,20 +27,38 @@ from movie_tagger.listen import Guarded  # noqa: E402
 from movie_tagger.sensitive import Detector  # noqa: E402
 from movie_tagger.serve import create_app  # noqa: E402
 
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-WIDTHS = {"phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
-          "desk": {"viewport": {"width": 1280, "height": 900}}}
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+WIDTHS = {
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+    "desk": {"viewport": {"width": 1280, "height": 900}},
+}
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not CHROMIUM and CI: pytest.fail("Chromium is missing: apt-get install chromium")
-    if not CHROMIUM: pytest.skip("needs Chromium: apt-get install chromium")
+    if not CHROMIUM and CI:
+        pytest.fail("Chromium is missing: apt-get install chromium")
+    if not CHROMIUM:
+        pytest.skip("needs Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as p:
-        found = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS, ignore_default_args=["--headless"],
-                                  chromium_sandbox=False)
+        found = p.chromium.launch(
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            ignore_default_args=["--headless"],
+            chromium_sandbox=False,
+        )
         yield found
         found.close()
 
@@ -47,16 +70,25 @@ def page_of(browser, url, width, shots):
     page = context.new_page()
     troubles, requests = [], []
     page.on("pageerror", lambda e: troubles.append(str(e)))
-    page.on("console", lambda m: troubles.append(m.text) if m.type == "error"
-            and "Failed to load resource" not in m.text else None)
+    page.on(
+        "console",
+        lambda m: (
+            troubles.append(m.text)
+            if m.type == "error" and "Failed to load resource" not in m.text
+            else None
+        ),
+    )
     page.on("request", lambda r: requests.append(r.url))
     page.goto(url)
     try:
         yield page
         assert troubles == []
-        assert all(r.startswith((url.partition("/docs")[0], "blob:", "data:")) for r in requests), requests
-        assert page.evaluate("document.documentElement.scrollWidth <= "
-                             "document.documentElement.clientWidth"), "the page scrolls sideways"
+        assert all(r.startswith((url.partition("/docs")[0], "blob:", "data:")) for r in requests), (
+            requests
+        )
+        assert page.evaluate(
+            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        ), "the page scrolls sideways"
     finally:
         page.screenshot(path=shots / f"{width}-last.png", full_page=True)
         context.close()
@@ -74,21 +106,34 @@ def stills(tmp_path_factory):
 def drop(page, *paths):
     "Drops files on the page, as a mouse would."
     import base64
-    data = page.evaluate_handle("""files => { const t = new DataTransfer();
+
+    data = page.evaluate_handle(
+        """files => { const t = new DataTransfer();
       for (const [name, content] of files) t.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name, {type: "image/jpeg"}));
-      return t; }""", [[p.name, base64.b64encode(p.read_bytes()).decode()] for p in paths])
+      return t; }""",
+        [[p.name, base64.b64encode(p.read_bytes()).decode()] for p in paths],
+    )
     page.dispatch_event("body", "dragover", {"dataTransfer": data})
     page.dispatch_event("body", "drop", {"dataTransfer": data})
 
 
-def card(page, name): return page.locator(".card", has=page.get_by_role("heading", name=name, exact=True))
-def chip(page, name, tag): return card(page, name).locator(".chip", has=page.locator(".name", has_text=tag))
+def card(page, name):
+    return page.locator(".card", has=page.get_by_role("heading", name=name, exact=True))
+
+
+def chip(page, name, tag):
+    return card(page, name).locator(".chip", has=page.locator(".name", has_text=tag))
+
+
 def labels(ledger, path):
     from movie_tagger.core import sha256
+
     with Ledger(ledger) as book:
         frame = book.labels()
         row = frame.loc[sha256(path)] if sha256(path) in frame.index else {}
-        return {tag: bool(v) for tag, v in row.items() if v is not None and v == v and str(v) != "<NA>"}
+        return {
+            tag: bool(v) for tag, v in row.items() if v is not None and v == v and str(v) != "<NA>"
+        }
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -136,8 +181,10 @@ def test_drop_accept_reject_undo(browser, models, stills, tmp_path, width):  # n
 
 def test_by_keyboard_alone(browser, models, stills, tmp_path):  # noqa: F811
     ledger, path = tmp_path / "l.db", stills / "superhero.jpg"
-    with serving(create_app(models, ledger)) as client, page_of(browser, str(client.base_url), "desk",
-                                                                tmp_path) as page:
+    with (
+        serving(create_app(models, ledger)) as client,
+        page_of(browser, str(client.base_url), "desk", tmp_path) as page,
+    ):
         page.keyboard.press("Tab")
         page.keyboard.press("Tab")
         page.keyboard.press("Tab")
@@ -148,7 +195,9 @@ def test_by_keyboard_alone(browser, models, stills, tmp_path):  # noqa: F811
         page.locator(".chip .yes").first.focus()
         page.keyboard.press("a")
         page.keyboard.press("ArrowRight")
-        second = page.evaluate("document.activeElement.closest('.chip').querySelector('.name').textContent")
+        second = page.evaluate(
+            "document.activeElement.closest('.chip').querySelector('.name').textContent"
+        )
         page.keyboard.press("r")
         see(page.locator("#saved")).to_have_text("saved")
         assert labels(ledger, path) == {first: True, second: False} and first != second
@@ -160,8 +209,10 @@ def test_by_keyboard_alone(browser, models, stills, tmp_path):  # noqa: F811
 
 
 def test_what_screen_readers_are_told(browser, models, stills, tmp_path):  # noqa: F811
-    with serving(create_app(models, tmp_path / "l.db", sensitive=["blood"])) as client, page_of(browser,
-            str(client.base_url), "desk", tmp_path) as page:
+    with (
+        serving(create_app(models, tmp_path / "l.db", sensitive=["blood"])) as client,
+        page_of(browser, str(client.base_url), "desk", tmp_path) as page,
+    ):
         drop(page, stills / "horror.jpg")
         see(card(page, "horror.jpg").locator(".status")).to_contain_text("likely")
         article = page.get_by_role("article", name="horror.jpg")
@@ -171,18 +222,46 @@ def test_what_screen_readers_are_told(browser, models, stills, tmp_path):  # noq
         see(accept).to_have_attribute("aria-pressed", "false")
         accept.click()
         see(accept).to_have_attribute("aria-pressed", "true")
-        assert page.locator("button:visible").evaluate_all("all => all.filter(b => !(b.textContent.trim() || "
-                                                           "b.ariaLabel)).length") == 0
-        assert page.locator("input").evaluate_all("all => all.filter(i => !i.labels.length).map(i => i.id)") == []
-        assert page.locator("html").get_attribute("lang") == "en" and page.locator("h1").count() == 1
+        assert (
+            page.locator("button:visible").evaluate_all(
+                "all => all.filter(b => !(b.textContent.trim() || b.ariaLabel)).length"
+            )
+            == 0
+        )
+        assert (
+            page.locator("input").evaluate_all(
+                "all => all.filter(i => !i.labels.length).map(i => i.id)"
+            )
+            == []
+        )
+        assert (
+            page.locator("html").get_attribute("lang") == "en" and page.locator("h1").count() == 1
+        )
 
 
 def test_a_picture_that_must_be_hidden_is_hidden(browser, models, stills, tmp_path):  # noqa: F811
     from test_serve import with_promises
-    promise = {"threshold": 0.2, "recall": 0.95, "confidence": 0.95, "reviewed": 800, "positives": 70}
+
+    promise = {
+        "threshold": 0.2,
+        "recall": 0.95,
+        "confidence": 0.95,
+        "reviewed": 800,
+        "positives": 70,
+    }
     path = with_promises(models / "first", tmp_path / "promised", ["blood"], {"blood": promise})
-    app = create_app(path, detectors={"blood": Detector(lambda image: 0.95 if image.getpixel((3, 3))[0] < 100
-                                                        and image.getpixel((3, 3))[2] < 100 else 0.0)})
+    app = create_app(
+        path,
+        detectors={
+            "blood": Detector(
+                lambda image: (
+                    0.95
+                    if image.getpixel((3, 3))[0] < 100 and image.getpixel((3, 3))[2] < 100
+                    else 0.0
+                )
+            )
+        },
+    )
     with serving(app) as client, page_of(browser, str(client.base_url), "desk", tmp_path) as page:
         drop(page, stills / "horror.jpg", stills / "romance.jpg")
         see(card(page, "horror.jpg").locator(".verdict")).to_contain_text("This must be hidden.")
@@ -195,17 +274,31 @@ def test_a_picture_that_must_be_hidden_is_hidden(browser, models, stills, tmp_pa
 
 class Restartable:
     "A server that goes away and comes back at the same address."
+
     def __init__(self, make):
         self.make, self.sock = make, socket.create_server(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
 
     def start(self):
         sock = self.sock or socket.create_server(("127.0.0.1", self.port))
-        self.sock, self.server = None, uvicorn.Server(uvicorn.Config(self.make(), http=Guarded, ws="none",
-                                                                     lifespan="on", log_config=None, access_log=False))
+        self.sock, self.server = (
+            None,
+            uvicorn.Server(
+                uvicorn.Config(
+                    self.make(),
+                    http=Guarded,
+                    ws="none",
+                    lifespan="on",
+                    log_config=None,
+                    access_log=False,
+                )
+            ),
+        )
         self.thread = threading.Thread(target=self.server.run, args=([sock],), daemon=True)
         self.thread.start()
-        while not self.server.started: assert self.thread.is_alive(); time.sleep(0.02)
+        while not self.server.started:
+            assert self.thread.is_alive()
+            time.sleep(0.02)
 
     def stop(self):
         self.server.should_exit = True
@@ -225,7 +318,9 @@ def test_when_the_server_is_gone_nothing_is_lost(browser, models, stills, tmp_pa
         chip(page, "romance.jpg", "pink").locator(".yes").click()
         chip(page, "romance.jpg", "round").locator(".no").click()
         drop(page, stills / "superhero.jpg")
-        see(page.locator("#gone")).to_contain_text("2 decisions are kept in this browser, 1 still is waiting")
+        see(page.locator("#gone")).to_contain_text(
+            "2 decisions are kept in this browser, 1 still is waiting"
+        )
         page.screenshot(path=tmp_path / f"{width}-gone.png", full_page=True)
         server.start()
         see(page.locator("#gone")).to_be_hidden()
@@ -239,7 +334,8 @@ def test_when_the_server_is_gone_nothing_is_lost(browser, models, stills, tmp_pa
         page.reload()  # even so
         see(page.locator("#model")).to_contain_text("first")
         for _ in range(100):
-            if labels(ledger, path)["round"]: break
+            if labels(ledger, path)["round"]:
+                break
             time.sleep(0.1)
         assert labels(ledger, path) == {"pink": True, "round": True}
     server.stop()
@@ -247,8 +343,10 @@ def test_when_the_server_is_gone_nothing_is_lost(browser, models, stills, tmp_pa
 
 def test_a_key_is_asked_for_once(browser, models, stills, tmp_path):  # noqa: F811
     key = add_key(tmp_path / "keys.json", "curators")
-    with serving(create_app(models, tmp_path / "l.db", tmp_path / "keys.json")) as client, page_of(browser,
-            str(client.base_url), "phone", tmp_path) as page:
+    with (
+        serving(create_app(models, tmp_path / "l.db", tmp_path / "keys.json")) as client,
+        page_of(browser, str(client.base_url), "phone", tmp_path) as page,
+    ):
         for given in ("mt_wrong", key):
             see(page.get_by_label("API key")).to_be_visible()
             page.get_by_label("API key").fill(given)
@@ -260,8 +358,12 @@ def test_a_key_is_asked_for_once(browser, models, stills, tmp_path):  # noqa: F8
 
 
 def test_the_docs_page_shows_the_whole_api(browser, models, tmp_path):  # noqa: F811
-    with serving(create_app(models)) as client, page_of(browser, f"{str(client.base_url).rstrip('/')}/docs#busy",
-                                                        "phone", tmp_path) as page:
+    with (
+        serving(create_app(models)) as client,
+        page_of(
+            browser, f"{str(client.base_url).rstrip('/')}/docs#busy", "phone", tmp_path
+        ) as page,
+    ):
         for path in client.get("/openapi.json").json()["paths"]:
             see(page.locator("summary code", has_text=path).first).to_be_visible()
         see(page.locator("tr#busy")).to_contain_text("429")
@@ -269,21 +371,50 @@ def test_the_docs_page_shows_the_whole_api(browser, models, tmp_path):  # noqa: 
 
 def test_the_colours_can_be_read(browser, models, tmp_path):  # noqa: F811
     "Contrast of text and ground, WCAG 2.2 AA, in light and dark."
+
     def luminance(colour):
-        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-        return sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
-                   for w, c in zip((0.2126, 0.7152, 0.0722), parts))
-    pairs = [("ink", "paper"), ("ink", "card"),
-             ("soft", "card"), ("soft", "paper"), ("wine", "card"), ("wine-ink", "wine"), ("yes", "yes-soft"),
-             ("no", "card"), ("warn", "warn-soft"), ("soft", "fill")]
-    with serving(create_app(models)) as client, page_of(browser, str(client.base_url), "desk", tmp_path) as page:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        return sum(
+            w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+            for w, c in zip((0.2126, 0.7152, 0.0722), parts)
+        )
+
+    pairs = [
+        ("ink", "paper"),
+        ("ink", "card"),
+        ("soft", "card"),
+        ("soft", "paper"),
+        ("wine", "card"),
+        ("wine-ink", "wine"),
+        ("yes", "yes-soft"),
+        ("no", "card"),
+        ("warn", "warn-soft"),
+        ("soft", "fill"),
+    ]
+    with (
+        serving(create_app(models)) as client,
+        page_of(browser, str(client.base_url), "desk", tmp_path) as page,
+    ):
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             page.screenshot(path=tmp_path / f"{scheme}.png")
-            colour = {n: page.evaluate("n => getComputedStyle(document.documentElement).getPropertyValue('--' "
-                                       "+ n).trim()", n) for n in {x for p in pairs for x in p}}
-            colour = {n: c if len(c) == 7 else "#" + "".join(x * 2 for x in c[1:]) for n, c in colour.items()}
+            colour = {
+                n: page.evaluate(
+                    "n => getComputedStyle(document.documentElement).getPropertyValue('--' "
+                    "+ n).trim()",
+                    n,
+                )
+                for n in {x for p in pairs for x in p}
+            }
+            colour = {
+                n: c if len(c) == 7 else "#" + "".join(x * 2 for x in c[1:])
+                for n, c in colour.items()
+            }
             for text, ground in pairs:
                 low, high = sorted(luminance(colour[n]) for n in (text, ground))
-                assert (high + 0.05) / (low + 0.05) >= 4.5, (scheme, text, ground, (high + 0.05) / (low + 0.05))
-
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (
+                    scheme,
+                    text,
+                    ground,
+                    (high + 0.05) / (low + 0.05),
+                )

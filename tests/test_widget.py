@@ -1,4 +1,5 @@
 "The ImageCleaner as people meet it: a real JupyterLab, a real browser, a mouse."
+
 import importlib
 import json
 import os
@@ -22,12 +23,22 @@ from movie_tagger.decisions import Decisions
 from movie_tagger.ledger import Ledger
 
 CI = os.environ.get("CI") == "true"
-_, _, sync_api = (importlib.import_module(name) if CI else pytest.importorskip(name)
-                  for name in ("ipywidgets", "jupyterlab", "playwright.sync_api"))
+_, _, sync_api = (
+    importlib.import_module(name) if CI else pytest.importorskip(name)
+    for name in ("ipywidgets", "jupyterlab", "playwright.sync_api")
+)
 sync_api.expect.set_options(timeout=30_000)
 
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 DRAW = """
 import numpy as np, pandas as pd
@@ -51,16 +62,20 @@ p = labels.to_numpy(float) * .7 + .1
 for k in range(6):  # these labels surprise the model: it is sure of the next class
     p[k] = np.roll([.01 * (k + 1), .9, .09 - .01 * k], k % 3)
 """
-CELLS = """
+CELLS = (
+    """
 from drawn import items, labels, p
 from movie_tagger.curate import ImageCleaner
 cleaner = ImageCleaner(items, labels, p, split=[k % 5 == 0 for k in range(30)], out="decisions.jsonl")
 cleaner
-""", """
+""",
+    """
 table = ImageCleaner(items, labels, p, out="decisions.jsonl").decisions()
 print("DECISIONS", table.reset_index().to_json(orient="values"))
-"""
-LEDGER_CELLS = """
+""",
+)
+LEDGER_CELLS = (
+    """
 from drawn import items, labels, p
 import pandas as pd
 from movie_tagger.cells import from_labels
@@ -71,18 +86,25 @@ with Ledger("ledger.db") as book:
     book.single(list(labels), actor="import:folders")
     book.sync(items, from_labels(labels), actor="import:folders")
 ImageCleaner("ledger.db", probabilities=pd.DataFrame(p, labels.index, labels.columns), actor="curator:anna", page_size=12)
-""", """
+""",
+    """
 print("DECISIONS", Ledger("ledger.db").events(actor="curator:anna").fillna("").astype(str).to_json(orient="values"))
-"""
+""",
+)
+
 
 def notebook(folder, cells=CELLS, pictures=30):
     (folder / "drawn.py").write_text(DRAW.replace("range(30)", f"range({pictures})"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in cells]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "clean.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}),
+        folder / "clean.ipynb",
+    )
 
 
-REVIEW_CELLS = """
+REVIEW_CELLS = (
+    """
 from drawn import items, labels
 import pandas as pd
 from movie_tagger.curate import ImageCleaner
@@ -91,15 +113,19 @@ with Ledger("ledger.db") as book:
     book.add(items.assign(group=items.index), actor="import:site.sql")
     book.decide(pd.DataFrame({"item": items.index[::3], "tag": "blood", "state": True}), actor="import:site.sql")
 ImageCleaner("ledger.db", mode="review", tag="blood", actor="curator:anna", page_size=4)
-""", """
+""",
+    """
 print("DECISIONS", Ledger("ledger.db").events(actor="curator:anna")[["item", "tag", "state"]].astype(str).to_json(orient="values"))
-"""
+""",
+)
 
 
-def review_notebook(folder): notebook(folder, REVIEW_CELLS, 60)
+def review_notebook(folder):
+    notebook(folder, REVIEW_CELLS, 60)
 
 
-def ledger_notebook(folder): notebook(folder, LEDGER_CELLS, 60)
+def ledger_notebook(folder):
+    notebook(folder, LEDGER_CELLS, 60)
 
 
 @contextmanager
@@ -110,52 +136,86 @@ def jupyterlab(folder):
         port = s.getsockname()[1]
     token, home = secrets.token_hex(8), folder.parent / "home"
     home.mkdir()
-    own = {f"JUPYTER{name}_DIR": str(home / name.strip("_").lower())
-           for name in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")}
-    for name, setting in {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-                          # all cells are on the page, seen or not
-                          "notebook-extension/tracker": {"windowingMode": "none"}}.items():
+    own = {
+        f"JUPYTER{name}_DIR": str(home / name.strip("_").lower())
+        for name in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")
+    }
+    for name, setting in {
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        # all cells are on the page, seen or not
+        "notebook-extension/tracker": {"windowingMode": "none"},
+    }.items():
         file = home / "lab_settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(setting))
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
-               f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-               f"--ServerApp.root_dir={folder}"]
-    env = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"),
-                              "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={folder}",
+    ]
+    env = (
+        os.environ
+        | own
+        | {
+            "HOME": str(home),
+            "IPYTHONDIR": str(home / "ipython"),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        }
+    )
     with open(home / "jupyter.log", "wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, home / "jupyter.log")
         yield f"http://127.0.0.1:{port}/lab/tree/clean.ipynb?token={token}"
-    finally: end(server)
+    finally:
+        end(server)
 
 
 def wait_for(url, server, log):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for _ in range(300):
         assert server.poll() is None, log.read_text()[-2000:]
-        try: return opener.open(url, timeout=5).close()
-        except (urllib.error.URLError, OSError): time.sleep(0.1)
+        try:
+            return opener.open(url, timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
     raise AssertionError(f"JupyterLab did not answer in 30 s:\n{log.read_text()[-2000:]}")
 
 
 def end(server):
     "End the server and its kernels: the group of processes that was started here."
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        try: os.killpg(server.pid, sign)
-        except ProcessLookupError: break
-        try: server.wait(5)
-        except subprocess.TimeoutExpired: continue
+        try:
+            os.killpg(server.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            continue
 
 
 @contextmanager
 def page_of(url, folder):
     "The address opened in Debian's Chromium."
     with sync_api.sync_playwright() as p:
-        context = p.chromium.launch_persistent_context(str(folder / "profile"), executable_path=CHROMIUM, args=FLAGS,
-                                                       ignore_default_args=["--headless"],
-                                                       viewport={"width": 1360, "height": 1000}, chromium_sandbox=False)
+        context = p.chromium.launch_persistent_context(
+            str(folder / "profile"),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            ignore_default_args=["--headless"],
+            viewport={"width": 1360, "height": 1000},
+            chromium_sandbox=False,
+        )
         try:
             page = context.new_page()
             page.set_default_timeout(30_000)
@@ -166,7 +226,9 @@ def page_of(url, folder):
             context.close()
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 def story(folder):
@@ -179,8 +241,10 @@ def story(folder):
 @pytest.fixture
 def lab(request, tmp_path):
     "JupyterLab in a browser with the notebook that `request.param` writes."
-    if not CHROMIUM and CI: pytest.fail("Chromium is missing: apt-get install chromium")
-    if not CHROMIUM: pytest.skip("needs Chromium: apt-get install chromium")
+    if not CHROMIUM and CI:
+        pytest.fail("Chromium is missing: apt-get install chromium")
+    if not CHROMIUM:
+        pytest.skip("needs Chromium: apt-get install chromium")
     folder = tmp_path / "work"
     folder.mkdir()
     request.param(folder)
@@ -190,7 +254,10 @@ def lab(request, tmp_path):
 
 
 def menu(page, *path):
-    for name in path: page.locator(".lm-MenuBar-itemLabel, .lm-Menu-itemLabel").get_by_text(name, exact=True).click()
+    for name in path:
+        page.locator(".lm-MenuBar-itemLabel, .lm-Menu-itemLabel").get_by_text(
+            name, exact=True
+        ).click()
 
 
 def choose(page, name, option):
@@ -198,15 +265,17 @@ def choose(page, name, option):
 
 
 def marks_of(page):
-    return page.locator(".mt-card").evaluate_all("all => all.map(c => [c.dataset.item, "
-                                                 "c.querySelector('.mt-mark').textContent])")
+    return page.locator(".mt-card").evaluate_all(
+        "all => all.map(c => [c.dataset.item, c.querySelector('.mt-mark').textContent])"
+    )
 
 
 def expect_decided(page, expected):
     "The marks on the page, once they are there."
     for _ in range(200):
         found = {item: mark for item, mark in marks_of(page) if mark != "· undecided"}
-        if found == expected: return
+        if found == expected:
+            return
         time.sleep(0.1)
     assert found == expected
 
@@ -222,19 +291,25 @@ def read_decisions(page, prompt):
     cell.locator(".jp-InputArea-editor").click()
     page.locator('[data-command="notebook:run-cell-and-select-next"]').first.click()
     sync_api.expect(cell.locator(".jp-InputPrompt")).to_have_text(prompt)
-    return json.loads(cell.locator(".jp-OutputArea-output",
-                                   has_text="DECISIONS").inner_text().removeprefix("DECISIONS"))
+    return json.loads(
+        cell.locator(".jp-OutputArea-output", has_text="DECISIONS")
+        .inner_text()
+        .removeprefix("DECISIONS")
+    )
 
 
 def restart(page):
     "Restarts the kernel, runs all cells, and waits for the new panel."
     page.locator(".mt-cleaner").evaluate("panel => { panel.dataset.old = 'yes' }")
     menu(page, "Kernel", "Restart Kernel and Run All Cells…")
-    page.get_by_role("button",
-                     name="Confirm Kernel Restart").or_(page.get_by_role("button", name="Restart", exact=True)).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").or_(
+        page.get_by_role("button", name="Restart", exact=True)
+    ).click()
     sync_api.expect(page.locator(".mt-cleaner[data-old]")).to_have_count(0)
     sync_api.expect(page.locator(".mt-cleaner")).to_have_count(1)
-    sync_api.expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).to_have_text("[2]:")
+    sync_api.expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).to_have_text(
+        "[2]:"
+    )
 
 
 @pytest.mark.parametrize("lab", [notebook], indirect=True)
@@ -252,8 +327,13 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
     card.nth(4).get_by_role("button", name="Label …").click()
     page.locator(".mt-dialog").get_by_role("option", name="horror").click()
     seen(card.nth(4).locator(".mt-mark")).to_contain_text("→ relabelled")
-    made = {"00.jpg": "✕ excluded", "01.jpg": "✕ excluded", "02.jpg": "✕ excluded", "03.jpg": "→ relabelled",
-            "04.jpg": "→ relabelled"}
+    made = {
+        "00.jpg": "✕ excluded",
+        "01.jpg": "✕ excluded",
+        "02.jpg": "✕ excluded",
+        "03.jpg": "→ relabelled",
+        "04.jpg": "→ relabelled",
+    }
     expect_decided(page, made)
     page.screenshot(path=shots / "decided.png")
 
@@ -276,9 +356,12 @@ def test_decisions_made_with_the_mouse_survive_whatever_is_shown(lab):
 
     page.get_by_role("button", name="↶ Undo").click()
     seen(card.nth(4).locator(".mt-mark")).to_contain_text("undecided")
-    expected = [["00.jpg", "exclude", "horror", "", "loss 4.61"], ["01.jpg", "exclude", "romance", "", "loss 3.91"],
-                ["02.jpg", "exclude", "superhero", "", "loss 3.51"],
-                ["03.jpg", "relabel", "horror", "romance", "loss 3.22"]]
+    expected = [
+        ["00.jpg", "exclude", "horror", "", "loss 4.61"],
+        ["01.jpg", "exclude", "romance", "", "loss 3.91"],
+        ["02.jpg", "exclude", "superhero", "", "loss 3.51"],
+        ["03.jpg", "relabel", "horror", "romance", "loss 3.22"],
+    ]
     assert read_decisions(page, "[3]:") == expected
     page.locator(".mt-cleaner").screenshot(path=shots / "undone.png")
 
@@ -321,15 +404,22 @@ def test_thirty_decisions_by_keyboard_are_events_in_the_ledger_and_survive(lab):
 
     card.first.focus()
     times = press(page, "Enter", *("x", "k", "1", "3", "k") * 5, "x", "k", "1", "2")
-    print(f"30 decisions by keyboard: from the key to the next picture {sorted(times)[len(times) // 2]:.0f} ms in the "
-          f"median, {max(times):.0f} ms at most")
+    print(
+        f"30 decisions by keyboard: from the key to the next picture {sorted(times)[len(times) // 2]:.0f} ms in the "
+        f"median, {max(times):.0f} ms at most"
+    )
     seen(page.locator(".mt-status")).to_contain_text("30 to go")
     page.screenshot(path=shots / "keys.png")
-    for key in ("d", "d", "Shift+D", "b", "y"): page.keyboard.press(key)  # would delete, add or change cells
+    for key in ("d", "d", "Shift+D", "b", "y"):
+        page.keyboard.press(key)  # would delete, add or change cells
     seen(cells).to_have_count(2)
-    with Ledger(folder / "ledger.db") as book: before = book.events(actor="curator:anna")
-    assert before["batch"].nunique() == 30 and not before["undone"].any() and before["batch"].str.startswith(
-        "cleaning: ").all()
+    with Ledger(folder / "ledger.db") as book:
+        before = book.events(actor="curator:anna")
+    assert (
+        before["batch"].nunique() == 30
+        and not before["undone"].any()
+        and before["batch"].str.startswith("cleaning: ").all()
+    )
 
     choose(page, "Decided", "already")
     seen(page.locator(".mt-place")).to_have_text("page 1 of 3")
@@ -339,11 +429,13 @@ def test_thirty_decisions_by_keyboard_are_events_in_the_ledger_and_survive(lab):
     seen(page.locator(".mt-place")).to_have_text("page 1 of 3")
     restart(page)
     seen(page.locator(".mt-status")).to_contain_text("30 to go")
-    with Ledger(folder / "ledger.db") as book: assert book.events(actor="curator:anna").equals(before)
+    with Ledger(folder / "ledger.db") as book:
+        assert book.events(actor="curator:anna").equals(before)
 
     cells.first.locator(".jp-InputArea-editor").click()
     page.keyboard.press("Escape")
-    for key in "ku": page.keyboard.press(key)  # the focus is in the notebook: nothing for the panel
+    for key in "ku":
+        page.keyboard.press(key)  # the focus is in the notebook: nothing for the panel
     choose(page, "Decided", "all")
     expect_cards(page, 12, "00.jpg")
     card.first.focus()
@@ -352,7 +444,10 @@ def test_thirty_decisions_by_keyboard_are_events_in_the_ledger_and_survive(lab):
         seen(page.locator(".mt-status")).to_contain_text(f"{left} to go")
     seen(page.get_by_role("button", name="↶ Undo")).to_be_disabled()
     with Ledger(folder / "ledger.db") as book:
-        assert book.events(actor="curator:anna").loc[before.index, "undone"].all() and len(book.items()) == 60
+        assert (
+            book.events(actor="curator:anna").loc[before.index, "undone"].all()
+            and len(book.items()) == 60
+        )
         assert book.labels().equals(book.labels(version=before.index[0] - 1))
 
 
@@ -365,12 +460,16 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     seen = sync_api.expect
     dialog = page.locator(".mt-dialog")
     press = page.keyboard.press
-    def focused(item): seen(page.locator(".mt-card:focus")).to_have_attribute("data-item", item)
+
+    def focused(item):
+        seen(page.locator(".mt-card:focus")).to_have_attribute("data-item", item)
 
     card.first.focus()
     press("ArrowRight"), press("ArrowDown"), press("ArrowLeft")
-    columns = page.evaluate("[...document.querySelectorAll('.mt-card')].filter((c, _, "
-                            "all) => c.offsetTop === all[0].offsetTop).length")
+    columns = page.evaluate(
+        "[...document.querySelectorAll('.mt-card')].filter((c, _, "
+        "all) => c.offsetTop === all[0].offsetTop).length"
+    )
     focused(f"{columns:02}.jpg")
     press("Home")
     press("z")
@@ -388,8 +487,15 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     press("t")
     page.keyboard.type("super")
     press("Enter")
-    expect_decided(page, {"00.jpg": "→ relabelled", "01.jpg": "→ relabelled", "02.jpg": "✓ kept",
-                          "03.jpg": "→ relabelled"})
+    expect_decided(
+        page,
+        {
+            "00.jpg": "→ relabelled",
+            "01.jpg": "→ relabelled",
+            "02.jpg": "✓ kept",
+            "03.jpg": "→ relabelled",
+        },
+    )
     press("u")
     expect_decided(page, {"00.jpg": "→ relabelled"})
     press("Shift+U")
@@ -403,7 +509,9 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     press("Escape")
     seen(page.locator(".mt-chosen")).to_have_count(0)
     press("Shift+K")
-    seen(page.locator(".mt-status")).to_contain_text("✓ 21 kept · ✕ 0 excluded · → 3 relabelled · 6 to go")
+    seen(page.locator(".mt-status")).to_contain_text(
+        "✓ 21 kept · ✕ 0 excluded · → 3 relabelled · 6 to go"
+    )
     focused("24.jpg")
     press("p")
     expect_cards(page, 24, "00.jpg")
@@ -415,7 +523,9 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     press("Shift+Enter")
     # what a program does is shown, and takes no focus from anybody
     seen(page.locator(".mt-status")).to_contain_text("✓ 22 kept")
-    assert not page.evaluate("document.querySelector('.mt-cleaner').contains(document.activeElement)")
+    assert not page.evaluate(
+        "document.querySelector('.mt-cleaner').contains(document.activeElement)"
+    )
 
 
 @pytest.mark.parametrize("lab", [review_notebook], indirect=True)
@@ -431,8 +541,9 @@ def test_a_review_is_answered_by_key_and_shows_no_label(lab):
     seen(page.locator(".mt-dialog")).to_be_hidden()
     press("y"), press("n"), press("Shift+N")
     seen(page.locator(".mt-place")).to_contain_text("page 2 of")
-    seen(page.locator(".mt-estimate")).to_contain_text("“blood”, drawn by lot: 4 reviewed, 1 yes in 1 film; "
-                                                       "59 films with a yes are needed")
+    seen(page.locator(".mt-estimate")).to_contain_text(
+        "“blood”, drawn by lot: 4 reviewed, 1 yes in 1 film; 59 films with a yes are needed"
+    )
     press("PageUp")
     expect_decided(page, {items[0]: "✓ blood"} | dict.fromkeys(items[1:], "✕ no blood"))
     card.nth(2).locator(".mt-picture").click()
@@ -443,21 +554,29 @@ def test_a_review_is_answered_by_key_and_shows_no_label(lab):
 
     page.get_by_role("button", name="Next ›").click()
     second = [item for item, _ in marks_of(page)]
-    with Ledger(folder / "ledger.db") as book: book.set(second[1], "blood", True, "curator:bob")
+    with Ledger(folder / "ledger.db") as book:
+        book.set(second[1], "blood", True, "curator:bob")
     card.first.focus()
     press("Shift+N")  # the panel is on the third page when it hears that nothing of this was kept
-    seen(page.locator(".mt-alert")).to_contain_text(f"curator:bob has said yes to 'blood' of {second[1]} since you "
-                                                    "looked: look again")
+    seen(page.locator(".mt-alert")).to_contain_text(
+        f"curator:bob has said yes to 'blood' of {second[1]} since you looked: look again"
+    )
     seen(page.locator(".mt-place")).to_contain_text("page 2 of")
     expect_decided(page, {})
     press("Shift+N")
     seen(page.locator(".mt-place")).to_contain_text("page 3 of")
     seen(page.locator(".mt-alert")).to_have_text("")
-    with Ledger(folder / "ledger.db") as book: assert book.labels().loc[second, "blood"].eq(False).all()
+    with Ledger(folder / "ledger.db") as book:
+        assert book.labels().loc[second, "blood"].eq(False).all()
 
 
 def counts_in(cell):
-    return dict(zip(cell.locator("tbody th").all_inner_texts(), map(int, cell.locator("tbody td").all_inner_texts())))
+    return dict(
+        zip(
+            cell.locator("tbody th").all_inner_texts(),
+            map(int, cell.locator("tbody td").all_inner_texts()),
+        )
+    )
 
 
 @pytest.mark.slow
@@ -465,12 +584,17 @@ def counts_in(cell):
 def test_the_poster_story_is_run_and_cleaned_with_the_mouse(lab):
     page, _, shots = lab
     cells, seen = page.locator(".jp-CodeCell"), sync_api.expect
-    played, last = cells.filter(has_text="decisions = cleaner.decisions()"), cells.filter(has_text="ax.set_xlabel(")
+    played, last = (
+        cells.filter(has_text="decisions = cleaner.decisions()"),
+        cells.filter(has_text="ax.set_xlabel("),
+    )
     prompt = last.locator(".jp-InputPrompt").inner_text()
     menu(page, "Run", "Run All Cells")
     seen(last.locator(".jp-InputPrompt")).not_to_have_text(prompt)
     seen(last.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=900_000)
-    assert not page.locator('[data-mime-type="application/vnd.jupyter.stderr"]', has_text="Traceback").count()
+    assert not page.locator(
+        '[data-mime-type="application/vnd.jupyter.stderr"]', has_text="Traceback"
+    ).count()
     before, card = counts_in(played), page.locator(".mt-card")
 
     choose(page, "Decided", "not yet")

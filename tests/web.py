@@ -10,6 +10,7 @@ The first part of a path says how it behaves, the number in the last part which 
     /loop/ /to/?URL                                        redirects
     /hits                                                  how often each path was asked for and served, and the most requests at once, as JSON
 """
+
 import asyncio
 import gzip
 import io
@@ -53,19 +54,35 @@ def bomb():
 BOMB, GZIP_BOMB = bomb(), gzip.compress(bytes(50_000_000), 1)
 HTML = b"<!DOCTYPE html><html><body>Please log in to see this picture</body></html>"
 BODIES = {
-    "ok": lambda n: picture(n), "png": lambda n: picture(n, "PNG"), "html": lambda n: HTML,
-    "cut": lambda n: picture(n)[:-300], "bomb": lambda n: BOMB,
-    "empty": lambda n: b"", "tiny": lambda n: picture(n, "GIF", (1, 1)), "noai": picture, "licence": picture,
+    "ok": lambda n: picture(n),
+    "png": lambda n: picture(n, "PNG"),
+    "html": lambda n: HTML,
+    "cut": lambda n: picture(n)[:-300],
+    "bomb": lambda n: BOMB,
+    "empty": lambda n: b"",
+    "tiny": lambda n: picture(n, "GIF", (1, 1)),
+    "noai": picture,
+    "licence": picture,
     "signed": picture,
 }
-HEADERS = {"noai": "X-Robots-Tag: noindex-not, noai", "licence": f'Link: <{LICENCE}>; rel="license"',
-           "html": "Content-Type: image/jpeg"}
+HEADERS = {
+    "noai": "X-Robots-Tag: noindex-not, noai",
+    "licence": f'Link: <{LICENCE}>; rel="license"',
+    "html": "Content-Type: image/jpeg",
+}
 
 
 class Server:
     "What happens on each connection, one request after the other."
+
     def __init__(self, latency):
-        self.latency, self.asked, self.hits, self.busy, self.most = latency, Counter(), Counter(), 0, 0
+        self.latency, self.asked, self.hits, self.busy, self.most = (
+            latency,
+            Counter(),
+            Counter(),
+            0,
+            0,
+        )
 
     async def serve(self, reader, writer):
         with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
@@ -73,10 +90,13 @@ class Server:
                 target = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1].decode("ascii")
                 self.busy += 1
                 self.most = max(self.most, self.busy)
-                try: stay = await self.answer(writer, target)
-                finally: self.busy -= 1
+                try:
+                    stay = await self.answer(writer, target)
+                finally:
+                    self.busy -= 1
                 await writer.drain()
-                if not stay: break
+                if not stay:
+                    break
         writer.close()
 
     async def answer(self, writer, target):
@@ -86,34 +106,53 @@ class Server:
         path, _, query = target.partition("?")
         way, *rest = path.strip("/").split("/")
         if way == "hits":
-            return self.send(writer, 200,
-                             json.dumps({"asked": self.asked, "served": self.hits, "most": self.most}).encode())
+            return self.send(
+                writer,
+                200,
+                json.dumps({"asked": self.asked, "served": self.hits, "most": self.most}).encode(),
+            )
         if way == "flaky":
-            way, rest = (rest[0], rest[2:]) if self.asked[target] <= int(rest[1]) else ("ok", rest[2:])
-            if way.isdigit(): way, rest = "status", [way, *rest]
+            way, rest = (
+                (rest[0], rest[2:]) if self.asked[target] <= int(rest[1]) else ("ok", rest[2:])
+            )
+            if way.isdigit():
+                way, rest = "status", [way, *rest]
         n = int("".join(c for c in rest[-1] if c.isdigit()) or 0) if rest else 0
         if way == "status":
-            return self.send(writer, int(rest[0]), b"no",
-                             *([f"Retry-After: {query.partition('=')[2]}"] if query else []))
-        if way == "signed" and query != SIGNATURE: return self.send(writer, 403, b"the signature does not match")
-        if way == "loop": return self.send(writer, 302, b"", f"Location: {target}")
-        if way == "to": return self.send(writer, 302, b"", f"Location: {unquote(query)}")
+            return self.send(
+                writer,
+                int(rest[0]),
+                b"no",
+                *([f"Retry-After: {query.partition('=')[2]}"] if query else []),
+            )
+        if way == "signed" and query != SIGNATURE:
+            return self.send(writer, 403, b"the signature does not match")
+        if way == "loop":
+            return self.send(writer, 302, b"", f"Location: {target}")
+        if way == "to":
+            return self.send(writer, 302, b"", f"Location: {unquote(query)}")
         if way in BODIES:
             self.hits[target] += 1
             return self.send(writer, 200, BODIES[way](n), HEADERS.get(way, ""))
         return await getattr(self, way, self.missing)(writer, picture(n))
 
     def send(self, writer, status, body, *headers, length=None):
-        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body) if length is None else length}",
-                 *filter(None, headers)]
+        lines = [
+            f"HTTP/1.1 {status} Whatever",
+            f"Content-Length: {len(body) if length is None else length}",
+            *filter(None, headers),
+        ]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         return True
 
-    async def missing(self, writer, body): return self.send(writer, 404, b"nothing here")
+    async def missing(self, writer, body):
+        return self.send(writer, 404, b"nothing here")
 
-    async def gzip(self, writer, body): return self.send(writer, 200, gzip.compress(body), "Content-Encoding: gzip")
+    async def gzip(self, writer, body):
+        return self.send(writer, 200, gzip.compress(body), "Content-Encoding: gzip")
 
-    async def gzip_bomb(self, writer, body): return self.send(writer, 200, GZIP_BOMB, "Content-Encoding: gzip")
+    async def gzip_bomb(self, writer, body):
+        return self.send(writer, 200, GZIP_BOMB, "Content-Encoding: gzip")
 
     async def short(self, writer, body):
         self.send(writer, 200, body, length=len(body) - 200)
@@ -124,24 +163,30 @@ class Server:
         await writer.drain()
 
     async def reset(self, writer, body):
-        self.send(writer, 200, body[:len(body) // 2], length=len(body))
+        self.send(writer, 200, body[: len(body) // 2], length=len(body))
         await writer.drain()
-        await asyncio.sleep(.01)
+        await asyncio.sleep(0.01)
         s = writer.get_extra_info("socket")
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
-    async def silent(self, writer, body): await asyncio.sleep(3600)
+    async def silent(self, writer, body):
+        await asyncio.sleep(3600)
 
     async def drip(self, writer, body):
         self.send(writer, 200, b"", length=len(body))
         for k in range(len(body)):
-            writer.write(body[k:k + 1])
+            writer.write(body[k : k + 1])
             await writer.drain()
-            await asyncio.sleep(.05)
+            await asyncio.sleep(0.05)
 
     async def endless(self, writer, body):
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(body) + body + b"\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"%x\r\n" % len(body)
+            + body
+            + b"\r\n"
+        )
         while True:
             writer.write(b"10000\r\n" + bytes(65536) + b"\r\n")
             await writer.drain()
@@ -150,6 +195,7 @@ class Server:
 def contexts(folder):
     "A certificate that the authority in ca.pem vouches for, and one that nobody does."
     import trustme
+
     authority, stranger = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     for ca in (authority, stranger):
@@ -161,27 +207,47 @@ def contexts(folder):
 async def main(folder, latency):
     server, addresses = Server(latency), {}
     good, bad = contexts(folder)
-    for name, host, context in (("http", "127.0.0.1", None), ("other", "127.0.0.2", None), ("ipv6", "::1", None),
-                                ("https", "127.0.0.1", good), ("untrusted", "127.0.0.1", bad)):
-        try: s = await asyncio.start_server(server.serve, host, 0, ssl=context, backlog=1000)
-        except OSError: addresses[name] = None  # no IPv6 here
+    for name, host, context in (
+        ("http", "127.0.0.1", None),
+        ("other", "127.0.0.2", None),
+        ("ipv6", "::1", None),
+        ("https", "127.0.0.1", good),
+        ("untrusted", "127.0.0.1", bad),
+    ):
+        try:
+            s = await asyncio.start_server(server.serve, host, 0, ssl=context, backlog=1000)
+        except OSError:
+            addresses[name] = None  # no IPv6 here
         else:
-            addresses[name] = (f"http{'s' * bool(context)}://{f'[{host}]' if ':' in host else host}:{s.sockets[0].getsockname()[1]}")
-    with socket.create_server(("127.0.0.1", 0)) as s: addresses["closed"] = f"http://127.0.0.1:{s.getsockname()[1]}"
+            addresses[name] = (
+                f"http{'s' * bool(context)}://{f'[{host}]' if ':' in host else host}:{s.sockets[0].getsockname()[1]}"
+            )
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        addresses["closed"] = f"http://127.0.0.1:{s.getsockname()[1]}"
     print(json.dumps(addresses | {"ca": str(folder / "ca.pem")}), flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # ends with the process that started it
+    await asyncio.get_running_loop().run_in_executor(
+        None, sys.stdin.read
+    )  # ends with the process that started it
 
 
 @contextmanager
 def serve(latency=0.0):
     "Yields the addresses of a running server: http, other (another loopback address), ipv6, https, untrusted, closed; and `ca`, a file."
     command = [sys.executable, __file__, str(latency)]
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen([*command, folder], stdin=subprocess.PIPE,
-                                                                   stdout=subprocess.PIPE, text=True) as process:
-        try: yield SimpleNamespace(**json.loads(process.stdout.readline()), pid=process.pid)
-        finally: process.kill()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(
+            [*command, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        try:
+            yield SimpleNamespace(**json.loads(process.stdout.readline()), pid=process.pid)
+        finally:
+            process.kill()
 
 
 if __name__ == "__main__":
-    try: asyncio.run(main(Path(sys.argv[2]), float(sys.argv[1])))
-    finally: sys.exit()
+    try:
+        asyncio.run(main(Path(sys.argv[2]), float(sys.argv[1])))
+    finally:
+        sys.exit()
