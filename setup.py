@@ -32,7 +32,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=" + settings["min_python"],
     packages=find_packages(include=["movie_tagger", "movie_tagger.*"]),
-    package_data={"movie_tagger": ["web/*", "web/**/*"]},
+    package_data={"movie_tagger": ["py.typed", "**/*.pyi", "*.pyi", "**/web/*"]},
     install_requires=lines("requirements"),
     extras_require=extras,
     entry_points={

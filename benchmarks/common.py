@@ -6,7 +6,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as movie_tagger.engine does
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as movie_tagger.features.engine does
 import onnxruntime
 import torch  # noqa: E402
 

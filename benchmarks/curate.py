@@ -28,10 +28,10 @@ SETUP = """
 import os, numpy as np, pandas as pd, psutil
 from pathlib import Path
 from movie_tagger import data
-from movie_tagger.cells import from_labels
-from movie_tagger.curate import ImageCleaner
-from movie_tagger.ledger import Ledger
-from movie_tagger.sample import draw_posters
+from movie_tagger.ledger.precedence import from_labels
+from movie_tagger.curate.cleaner import ImageCleaner
+from movie_tagger.ledger.ledger import Ledger
+from movie_tagger.sample.make import draw_posters
 n, r, folder = {pictures}, np.random.default_rng(0), os.environ.get("MOVIE_TAGGER_DATA")
 if not folder: draw_posters(Path("drawn"), 500)
 found = sorted(Path(folder, "posters/images").iterdir() if folder else Path("drawn").rglob("*.jpg"))

@@ -80,7 +80,7 @@ def serve(folder, count, latency=0.02):
 
 
 def ours():
-    from movie_tagger.download import download_images
+    from movie_tagger.download.pictures import download_images
 
     return lambda urls, dest: download_images(
         urls, dest, allow_private=True, per_host=CONNECTIONS, connections=CONNECTIONS

@@ -22,7 +22,8 @@ import torch
 from common import real_data, report
 from PIL import Image
 
-from movie_tagger import engine, features, images
+from movie_tagger import features, images
+from movie_tagger.features import engine
 
 SIZE = 224
 

@@ -18,8 +18,10 @@ from common import real_data, report
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 
-from movie_tagger import data, features, gates, head
-from movie_tagger.evaluate import average_precision
+from movie_tagger import data, features
+from movie_tagger.judge.evaluation import average_precision
+from movie_tagger.learn import head
+from movie_tagger.retrain import gates
 
 NOISE = 0.44  # standard deviation of a logit between two heads, measured as said above, median over tags
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from movie_tagger.ledger import Ledger
+from movie_tagger.ledger.ledger import Ledger
 
 
 def site(items, said, tags, seed=0):

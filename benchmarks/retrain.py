@@ -25,9 +25,10 @@ import numpy as np
 import pandas as pd
 
 from movie_tagger import features
+from movie_tagger.features import embeddings
 from movie_tagger.images import find_images
-from movie_tagger.ledger import Ledger
-from movie_tagger.tags import read_dump
+from movie_tagger.ledger.ledger import Ledger
+from movie_tagger.tags.clean import read_dump
 
 PLAN = """
 ledger = "ledger.db"
@@ -83,8 +84,8 @@ def make_up(folder, shots, stills, new):
     rng, model = np.random.default_rng(0), features.export("lite0")
     for start in range(0, len(old), 20_000):
         keys = items["sha256"].iloc[start : start + 20_000].tolist()
-        features._keep(
-            features._cache(model, ""),
+        embeddings._keep(
+            embeddings._cache(model, ""),
             keys,
             rng.normal(x.mean(0), x.std(0), (len(keys), x.shape[1])).astype(np.float32),
         )
@@ -94,7 +95,7 @@ RUN = """
 import json, resource, sys, time
 from datetime import datetime
 from movie_tagger import retrain
-from movie_tagger.plan import read_plan
+from movie_tagger.retrain.plan import read_plan
 took, once = {}, retrain.Marks.once
 def timed(marks, step, work):
     start = time.perf_counter(), time.process_time()

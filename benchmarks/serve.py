@@ -39,7 +39,7 @@ BARE = """
 import os, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from movie_tagger import bundle
+from movie_tagger.models import bundle
 model, pictures, seconds = bundle.load(sys.argv[1]).open(pictures=1), [Path(p).read_bytes() for p in sys.argv[3:]], float(sys.argv[2])
 one = lambda data: model.answer([model.read(data)])
 for data in pictures: one(data)
@@ -57,7 +57,7 @@ print(done / (time.perf_counter() - start), sorted(alone)[len(alone) // 2] * 100
 
 OURS = """
 import sys
-from movie_tagger.serve import create_app, run
+from movie_tagger.serve.app import create_app, run
 run(create_app(sys.argv[1]), port=int(sys.argv[2]))
 """
 
@@ -203,7 +203,9 @@ def bare(bundle, pictures, seconds):
 
 
 def make_bundle(folder):
-    from movie_tagger import bundle, data, head
+    from movie_tagger import data
+    from movie_tagger.learn import head
+    from movie_tagger.models import bundle
 
     source = real_data() / "stills"
     return bundle.save(
@@ -347,7 +349,7 @@ def first_answer(python, bundle):
         [
             python,
             "-c",
-            "from movie_tagger.cli import main; main()",
+            "from movie_tagger.cli.door import main; main()",
             "serve",
             bundle,
             "--port",

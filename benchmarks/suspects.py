@@ -29,8 +29,9 @@ from cleanlab.multilabel_classification.filter import find_multilabel_issues_per
 from common import real_data, report
 from sklearn.metrics import average_precision_score
 
-from movie_tagger import data, features, head
-from movie_tagger.suspects import suspects
+from movie_tagger import data, features
+from movie_tagger.learn import head
+from movie_tagger.suspects.ranking import suspects
 
 RANKINGS = [
     (m, adjust)

@@ -225,7 +225,7 @@ def main():
 
     from common import report
 
-    from movie_tagger import site
+    from movie_tagger.sample import site
 
     lines = [
         "| from | route | seconds | CPU seconds | peak MB | times faster | in CPU seconds | same table |",

@@ -31,9 +31,12 @@ from fastai.vision.all import (
     vision_learner,
 )
 
-from movie_tagger import bundle, data, engine, features, finetune, head
+from movie_tagger import data, features
 from movie_tagger.core import cache_dir
-from movie_tagger.evaluate import evaluate, paired_difference
+from movie_tagger.features import engine
+from movie_tagger.judge.evaluation import evaluate, paired_difference
+from movie_tagger.learn import finetune, head
+from movie_tagger.models import bundle
 
 
 def fastai_fold(items, label, valid, seed):

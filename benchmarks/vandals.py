@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 from common import HERE, real_data, report
 
-from movie_tagger import features, gates, head, tags
-from movie_tagger.sample import draw_stills
+from movie_tagger import features, tags
+from movie_tagger.learn import head
+from movie_tagger.retrain import gates
+from movie_tagger.sample.make import draw_stills
 
 LEAST = 8  # rows of a tag that is learnt
 

@@ -1,4 +1,6 @@
-__version__ = "0.0.1"
-from importlib.metadata import version
+"""From a pile of film pictures to a model that you understand, trust and run."""
 
-__version__ = version("movie_tagger")
+import lazy_loader
+
+__version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

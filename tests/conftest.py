@@ -117,7 +117,7 @@ class Done:
 
 def movie_tagger(*args):
     "Runs a command in this process, through the same door as the script."
-    from movie_tagger.cli import main
+    from movie_tagger.cli.door import main
 
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (

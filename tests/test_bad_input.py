@@ -415,7 +415,7 @@ def test_a_fold_without_a_class(work):
 
 def test_many_labels_that_look_like_single_ones_outside_a_fold(work, monkeypatch):
     "All pictures with two tags are of one film, so what is left without it has one tag a picture."
-    from movie_tagger import head
+    from movie_tagger.learn import head
 
     kinds, fit = set(), head.fit
 
@@ -506,7 +506,7 @@ def test_a_damaged_bundle(copied, name, harm):
 
 
 def test_a_bundle_of_a_newer_version(copied):
-    from movie_tagger import bundle
+    from movie_tagger.models import bundle
 
     bundle.amend(copied, format=bundle.FORMAT + 1)
     assert refused(

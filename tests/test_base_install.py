@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import REPO, Done, files
 
-from movie_tagger.sample import make_sample
+from movie_tagger.sample.make import make_sample
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +110,7 @@ def test_it_tags_with_a_bundle_from_elsewhere(base, bundle, new_posters, tmp_pat
 
 def test_a_plot_says_which_extra_it_needs(base):
     plot = (
-        "from movie_tagger.interpret import interpret; interpret(['a.jpg', 'b.jpg'], ['x', 'y'], [[.9, .1], [.2, "
+        "from movie_tagger.judge.interpretation import interpret; interpret(['a.jpg', 'b.jpg'], ['x', 'y'], [[.9, .1], [.2, "
         ".8]]).plot_confusion_matrix()"
     )
     done = run(base / "python", "-c", plot)

@@ -10,16 +10,20 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from movie_tagger import cleaning, data, decisions
-from movie_tagger.cards import face, suggested
-from movie_tagger.cells import from_labels
+from movie_tagger import data
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.decisions import Decision, Decisions, LedgerDecisions, cleaned, decision_table
-from movie_tagger.estimates import compare, error_rate, yields
-from movie_tagger.gates import promises
-from movie_tagger.ledger import Ledger
-from movie_tagger.panel import Places, small
-from movie_tagger.queues import (
+from movie_tagger.curate import cleaning, decisions
+from movie_tagger.curate.cards import face, suggested
+from movie_tagger.curate.decisions import (
+    Decision,
+    Decisions,
+    LedgerDecisions,
+    cleaned,
+    decision_table,
+)
+from movie_tagger.curate.estimates import compare, error_rate, yields
+from movie_tagger.curate.panel import Places, small
+from movie_tagger.curate.queues import (
     MODES,
     as_queue,
     by_absence,
@@ -30,7 +34,18 @@ from movie_tagger.queues import (
     chosen,
     paged,
 )
-from movie_tagger.review import Progress, drawn, enough_yes, lot, progress_of, reviewed, unbroken
+from movie_tagger.ledger.ledger import Ledger
+from movie_tagger.ledger.precedence import from_labels
+from movie_tagger.ledger.review import (
+    Progress,
+    drawn,
+    enough_yes,
+    lot,
+    progress_of,
+    reviewed,
+    unbroken,
+)
+from movie_tagger.retrain.gates import promises
 
 CLASSES = ["horror", "romance", "superhero"]
 
@@ -149,7 +164,7 @@ def test_two_records_on_one_file_lose_nothing(tmp_path):
 
 def test_many_programs_may_write_at_once(tmp_path):
     code = (
-        "import sys; from movie_tagger.decisions import Decision, Decisions; r = Decisions(sys.argv[1])\n"
+        "import sys; from movie_tagger.curate.decisions import Decision, Decisions; r = Decisions(sys.argv[1])\n"
         "for k in range(40): r.decide(Decision(f'{sys.argv[2]}-{k}', 'keep', reason='x' * 500))"
     )
     writers = [
@@ -449,7 +464,7 @@ def test_a_place_on_a_damaged_disk_is_no_place(tmp_path, monkeypatch):
 # --- the cleaner
 
 pytest.importorskip("anywidget")
-from movie_tagger.curate import ImageCleaner  # noqa: E402
+from movie_tagger.curate.cleaner import ImageCleaner  # noqa: E402
 
 
 def open_cleaner(*args, **kwargs):

@@ -24,10 +24,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from web import LICENCE, SIGNATURE, picture, serve
 
-from movie_tagger import data, download, fetch, images
+from movie_tagger import data, download, images
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.download import by_status, download_images, file_name, read_urls, search, show
-from movie_tagger.fetch import Options, address, allowed, data_url, retry_after, unwanted
+from movie_tagger.download import fetch, pictures
+from movie_tagger.download.fetch import Options, address, allowed, data_url, retry_after, unwanted
+from movie_tagger.download.pictures import (
+    by_status,
+    download_images,
+    file_name,
+    read_urls,
+    search,
+    show,
+)
 
 QUICK = dict(allow_private=True, backoff=0.01, patience=2, timeout=10)
 
@@ -736,7 +744,7 @@ def test_lists_one_after_the_other_share_a_folder(web, tmp_path):
 
 PROGRAM = """
 import json, sys
-from movie_tagger.download import download_images
+from movie_tagger.download.pictures import download_images
 download_images(json.load(open(sys.argv[1])), sys.argv[2], allow_private=True, backoff=.01, patience=2, per_host=8)
 """
 
@@ -816,7 +824,7 @@ def test_a_journal_that_was_cut_off_and_a_list_that_was_never_finished(web, tmp_
 
 
 def test_two_downloads_into_one_folder(web, tmp_path):
-    with download._journal(tmp_path / ".unfinished.csv"):
+    with pictures._journal(tmp_path / ".unfinished.csv"):
         with pytest.raises(MovieTaggerError, match="Another download is writing"):
             download_images([f"{web.http}/ok/1.jpg"], tmp_path, **QUICK)
 

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from movie_tagger import rows, site
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.database import read_database
-from movie_tagger.dump import read_dump
+from movie_tagger.sample import site
+from movie_tagger.tags.sql import rows
+from movie_tagger.tags.sql.database import read_database
+from movie_tagger.tags.sql.dump import read_dump
 
 nasty = st.text(st.sampled_from("ab '\"\\`,;()\n\r\t\0\x1a%_-#/*éß🎬NULnx0"), max_size=12)
 words = st.one_of(
@@ -500,8 +501,10 @@ def test_dumps_of_other_tools(tool, tmp_path):
 @pytest.mark.parametrize("block", [7, 64, 1000])
 @pytest.mark.parametrize("tool", OTHERS)
 def test_where_the_blocks_end_does_not_matter(tool, block, tmp_path, monkeypatch):
-    monkeypatch.setattr("movie_tagger.stream.BLOCK", block)
-    monkeypatch.setattr("movie_tagger.stream.AHEAD", 400)  # a statement's first words must fit
+    monkeypatch.setattr("movie_tagger.tags.sql.stream.BLOCK", block)
+    monkeypatch.setattr(
+        "movie_tagger.tags.sql.stream.AHEAD", 400
+    )  # a statement's first words must fit
     (tmp_path / "dump.sql").write_text(OTHERS[tool])
     assert plain(
         read_dump(tmp_path / "dump.sql", ["shots"])["shots"][["id", "name", "at"]]
@@ -521,7 +524,7 @@ def test_packed_files_and_standard_input(tmp_path):
         "zst": pa.Codec("zstd").compress(DUMP.encode(), asbytes=True),
         "sql": DUMP.encode(),
     }
-    code = "import sys; from movie_tagger.dump import read_dump; print(read_dump('-')['shots'].to_csv())"
+    code = "import sys; from movie_tagger.tags.sql.dump import read_dump; print(read_dump('-')['shots'].to_csv())"
     for ending, content in packed.items():
         (tmp_path / f"dump.{ending}").write_bytes(content)
         assert plain(read_dump(tmp_path / f"dump.{ending}")["shots"]) == plain(SHOTS)
@@ -712,7 +715,7 @@ def peak(code, file):
     if sys.platform != "linux":
         pytest.skip("the peak of a process is read from Linux's /proc")
     code = (
-        f"from movie_tagger.core import MovieTaggerError; from movie_tagger.dump import read_dump\n{code}\n"
+        f"from movie_tagger.core import MovieTaggerError; from movie_tagger.tags.sql.dump import read_dump\n{code}\n"
         "print(int(next(line for line in open('/proc/self/status') if "
         "line.startswith('VmHWM')).split()[1]) / 1024)"
     )
@@ -745,7 +748,7 @@ def test_a_line_of_hundreds_of_megabytes():
         "except BrokenPipeError: sys.stdout = None"
     )
     mb, said = peak(
-        "import movie_tagger.stream; movie_tagger.stream.LONGEST = 8 << 20\ntry: read_dump('-')\n"
+        "import movie_tagger.tags.sql.stream; movie_tagger.tags.sql.stream.LONGEST = 8 << 20\ntry: read_dump('-')\n"
         "except MovieTaggerError as e: print(e)",
         text,
     )
@@ -787,7 +790,7 @@ def test_all_tables_are_of_one_moment(server, monkeypatch):
                 cursor.execute(f"CREATE OR REPLACE TABLE {name} (id int) ENGINE=InnoDB"),
                 cursor.execute(f"INSERT INTO {name} VALUES (1)"),
             )
-        from movie_tagger import database
+        from movie_tagger.tags.sql import database
 
         one = database._table
 
@@ -835,7 +838,7 @@ def test_a_server_that_goes_away_in_mid_read(tmp_path):
                 "200) AS name FROM seq_1_to_300000"
             )
             pid = connection.exec_driver_sql("SELECT @@pid_file").scalar()
-        from movie_tagger import database
+        from movie_tagger.tags.sql import database
 
         original, number = database._array, int(open(pid).read())
 
@@ -886,7 +889,7 @@ def test_a_broken_connection_says_one_sentence(tmp_path):
     need_database()
     program = """
 import os, signal, sys
-from movie_tagger import database
+from movie_tagger.tags.sql import database
 from movie_tagger.core import MovieTaggerError
 convert, number = database._array, int(sys.argv[2])
 def killed(values, kind):

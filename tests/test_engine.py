@@ -6,7 +6,7 @@ import sys
 
 RUN = """
 import numpy as np
-from movie_tagger import engine
+from movie_tagger.features import engine
 from onnx import TensorProto, helper
 graph = helper.make_graph([helper.make_node("Cast", ["images"], ["rows"], to=TensorProto.FLOAT)], "as it is",
     [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 1, 1, 3])],

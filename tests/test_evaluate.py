@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from movie_tagger import evaluate as ev
 from movie_tagger.core import MovieTaggerError
+from movie_tagger.judge import evaluation as ev
 
 pytestmark = pytest.mark.filterwarnings("error")
 TAGS = ["car", "rain", "phone", "kiss"]

@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from movie_tagger import data, exchange, tags
+from movie_tagger import data, tags
 from movie_tagger.core import MovieTaggerError, sha256
-from movie_tagger.files import digests
-from movie_tagger.ledger import Ledger
-from movie_tagger.sample import make_sample
+from movie_tagger.ledger import exchange
+from movie_tagger.ledger.files import digests
+from movie_tagger.ledger.ledger import Ledger
+from movie_tagger.sample.make import make_sample
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from conftest import SCRIPT, draw_poster, files, movie_tagger, shell
 
-from movie_tagger import engine, features
+from movie_tagger import features
 from movie_tagger.core import MovieTaggerError
+from movie_tagger.features import embeddings, engine
 
 ENCODER = {
     "encoder": "resnet10t@32",
@@ -73,7 +74,7 @@ def test_a_second_training_computes_nothing(bundle, posters, tmp_path, monkeypat
 
 def test_a_training_reads_the_encoder_s_checksum_once(bundle, posters, tmp_path, monkeypatch):
     read, compute = [], features.sha256
-    features._computed.cache_clear()
+    embeddings._computed.cache_clear()
     monkeypatch.setattr(features, "sha256", lambda path: read.append(path) or compute(path))
     assert movie_tagger("train", posters, "--out", tmp_path / "m").code == 0
     assert [path.suffix for path in read] == [".onnx"]

@@ -12,9 +12,10 @@ pytest.importorskip(
 import torch
 from fastai.callback.core import Callback
 
-from movie_tagger import bundle as bundles
-from movie_tagger import data, features, finetune, head
+from movie_tagger import data, features
 from movie_tagger.core import MovieTaggerError
+from movie_tagger.learn import finetune, head
+from movie_tagger.models import bundle as bundles
 
 
 @pytest.fixture(scope="module")

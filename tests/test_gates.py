@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from scipy.stats import beta, binom
 
-from movie_tagger import gates, tags
+from movie_tagger import tags
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.evaluate import paired_difference
-from movie_tagger.gates import (
+from movie_tagger.judge.evaluation import paired_difference
+from movie_tagger.retrain import gates
+from movie_tagger.retrain.gates import (
     Gates,
     compare,
     facts,

@@ -15,10 +15,10 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from movie_tagger import data
-from movie_tagger import interpret as it
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.evaluate import evaluate
-from movie_tagger.report import report
+from movie_tagger.judge import interpretation as it
+from movie_tagger.judge.evaluation import evaluate
+from movie_tagger.judge.report import report
 
 plain_fastai = pytest.mark.skipif(find_spec("fastai") is None, reason="fastai is not installed")
 TAGS = ["car", "rain", "phone", "kiss"]
@@ -665,7 +665,7 @@ def test_importing_needs_neither_torch_nor_fastai():
     import subprocess
     import sys
 
-    code = "import sys; import movie_tagger.interpret; print([m for m in ('torch', 'fastai') if m in sys.modules])"
+    code = "import sys; import movie_tagger.judge.interpretation; print([m for m in ('torch', 'fastai') if m in sys.modules])"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from movie_tagger import data, events
+from movie_tagger import data
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.ledger import Ledger
+from movie_tagger.ledger import events
+from movie_tagger.ledger.ledger import Ledger
 
 ANNA, BEN, USER, SITE = "curator:anna", "curator:ben", "user:17", "import:site.sql"
 
@@ -687,7 +688,7 @@ FULL = """
 import resource, sys
 import pandas as pd
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.ledger import Ledger
+from movie_tagger.ledger.ledger import Ledger
 with Ledger(sys.argv[1]) as ledger:
     names = ledger.items().index
     if sys.argv[2] == "limit": resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -923,7 +924,7 @@ def test_a_ledger_that_stays_busy_is_a_sentence(ledger, monkeypatch):
 
 
 def test_leaks_finds_what_was_planted(tmp_path):
-    from movie_tagger.sample import make_sample
+    from movie_tagger.sample.make import make_sample
 
     sample = make_sample(tmp_path / "sample", posters=150, stills=200, seed=5)
     items, _ = data.read(sample.posters)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from movie_tagger.ledger import Ledger
+from movie_tagger.ledger.ledger import Ledger
 
 ITEMS = [f"{k}.jpg" for k in range(5)]
 TAGS = ["phone", "Telephone", "horse", "animal", "a", "b", "c", "x,y"]

@@ -9,13 +9,13 @@ import sys
 import pandas as pd
 import pytest
 
-from movie_tagger.ledger import Ledger
+from movie_tagger.ledger.ledger import Ledger
 
 EVENTS = int(os.environ.get("MOVIE_TAGGER_LEDGER_EVENTS", 200))  # 2,000 once, before a release
 WORKER = """
 import sys
 import pandas as pd
-from movie_tagger.ledger import Ledger
+from movie_tagger.ledger.ledger import Ledger
 path, name = sys.argv[1], int(sys.argv[2])
 print("ready", flush=True)
 count = int(sys.stdin.readline())
@@ -128,7 +128,7 @@ def test_every_acknowledged_event_is_there(workers, killed):
 
 MAKER = """
 import sys
-from movie_tagger.ledger import Ledger
+from movie_tagger.ledger.ledger import Ledger
 print("ready", flush=True)
 for name in sys.stdin:
     with Ledger(name.strip()) as ledger: print(ledger.set_rules("min_count = 1\\n", "curator:" + sys.argv[1]), flush=True)

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import REPO
 
-from movie_tagger import bundle, models
 from movie_tagger.core import MovieTaggerError
+from movie_tagger.models import bundle, shelf
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 
@@ -71,7 +71,7 @@ def visible(folder):
 # --- the lock
 
 HOLD = (
-    "import sys; from movie_tagger.models import locked\n"
+    "import sys; from movie_tagger.models.shelf import locked\n"
     "with locked(sys.argv[1], sys.argv[2]): print('mine', flush=True); sys.stdin.read()"
 )
 
@@ -83,25 +83,25 @@ def test_a_second_run_is_told_who_holds_the_lock_and_gets_it_when_the_holder_is_
         MovieTaggerError,
         match=rf"Another run is at work in .*new \(process {other.pid}, since 20.* UTC\): wait until it is done\.$",
     ):
-        with models.locked(tmp_path / "new"):
+        with shelf.locked(tmp_path / "new"):
             pass
     other.kill(), other.communicate()
-    with models.locked(tmp_path / "new"):
+    with shelf.locked(tmp_path / "new"):
         pass
 
 
 def test_the_lock_is_held_against_a_thread_of_the_same_process_too(tmp_path):
-    with models.locked(tmp_path):
-        with pytest.raises(MovieTaggerError, match="Another run"), models.locked(tmp_path):
+    with shelf.locked(tmp_path):
+        with pytest.raises(MovieTaggerError, match="Another run"), shelf.locked(tmp_path):
             pass
-    with models.locked(tmp_path):
+    with shelf.locked(tmp_path):
         pass
 
 
 def test_a_run_does_not_keep_anybody_from_rolling_back(folder):
-    models.promote(folder, "a"), models.promote(folder, "b")
-    with models.locked(folder):
-        assert models.rollback(folder).name == "a"
+    shelf.promote(folder, "a"), shelf.promote(folder, "b")
+    with shelf.locked(folder):
+        assert shelf.rollback(folder).name == "a"
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
@@ -110,7 +110,7 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
     try:
         with (
             pytest.raises(MovieTaggerError, match="Cannot write in"),
-            models.locked(tmp_path / "x"),
+            shelf.locked(tmp_path / "x"),
         ):
             pass
     finally:
@@ -120,11 +120,11 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
 def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path):
     (tmp_path / "models").write_text("")
     for act in (
-        lambda p: models.record(p, "kept", "a"),
-        models.rollback,
-        models.table,
-        models.check,
-        models.prune,
+        lambda p: shelf.record(p, "kept", "a"),
+        shelf.rollback,
+        shelf.table,
+        shelf.check,
+        shelf.prune,
     ):
         with pytest.raises(MovieTaggerError, match="models"):
             act(tmp_path / "models")
@@ -134,19 +134,19 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path):
 
 
 def test_a_torn_last_line_is_ignored_and_then_removed(folder):
-    models.record(folder, "trained", "a")
+    shelf.record(folder, "trained", "a")
     with open(folder / "history.jsonl", "ab") as f:
         f.write(b'{"time": "2026-01-01T00:00:00+00:00", "event": "kept", "mod\x00\xff')
-    assert list(models.history(folder)["event"]) == ["trained"]
-    models.record(folder, "kept", "b")
+    assert list(shelf.history(folder)["event"]) == ["trained"]
+    shelf.record(folder, "kept", "b")
     assert events(folder) == [("trained", "a"), ("kept", "b")]
 
 
 def test_a_whole_last_line_without_its_end_is_kept(folder):
-    models.record(folder, "trained", "a")
+    shelf.record(folder, "trained", "a")
     path = folder / "history.jsonl"
     path.write_bytes(path.read_bytes().rstrip())
-    models.record(folder, "kept", "b")
+    shelf.record(folder, "kept", "b")
     assert events(folder) == [("trained", "a"), ("kept", "b")]
 
 
@@ -164,33 +164,33 @@ def test_a_whole_last_line_without_its_end_is_kept(folder):
 )
 def test_junk_in_the_history_stops_nobody(folder, junk):
     (folder / "history.jsonl").write_bytes(junk)
-    models.history(folder), models.table(folder)
-    models.promote(folder, "a"), models.promote(folder, "b")
-    assert models.rollback(folder).name == "a"
+    shelf.history(folder), shelf.table(folder)
+    shelf.promote(folder, "a"), shelf.promote(folder, "b")
+    assert shelf.rollback(folder).name == "a"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on Windows")
 def test_a_full_disk_leaves_the_history_as_it_was(folder):
-    models.record(folder, "trained", "a")
+    shelf.record(folder, "trained", "a")
     was = (folder / "history.jsonl").read_bytes()
     code = (
-        "import resource, sys; from movie_tagger import models; resource.setrlimit(resource.RLIMIT_FSIZE, "
+        "import resource, sys; from movie_tagger.models import shelf; resource.setrlimit(resource.RLIMIT_FSIZE, "
         f"({len(was) + 50}, -1))\n"
-        "try: models.record(sys.argv[1], 'kept', 'b', reason='x' * 500)\n"
+        "try: shelf.record(sys.argv[1], 'kept', 'b', reason='x' * 500)\n"
         "except models.MovieTaggerError as e: print(e)"
     )
     assert "Free some space" in python(code, folder).communicate(timeout=120)[0]
     assert (folder / "history.jsonl").read_bytes() == was
-    models.record(folder, "kept", "b")
+    shelf.record(folder, "kept", "b")
     assert events(folder) == [("trained", "a"), ("kept", "b")]
 
 
 def test_what_is_recorded_is_plain_json(folder):
     import numpy as np
 
-    from movie_tagger.gates import Verdict
+    from movie_tagger.retrain.gates import Verdict
 
-    models.record(
+    shelf.record(
         folder,
         "kept",
         "a",
@@ -218,13 +218,13 @@ def test_what_is_recorded_is_plain_json(folder):
 
 def test_an_event_that_does_not_exist_is_refused(folder):
     with pytest.raises(MovieTaggerError, match="There is no event 'won'"):
-        models.record(folder, "won", "a")
+        shelf.record(folder, "won", "a")
 
 
 def test_many_writers_lose_no_line(folder):
     code = (
-        "import sys; from movie_tagger import models\n"
-        "for i in range(15): models.record(sys.argv[1], 'kept', f'{sys.argv[2]} {i}', text='x' * 3000)"
+        "import sys; from movie_tagger.models import shelf\n"
+        "for i in range(15): shelf.record(sys.argv[1], 'kept', f'{sys.argv[2]} {i}', text='x' * 3000)"
     )
     for p in [python(code, folder, k) for k in range(3)]:
         assert (p.communicate(timeout=300), p.returncode)[1] == 0
@@ -241,15 +241,15 @@ def test_many_writers_lose_no_line(folder):
 def test_a_name_is_never_used_twice(folder):
     when = datetime(2026, 11, 22, 4, 0, 30)
     assert (
-        models.new_name(folder, when)
-        == models.new_name(folder / "none", when.replace(tzinfo=UTC))
+        shelf.new_name(folder, when)
+        == shelf.new_name(folder / "none", when.replace(tzinfo=UTC))
         == "2026-11-22T0400Z"
     )
     small(folder, "2026-11-22T0400Z")
-    assert models.new_name(folder, when) == "2026-11-22T0400Z-2"
-    models.record(folder, "pruned", "2026-11-22T0400Z-2")
+    assert shelf.new_name(folder, when) == "2026-11-22T0400Z-2"
+    shelf.record(folder, "pruned", "2026-11-22T0400Z-2")
     (folder / "2026-11-22T0400Z-3").symlink_to("nowhere")
-    assert models.new_name(folder, when) == "2026-11-22T0400Z-4"
+    assert shelf.new_name(folder, when) == "2026-11-22T0400Z-4"
 
 
 # --- promote and roll back
@@ -257,8 +257,8 @@ def test_a_name_is_never_used_twice(folder):
 
 def test_rolling_back_twice_goes_back_further(folder):
     for name in "abc":
-        models.promote(folder, name)
-    assert [models.rollback(folder).name, models.rollback(folder).name, champion(folder)] == [
+        shelf.promote(folder, name)
+    assert [shelf.rollback(folder).name, shelf.rollback(folder).name, champion(folder)] == [
         "b",
         "a",
         "a",
@@ -267,15 +267,15 @@ def test_rolling_back_twice_goes_back_further(folder):
         MovieTaggerError,
         match="knows no champion before a: name one with movie-tagger models promote NAME",
     ):
-        models.rollback(folder)
-    models.promote(folder, "c")
-    assert models.rollback(folder).name == "a"
+        shelf.rollback(folder)
+    shelf.promote(folder, "c")
+    assert shelf.rollback(folder).name == "a"
 
 
 def test_promoting_the_champion_again_changes_nothing(folder):
-    models.promote(folder, "a"), models.promote(folder, "b"), models.promote(folder, "b")
+    shelf.promote(folder, "a"), shelf.promote(folder, "b"), shelf.promote(folder, "b")
     assert events(folder) == [("promoted", "a"), ("promoted", "b")]
-    assert models.rollback(folder).name == "a"
+    assert shelf.rollback(folder).name == "a"
 
 
 @pytest.mark.parametrize(
@@ -289,62 +289,62 @@ def test_promoting_the_champion_again_changes_nothing(folder):
 def test_rolling_back_to_what_is_gone_or_damaged_is_refused_and_the_champion_stays(
     folder, harm, said
 ):
-    models.promote(folder, "a"), models.promote(folder, "b")
+    shelf.promote(folder, "a"), shelf.promote(folder, "b")
     harm(folder / "a")
     with pytest.raises(MovieTaggerError, match=said):
-        models.rollback(folder)
+        shelf.rollback(folder)
     assert champion(folder) == "b"
     assert len(events(folder)) == 2
 
 
 @pytest.mark.parametrize("name", ["../models/a", "champion", "", ".", "nobody", "history.jsonl"])
 def test_a_name_that_is_no_bundle_is_not_promoted(folder, name):
-    models.promote(folder, "a")
+    shelf.promote(folder, "a")
     with pytest.raises(MovieTaggerError):
-        models.promote(folder, name)
+        shelf.promote(folder, name)
     assert champion(folder) == "a"
 
 
 def test_a_champion_that_is_gone_can_be_rolled_back_from(folder):
-    models.promote(folder, "a"), models.promote(folder, "b")
+    shelf.promote(folder, "a"), shelf.promote(folder, "b")
     shutil.rmtree(folder / "b")
-    assert models.rollback(folder).name == "a"
+    assert shelf.rollback(folder).name == "a"
 
 
 def test_a_link_turned_by_hand_is_noticed(folder):
-    models.promote(folder, "a")
+    shelf.promote(folder, "a")
     bundle.promote(folder, "b")
-    assert list(models.table(folder)["role"]) == ["champion before", "champion", ""]
-    assert models.rollback(folder).name == "a"
+    assert list(shelf.table(folder)["role"]) == ["champion before", "champion", ""]
+    assert shelf.rollback(folder).name == "a"
     assert events(folder) == [("promoted", "a"), ("promoted", "b"), ("rolled back", "a")]
-    models.promote(folder, "b"), models.promote(folder, "c")
+    shelf.promote(folder, "b"), shelf.promote(folder, "c")
     bundle.promote(folder, "b")
-    models.record(folder, "kept", "x")
-    assert models.rollback(folder).name == "a"
+    shelf.record(folder, "kept", "x")
+    assert shelf.rollback(folder).name == "a"
 
 
 def test_of_several_who_promote_at_once_the_last_line_tells_the_champion(folder):
     code = (
-        "import sys; from movie_tagger import models\n"
-        "for i in range(10): models.promote(sys.argv[1], 'abc'[(i + int(sys.argv[2])) % 3])"
+        "import sys; from movie_tagger.models import shelf\n"
+        "for i in range(10): shelf.promote(sys.argv[1], 'abc'[(i + int(sys.argv[2])) % 3])"
     )
     for p in [python(code, folder, k) for k in range(3)]:
         assert (p.communicate(timeout=300), p.returncode)[1] == 0
     found = events(folder)
     assert all(one != other for one, other in zip(found, found[1:], strict=False))
     assert champion(folder) == found[-1][1]
-    assert champion(folder) != models.rollback(folder).name == found[-2][1]
+    assert champion(folder) != shelf.rollback(folder).name == found[-2][1]
 
 
 KILL = """
 import os, signal, shutil, sys
-from movie_tagger import models
+from movie_tagger.models import shelf
 folder, act, steps = sys.argv[1], sys.argv[2], iter(sys.argv[3:])
 def go():
-    if act == "promote": models.promote(folder, "c", "it passed")
-    if act == "rollback": models.rollback(folder)
-    if act == "prune": models.prune(folder, keep=1)
-    if act == "record": models.record(folder, "kept", "c")
+    if act == "promote": shelf.promote(folder, "c", "it passed")
+    if act == "rollback": shelf.rollback(folder)
+    if act == "prune": shelf.prune(folder, keep=1)
+    if act == "record": shelf.record(folder, "kept", "c")
 def killed_at(step):
     left = [step]
     def count(event, args):
@@ -371,7 +371,7 @@ def killed_everywhere(tmp_path, act, *setup):
     "The folder as it is after being killed at each step of what it does to files, and as it is undisturbed."
     before = small(tmp_path / "m before", "a", "b", "c", "d")
     for name in setup:
-        models.promote(before, name)
+        shelf.promote(before, name)
     found = python(KILL, tmp_path / "m", act)
     steps = int(found.communicate(timeout=300)[0])
     assert 3 < steps < 199
@@ -387,8 +387,8 @@ def test_promoting_can_be_killed_at_any_step_and_done_again(tmp_path):
     assert events(whole) == [("promoted", "a"), ("promoted", "b"), ("promoted", "c")]
     assert {champion(f) for f in cut} == {"b", "c"}
     for f in cut:
-        models.table(f), models.promote(f, "c", "it passed")
-        assert (champion(f), events(f), models.rollback(f).name) == ("c", events(whole), "b")
+        shelf.table(f), shelf.promote(f, "c", "it passed")
+        assert (champion(f), events(f), shelf.rollback(f).name) == ("c", events(whole), "b")
 
 
 @needs_fork
@@ -398,7 +398,7 @@ def test_rolling_back_can_be_killed_at_any_step_and_the_next_step_back_is_right(
     for f in cut:
         now = champion(f)
         assert now in ("b", "c")
-        assert models.rollback(f).name == {"c": "b", "b": "a"}[now]
+        assert shelf.rollback(f).name == {"c": "b", "b": "a"}[now]
 
 
 @needs_fork
@@ -407,7 +407,7 @@ def test_pruning_can_be_killed_at_any_step_and_done_again(tmp_path):
     assert visible(whole) == ["c", "champion", "d", "history.jsonl"]
     for f in cut:
         assert all(bundle.check(f / name) for name in visible(f) if (f / name).is_dir())
-        models.prune(f, keep=1)
+        shelf.prune(f, keep=1)
         assert (visible(f), sorted(events(f))) == (visible(whole), sorted(events(whole)))
         assert not list(f.glob(".*.pruned"))
 
@@ -425,35 +425,35 @@ def test_recording_can_be_killed_at_any_step(tmp_path):
 
 def test_the_table_shows_roles_and_damage(folder):
     (
-        models.promote(folder, "a"),
-        models.promote(folder, "b"),
+        shelf.promote(folder, "a"),
+        shelf.promote(folder, "b"),
         bundle.promote(folder, "c", "challenger"),
     )
     (folder / "a" / "model.onnx").unlink()
     (folder / "notes").mkdir()
-    found = models.table(folder)
+    found = shelf.table(folder)
     assert dict(found["role"]) == {"a": "champion before", "b": "champion", "c": "challenger"}
     assert "model.onnx" in found.at["a", "problem"] and found["problem"].notna().sum() == 1
     assert (found.at["b", "pictures"], found.at["b", "tags"]) == (1, 2)
 
 
 def test_the_table_of_an_empty_folder_is_empty(tmp_path):
-    assert list(models.table(tmp_path).index) == []
+    assert list(shelf.table(tmp_path).index) == []
     with pytest.raises(MovieTaggerError, match="There is no folder of models"):
-        models.table(tmp_path / "none")
+        shelf.table(tmp_path / "none")
 
 
 def test_nothing_in_use_and_nothing_foreign_is_removed(tmp_path):
     folder = small(tmp_path / "models", *"abcdefgh")
     for name in "abc":
-        models.promote(folder, name)
+        shelf.promote(folder, name)
     bundle.promote(folder, "d", "challenger")
     (folder / "best").symlink_to("e")
     (folder / "f" / "model.onnx").write_bytes(b"")
     (folder / "notes").mkdir()
     (folder / "notes" / "text").write_text("mine")
     (folder / "elsewhere").symlink_to(small(tmp_path / "other", "x") / "x")
-    assert models.prune(folder, keep=1) == ["a", "g"]
+    assert shelf.prune(folder, keep=1) == ["a", "g"]
     assert visible(folder) == [
         "b",
         "best",
@@ -469,14 +469,14 @@ def test_nothing_in_use_and_nothing_foreign_is_removed(tmp_path):
         "notes",
     ]
     assert (tmp_path / "other" / "x" / "model.onnx").exists()
-    assert models.prune(folder, keep=1) == []
-    assert models.rollback(folder).name == "b"
+    assert shelf.prune(folder, keep=1) == []
+    assert shelf.rollback(folder).name == "b"
 
 
 def test_at_least_one_model_is_kept(folder):
     for keep in (0, -3):
         with pytest.raises(MovieTaggerError, match="At least one"):
-            models.prune(folder, keep)
+            shelf.prune(folder, keep)
 
 
 # --- check
@@ -485,19 +485,19 @@ def test_at_least_one_model_is_kept(folder):
 def test_check_is_silent_where_all_is_well_and_otherwise_says_what_is_wrong(folder):
     def wrong(said, **more):
         with pytest.raises(MovieTaggerError, match=said):
-            models.check(folder, now=NOW, **more)
+            shelf.check(folder, now=NOW, **more)
 
     wrong("There is no champion")
     bundle.promote(folder, "a")
     wrong("No run in .* has ended")
-    models.record(folder, "refused", "x", time=NOW)
+    shelf.record(folder, "refused", "x", time=NOW)
     wrong("No run in .* has ended")
-    models.promote(folder, "b", time=NOW - timedelta(days=39))
-    assert models.check(folder, now=NOW).name == "b"
+    shelf.promote(folder, "b", time=NOW - timedelta(days=39))
+    assert shelf.check(folder, now=NOW).name == "b"
     wrong("39 days ago, on 2026-05-23, and 30 are allowed", days=30)
-    models.record(folder, "kept", "c", time=NOW - timedelta(days=10))
-    assert models.check(folder, days=30, now=NOW).name == "b"
-    models.record(folder, "refused", "c", time=NOW)
+    shelf.record(folder, "kept", "c", time=NOW - timedelta(days=10))
+    assert shelf.check(folder, days=30, now=NOW).name == "b"
+    shelf.record(folder, "refused", "c", time=NOW)
     wrong("10 days ago", days=5)
     (folder / "b" / "card.md").write_text("changed")
     wrong("card.md is not what was saved.*rollback")
@@ -506,27 +506,27 @@ def test_check_is_silent_where_all_is_well_and_otherwise_says_what_is_wrong(fold
 
 
 def test_a_run_that_is_yet_to_come_is_a_wrong_clock(folder):
-    models.promote(folder, "a", time=NOW + timedelta(days=3))
+    shelf.promote(folder, "a", time=NOW + timedelta(days=3))
     with pytest.raises(MovieTaggerError, match="yet to come"):
-        models.check(folder, now=NOW)
-    models.record(folder, "kept", "b", time=NOW)
-    models.check(folder, now=NOW)
+        shelf.check(folder, now=NOW)
+    shelf.record(folder, "kept", "b", time=NOW)
+    shelf.check(folder, now=NOW)
 
 
 def test_a_champion_found_by_chance_is_no_run(folder):
-    models.promote(folder, "a", time=NOW - timedelta(days=100))
+    shelf.promote(folder, "a", time=NOW - timedelta(days=100))
     bundle.promote(folder, "b")
     with pytest.raises(MovieTaggerError, match="knows no champion|day"):
-        models.check(folder, now=NOW)
-    models.prune(folder, keep=9), models.promote(folder, "c", time=NOW - timedelta(days=90))
+        shelf.check(folder, now=NOW)
+    shelf.prune(folder, keep=9), shelf.promote(folder, "c", time=NOW - timedelta(days=90))
     assert events(folder) == [("promoted", "a"), ("promoted", "b"), ("promoted", "c")]
     with pytest.raises(MovieTaggerError, match="90 days ago"):
-        models.check(folder, now=NOW)
+        shelf.check(folder, now=NOW)
 
 
 def test_looking_needs_no_right_to_write(folder):
-    models.promote(folder, "a", time=NOW)
+    shelf.promote(folder, "a", time=NOW)
     for lock in folder.glob(".*.lock"):
         lock.unlink()
-    models.table(folder), models.history(folder), models.check(folder, now=NOW)
+    shelf.table(folder), shelf.history(folder), shelf.check(folder, now=NOW)
     assert not list(folder.glob(".*.lock"))

@@ -13,7 +13,7 @@ schemathesis = (
 
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 
-from movie_tagger.serve import create_app  # noqa: E402
+from movie_tagger.serve.app import create_app  # noqa: E402
 
 EXAMPLES = 60 if CI else 25
 

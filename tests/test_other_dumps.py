@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from test_dump import need_database
 
-from movie_tagger import site
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.database import read_database
-from movie_tagger.dump import read_dump
+from movie_tagger.sample import site
+from movie_tagger.tags.sql.database import read_database
+from movie_tagger.tags.sql.dump import read_dump
 
 SHOTS = (
     "CREATE TABLE `shots` (\n  `id` int(11) NOT NULL,\n  `name` varchar(255) DEFAULT NULL,\n"
@@ -206,8 +206,8 @@ def test_what_a_program_writes_is_what_a_server_holds(server, program, tmp_path,
     pd.testing.assert_frame_equal(found["shots"], held)
     assert set(found) <= {"shots", "logs"} and len(held)
     with monkeypatch.context() as small:
-        small.setattr("movie_tagger.stream.BLOCK", 64)
-        small.setattr("movie_tagger.stream.AHEAD", 400)
+        small.setattr("movie_tagger.tags.sql.stream.BLOCK", 64)
+        small.setattr("movie_tagger.tags.sql.stream.AHEAD", 400)
         pd.testing.assert_frame_equal(read_dump(tmp_path / "dump.sql")["shots"], held)
     if isinstance(dump, bytes):
         return

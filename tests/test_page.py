@@ -21,11 +21,11 @@ see.set_options(timeout=20_000)
 
 import uvicorn  # noqa: E402
 
-from movie_tagger.keys import add_key  # noqa: E402
-from movie_tagger.ledger import Ledger  # noqa: E402
-from movie_tagger.listen import Guarded  # noqa: E402
-from movie_tagger.sensitive import Detector  # noqa: E402
-from movie_tagger.serve import create_app  # noqa: E402
+from movie_tagger.ledger.ledger import Ledger  # noqa: E402
+from movie_tagger.serve.app import create_app  # noqa: E402
+from movie_tagger.serve.keys import add_key  # noqa: E402
+from movie_tagger.serve.listen import Guarded  # noqa: E402
+from movie_tagger.serve.sensitive import Detector  # noqa: E402
 
 FLAGS = [
     "--headless=new",

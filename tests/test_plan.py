@@ -7,7 +7,7 @@ import pytest
 from conftest import REPO, movie_tagger
 
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.plan import Plan, Train, read_plan
+from movie_tagger.retrain.plan import Plan, Train, read_plan
 
 WHOLE = """
 ledger = "ledger.db"

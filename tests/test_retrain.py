@@ -23,16 +23,20 @@ from test_dump import need_database
 from test_serve import say, serving
 from test_serve import tags as ask
 
-from movie_tagger import bundle as bundles
-from movie_tagger import data, models, retrain, review, site
+from movie_tagger import data, retrain
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.evaluate import evaluate
-from movie_tagger.ledger import Ledger
-from movie_tagger.plan import read_plan
-from movie_tagger.retrain import answers, trial
-from movie_tagger.sample import draw_stills
-from movie_tagger.serve import create_app
-from movie_tagger.sync import learnable
+from movie_tagger.judge.evaluation import evaluate
+from movie_tagger.ledger import review
+from movie_tagger.ledger.ledger import Ledger
+from movie_tagger.models import bundle as bundles
+from movie_tagger.models import shelf
+from movie_tagger.retrain import month
+from movie_tagger.retrain.month import answers, trial
+from movie_tagger.retrain.plan import read_plan
+from movie_tagger.retrain.sync import learnable
+from movie_tagger.sample import site
+from movie_tagger.sample.make import draw_stills
+from movie_tagger.serve.app import create_app
 
 PLAN = """
 ledger = "ledger.db"
@@ -130,7 +134,7 @@ def standing(plan):
         champion(plan),
         manifest["checksums"]["model.onnx"],
         manifest["promises"],
-        [*models.history(plan.models)[["event", "model"]].itertuples(index=False, name=None)],
+        [*shelf.history(plan.models)[["event", "model"]].itertuples(index=False, name=None)],
         said,
     )
 
@@ -170,10 +174,10 @@ def test_a_month_leaves_what_anyone_can_read_with_ls_and_cat(plan, folder):
         and manifest["ledger"] == {"version": run.name}
         and set(manifest["promises"]) <= {"night"}
     )
-    history = models.history(plan.models)
+    history = shelf.history(plan.models)
     assert (
         history["event"].tolist() == ["trained", "promoted"] * 2
-        and models.check(plan.models, now=SECOND + timedelta(days=1e4), days=1e5).name == run.name
+        and shelf.check(plan.models, now=SECOND + timedelta(days=1e4), days=1e5).name == run.name
     )
     with Ledger(plan.ledger) as ledger:
         assert ledger.versions().index.tolist() == ["2026-01-01T0400Z", run.name]
@@ -232,7 +236,7 @@ def test_a_challenger_that_is_worse_is_kept_out_with_its_numbers(plan, folder):
         and "mean average precision" in run.says
     )
     assert (
-        models.history(plan.models)["event"].tolist()[-2:] == ["trained", "kept"]
+        shelf.history(plan.models)["event"].tolist()[-2:] == ["trained", "kept"]
         and bundles.holder(plan.models, "challenger").name == run.name
     )
 
@@ -296,7 +300,7 @@ KILLER = """
 import os, signal, sys
 from datetime import datetime
 from movie_tagger import retrain
-from movie_tagger.plan import read_plan
+from movie_tagger.retrain.plan import read_plan
 boundary, left = retrain.Marks.once, [int(sys.argv[3])]
 def pass_or_die():
     left[0] -= 1
@@ -334,9 +338,9 @@ def killed_at(folder, boundary, when=SECOND):
 
 def test_a_run_goes_on_however_paths_are_shown(plan, monkeypatch):
     "fastcore, once imported, shows a Path in another way: the plan is still the same."
-    begun = retrain._marks(plan, SECOND)
+    begun = month._marks(plan, SECOND)
     monkeypatch.setattr(Path, "__repr__", lambda self: f"another {self}")
-    assert retrain._marks(plan, SECOND + timedelta(hours=1)) == begun
+    assert month._marks(plan, SECOND + timedelta(hours=1)) == begun
 
 
 def test_a_run_that_is_killed_at_every_boundary_ends_like_one_that_is_not(plan, folder, tmp_path):
@@ -364,7 +368,7 @@ def test_a_refused_month_that_is_killed_is_recorded_once(plan, folder):
     for boundary in (2, 1, 2):
         assert killed_at(folder, boundary).returncode == -signal.SIGKILL
     assert retrain.retrain(plan, SECOND).outcome == "refused"
-    assert models.history(plan.models)["event"].tolist() == ["trained", "promoted", "refused"]
+    assert shelf.history(plan.models)["event"].tolist() == ["trained", "promoted", "refused"]
 
 
 def test_an_interrupted_run_is_given_up_after_a_day_or_when_the_plan_has_changed(plan, folder):
@@ -628,7 +632,7 @@ def test_a_champion_that_is_damaged_or_gone_stops_the_run_and_the_way_back_is_na
         "The run failed" in (folder / "told.md").read_text()
         or "champion" in (folder / "told.md").read_text()
     )
-    models.rollback(plan.models) if (plan.models / "champion").exists() else bundles.promote(
+    shelf.rollback(plan.models) if (plan.models / "champion").exists() else bundles.promote(
         plan.models, "2026-01-01T0400Z"
     )
     assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome == "promoted"
@@ -652,7 +656,7 @@ def test_a_champion_from_elsewhere_that_has_seen_everything_cannot_be_judged_and
 
 
 def test_two_runs_at_once_are_one_run_and_a_sentence(plan, folder, before):
-    with models.locked(plan.models):
+    with shelf.locked(plan.models):
         done = movie_tagger("retrain", folder / "retrain.toml")
         assert done.code == 1 and "Another run is at work" in done.err and unharmed(plan, before)
     assert not (folder / "told.md").read_text().startswith("Another")
@@ -662,7 +666,7 @@ def test_somebody_who_rolls_back_while_a_run_is_judging_is_not_overruled(plan, f
     next_month(folder)
     retrain.retrain(plan, SECOND)
     killed_at(folder, 6, SECOND + timedelta(days=28))
-    models.rollback(plan.models)
+    shelf.rollback(plan.models)
     run = retrain.retrain(plan, SECOND + timedelta(days=28))
     assert (
         run.outcome == "kept"
@@ -810,9 +814,9 @@ def test_retraining_and_going_back_drop_no_request_and_lose_no_feedback(plan, fo
                 time.sleep(0.01)
             assert retrain.retrain(plan, SECOND).outcome == "promoted"
             until("2026-02-01T0400Z")
-            models.rollback(plan.models)
+            shelf.rollback(plan.models)
             until("2026-01-01T0400Z")
-            models.promote(plan.models, "2026-02-01T0400Z")
+            shelf.promote(plan.models, "2026-02-01T0400Z")
             until("2026-02-01T0400Z")
         finally:
             stop.set()
@@ -1011,7 +1015,7 @@ def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(
             table["quality"].iloc[-1] > table["quality"].iloc[0] - 0.05
             and table["tags"].iloc[-1] > table["tags"].iloc[0]
         )
-        assert models.check(plan.models, days=1e5).name == table["champion"].iloc[-1]
+        assert shelf.check(plan.models, days=1e5).name == table["champion"].iloc[-1]
         with Ledger(plan.ledger) as ledger:
             ledger.verify()
             assert (

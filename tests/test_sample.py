@@ -16,7 +16,7 @@ from PIL import Image
 
 from movie_tagger import sample as samples
 from movie_tagger.core import MovieTaggerError, sha256
-from movie_tagger.scenes import PALETTES, SCENES, TAGS, film, poster, still
+from movie_tagger.sample.scenes import PALETTES, SCENES, TAGS, film, poster, still
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def test_a_helper_that_dies_is_replaced(tmp_path, monkeypatch):
 def test_a_script_without_a_guard_can_draw(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from movie_tagger.sample import draw_posters\nprint(len(draw_posters('out', 100)))\n"
+        "from movie_tagger.sample.make import draw_posters\nprint(len(draw_posters('out', 100)))\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True
@@ -257,7 +257,9 @@ def test_a_script_without_a_guard_can_draw(tmp_path):
 
 
 def test_a_killed_run_leaves_nothing_that_looks_like_a_sample(tmp_path):
-    code = "from movie_tagger.sample import make_sample; make_sample('s', posters=400, stills=10)"
+    code = (
+        "from movie_tagger.sample.make import make_sample; make_sample('s', posters=400, stills=10)"
+    )
     run = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("*.jpg")) and time.monotonic() < deadline:

@@ -34,15 +34,15 @@ if not CI:
 import httpx  # noqa: E402
 import uvicorn  # noqa: E402
 
-from movie_tagger import bundle as bundles  # noqa: E402
-from movie_tagger.champion import Looks  # noqa: E402
-from movie_tagger.client import Client  # noqa: E402
 from movie_tagger.core import MovieTaggerError  # noqa: E402
-from movie_tagger.keys import add_key, read_keys, revoke_key  # noqa: E402
-from movie_tagger.ledger import Ledger  # noqa: E402
-from movie_tagger.listen import Guarded  # noqa: E402
-from movie_tagger.sensitive import Detector  # noqa: E402
-from movie_tagger.serve import Limits, create_app  # noqa: E402
+from movie_tagger.ledger.ledger import Ledger  # noqa: E402
+from movie_tagger.models import bundle as bundles  # noqa: E402
+from movie_tagger.serve.app import Limits, create_app  # noqa: E402
+from movie_tagger.serve.champion import Looks  # noqa: E402
+from movie_tagger.serve.client import Client  # noqa: E402
+from movie_tagger.serve.keys import add_key, read_keys, revoke_key  # noqa: E402
+from movie_tagger.serve.listen import Guarded  # noqa: E402
+from movie_tagger.serve.sensitive import Detector  # noqa: E402
 
 TAGS = {"horror": "dark, blood", "romance": "pink, round", "superhero": "blue"}
 
@@ -810,7 +810,7 @@ def test_roles_are_given_with_care(own_models, tmp_path):
 
 START = """
 import json, sys
-from movie_tagger.serve import Limits, create_app, run
+from movie_tagger.serve.app import Limits, create_app, run
 asked = json.loads(sys.argv[1])
 limits = Limits(**asked.pop("limits", {}))
 try: run(create_app(**asked, limits=limits), port=0)
@@ -938,14 +938,14 @@ def test_a_taken_port_is_one_sentence(models):
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(MovieTaggerError, match="Choose another with --port"),
     ):
-        from movie_tagger.listen import listen
+        from movie_tagger.serve.listen import listen
 
         listen(None, port=taken.getsockname()[1])
 
 
 def test_importing_the_server_loads_no_torch():
     code = (
-        "import sys, movie_tagger.serve; print(*({'torch', 'fastai', 'timm', 'torchvision', 'openvino', "
+        "import sys, movie_tagger.serve.app; print(*({'torch', 'fastai', 'timm', 'torchvision', 'openvino', "
         "'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

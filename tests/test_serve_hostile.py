@@ -18,9 +18,9 @@ from conftest import draw_poster
 from PIL import Image
 from test_serve import CI, models, picture, problem, process, raw, serving, tags  # noqa: F401 (fixtures)
 
-from movie_tagger.admission import Problem
-from movie_tagger.serve import Limits, create_app
-from movie_tagger.wire import boundary, form_parts, plain_name
+from movie_tagger.serve.admission import Problem
+from movie_tagger.serve.app import Limits, create_app
+from movie_tagger.serve.wire import boundary, form_parts, plain_name
 
 
 def saved(image, kind, **how):
@@ -329,7 +329,7 @@ def test_a_server_answers_to_its_own_names_alone(models):  # noqa: F811
 
 
 def test_those_who_say_nothing_are_shown_out(models, picture, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("movie_tagger.listen.Guarded.silence", 0.5)
+    monkeypatch.setattr("movie_tagger.serve.listen.Guarded.silence", 0.5)
     with serving(create_app(models)) as client:
         for beginning in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost:"):
             assert raw(client, beginning).startswith("HTTP/1.1 408") or beginning == b""
@@ -337,7 +337,7 @@ def test_those_who_say_nothing_are_shown_out(models, picture, monkeypatch):  # n
 
 
 def test_of_a_crowd_that_asks_for_nothing_the_oldest_make_room(models, picture, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("movie_tagger.listen.Guarded.most", 20)
+    monkeypatch.setattr("movie_tagger.serve.listen.Guarded.most", 20)
     with serving(create_app(models)) as client:
         alive(client, picture)
         crowd = [
@@ -359,7 +359,7 @@ def test_of_a_crowd_that_asks_for_nothing_the_oldest_make_room(models, picture, 
 def test_a_crowd_that_is_at_work_is_not_disturbed_and_the_next_is_refused(
     models, picture, monkeypatch
 ):  # noqa: F811
-    monkeypatch.setattr("movie_tagger.listen.Guarded.most", 20)
+    monkeypatch.setattr("movie_tagger.serve.listen.Guarded.most", 20)
     with serving(create_app(models)) as client:
         head = (
             b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n"

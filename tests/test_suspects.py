@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from conftest import draw_posters, movie_tagger
 
-from movie_tagger import data, features, head, opinions, suspects
+from movie_tagger import data, features, suspects
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.dump import read_dump
+from movie_tagger.learn import head
+from movie_tagger.suspects import opinions
+from movie_tagger.tags.sql.dump import read_dump
 
 
 def made_up(n=300, t=6, groups=100, seed=0, strength=2.0):

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from test_dump import need_database
 
-from movie_tagger import features, site, tags
+from movie_tagger import features, tags
 from movie_tagger.core import MovieTaggerError, sha256
-from movie_tagger.exchange import inside
-from movie_tagger.ledger import Ledger
-from movie_tagger.plan import read_plan
-from movie_tagger.sample import draw_stills, sql_dump
-from movie_tagger.sync import Refused, fetch_missing, learnable, look_at, read_tables, sync
+from movie_tagger.ledger.exchange import inside
+from movie_tagger.ledger.ledger import Ledger
+from movie_tagger.retrain.plan import read_plan
+from movie_tagger.retrain.sync import Refused, fetch_missing, learnable, look_at, read_tables, sync
+from movie_tagger.sample import site
+from movie_tagger.sample.make import draw_stills, sql_dump
 
 PLAN = """
 ledger = "ledger.db"

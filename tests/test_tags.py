@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movie_tagger import data, features, head, site, tags
+from movie_tagger import data, features, tags
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.evaluate import evaluate
-from movie_tagger.tags import (
+from movie_tagger.judge.evaluation import evaluate
+from movie_tagger.learn import head
+from movie_tagger.sample import site
+from movie_tagger.tags import clean
+from movie_tagger.tags.clean import (
     Rules,
     clean_tags,
     read_rules,
@@ -274,7 +277,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tags.csv, "write_csv", full)
+    monkeypatch.setattr(clean.csv, "write_csv", full)
     with pytest.raises(MovieTaggerError, match="No space left"):
         write_table(
             tmp_path / "tags.csv", tag_table(SHOTS, pd.DataFrame({"value": ["x"], "ref_id": [1]}))

@@ -19,8 +19,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from movie_tagger.decisions import Decisions
-from movie_tagger.ledger import Ledger
+from movie_tagger.curate.decisions import Decisions
+from movie_tagger.ledger.ledger import Ledger
 
 CI = os.environ.get("CI") == "true"
 _, _, sync_api = (
@@ -65,7 +65,7 @@ for k in range(6):  # these labels surprise the model: it is sure of the next cl
 CELLS = (
     """
 from drawn import items, labels, p
-from movie_tagger.curate import ImageCleaner
+from movie_tagger.curate.cleaner import ImageCleaner
 cleaner = ImageCleaner(items, labels, p, split=[k % 5 == 0 for k in range(30)], out="decisions.jsonl")
 cleaner
 """,
@@ -78,9 +78,9 @@ LEDGER_CELLS = (
     """
 from drawn import items, labels, p
 import pandas as pd
-from movie_tagger.cells import from_labels
-from movie_tagger.curate import ImageCleaner
-from movie_tagger.ledger import Ledger
+from movie_tagger.ledger.precedence import from_labels
+from movie_tagger.curate.cleaner import ImageCleaner
+from movie_tagger.ledger.ledger import Ledger
 with Ledger("ledger.db") as book:
     book.add(items, actor="import:folders")
     book.single(list(labels), actor="import:folders")
@@ -107,8 +107,8 @@ REVIEW_CELLS = (
     """
 from drawn import items, labels
 import pandas as pd
-from movie_tagger.curate import ImageCleaner
-from movie_tagger.ledger import Ledger
+from movie_tagger.curate.cleaner import ImageCleaner
+from movie_tagger.ledger.ledger import Ledger
 with Ledger("ledger.db") as book:
     book.add(items.assign(group=items.index), actor="import:site.sql")
     book.decide(pd.DataFrame({"item": items.index[::3], "tag": "blood", "state": True}), actor="import:site.sql")

@@ -1,0 +1,16 @@
+from . import fetch as fetch
+from . import pictures as pictures
+from .pictures import EXTENSION as EXTENSION
+from .pictures import WITHOUT as WITHOUT
+from .pictures import COLUMNS as COLUMNS
+from .pictures import providers as providers
+from .pictures import SNIPPET as SNIPPET
+from .pictures import read_urls as read_urls
+from .pictures import file_name as file_name
+from .pictures import inspect as inspect
+from .pictures import download_images as download_images
+from .pictures import by_status as by_status
+from .pictures import show as show
+from .pictures import SearchBusy as SearchBusy
+from .pictures import ddgs_images as ddgs_images
+from .pictures import search as search

@@ -1,0 +1,16 @@
+from . import embeddings as embeddings
+from . import engine as engine
+from .embeddings import encoders as encoders
+from .embeddings import Encoder as Encoder
+from .embeddings import register as register
+from .embeddings import as_module as as_module
+from .embeddings import stages as stages
+from .embeddings import find as find
+from .embeddings import licence as licence
+from .embeddings import export as export
+from .embeddings import input_size as input_size
+from .embeddings import to_onnx as to_onnx
+from .embeddings import to_compute as to_compute
+from .embeddings import embed as embed
+from .embeddings import cache_table as cache_table
+from .embeddings import clear_cache as clear_cache

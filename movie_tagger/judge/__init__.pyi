@@ -1,0 +1,15 @@
+from . import evaluation as evaluation
+from . import interpretation as interpretation
+from . import report as report
+from .evaluation import average_precision as average_precision
+from .evaluation import accuracy as accuracy
+from .evaluation import tune_thresholds as tune_thresholds
+from .evaluation import group_bootstrap as group_bootstrap
+from .evaluation import Evaluation as Evaluation
+from .evaluation import evaluate as evaluate
+from .evaluation import paired_difference as paired_difference
+from .interpretation import shade as shade
+from .interpretation import captions as captions
+from .interpretation import Interpretation as Interpretation
+from .interpretation import interpret as interpret
+from .interpretation import from_learner as from_learner

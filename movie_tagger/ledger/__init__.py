@@ -1,0 +1,5 @@
+"""Who said what about which picture: one file, any earlier state, undo of anything."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

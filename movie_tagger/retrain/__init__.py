@@ -1,0 +1,5 @@
+"""Every month a challenger, which goes live only if nothing that matters gets worse."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,14 @@
+from . import gates as gates
+from . import month as month
+from . import plan as plan
+from . import sync as sync
+from .month import PATIENCE as PATIENCE
+from .month import Marks as Marks
+from .month import for_learning as for_learning
+from .month import train as train
+from .month import answers as answers
+from .month import trial as trial
+from .month import Run as Run
+from .month import retrain as retrain
+from .month import report as report
+from .month import tell as tell

@@ -1,0 +1,14 @@
+from . import draw as draw
+from . import make as make
+from . import scenes as scenes
+from . import site as site
+from .make import SYNONYMS as SYNONYMS
+from .make import SITE_TAGS as SITE_TAGS
+from .make import ODD_TAGS as ODD_TAGS
+from .make import Sample as Sample
+from .make import draw_posters as draw_posters
+from .make import lazy_tags as lazy_tags
+from .make import draw_stills as draw_stills
+from .make import url_lists as url_lists
+from .make import sql_dump as sql_dump
+from .make import make_sample as make_sample
