@@ -33,7 +33,8 @@ import numpy as np
 import pandas as pd
 
 from .core import MovieTaggerError, atomic, counted, progress, sha256
-from .images import BadPicture, duplicate_groups, find_images, phash
+from .duplicates import duplicate_groups, phash
+from .images import BadPicture, find_images
 
 
 # %% ../nbs/01_data.ipynb #229f387b

@@ -24,7 +24,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from web import LICENCE, SIGNATURE, picture, serve
 
-from movie_tagger import data, download, images
+from movie_tagger import data, download, duplicates, images
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.download import fetch, pictures
 from movie_tagger.download.fetch import Options, address, allowed, data_url, retry_after, unwanted
@@ -681,7 +681,9 @@ def test_the_folder_is_what_training_reads(web, tmp_path):
         "horror": 3,
         "sci-fi": 3,
     }
-    assert [f"{images.phash(tmp_path / f):016x}" for f in table["file"]] == table["phash"].tolist()
+    assert [f"{duplicates.phash(tmp_path / f):016x}" for f in table["file"]] == table[
+        "phash"
+    ].tolist()
     assert by_status(tmp_path).iloc[-1].to_dict() == {"ok": 9, "all": 9}
     assert show(tmp_path, n=6, columns=3).size[0] > 300
 

@@ -18,17 +18,14 @@ from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 
 from movie_tagger import images
 from movie_tagger.core import MovieTaggerError
+from movie_tagger.duplicates import duplicate_groups, hamming, near_duplicates, phash
 from movie_tagger.images import (
     BadPicture,
     contact_sheet,
     decode,
-    duplicate_groups,
     find_images,
-    hamming,
     letterbox,
-    near_duplicates,
     open_image,
-    phash,
     thumbnail,
 )
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import draw_posters, movie_tagger
 
-from movie_tagger import data, features, suspects
+from movie_tagger import data, duplicates, features, suspects
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.learn import head
 from movie_tagger.suspects import opinions
@@ -82,8 +82,12 @@ def test_neighbours_of_few_pictures_and_of_a_sample():
 
 def test_twins_of_equal_and_similar_hashes():
     hashes = np.array([5, 2**60 - 1, 5, 7, 5], np.uint64)
-    assert sorted(map(tuple, suspects.twins(hashes).tolist())) == [(2, 0, 0), (3, 0, 1), (4, 0, 0)]
-    assert len(suspects.twins(hashes[:2])) == 0
+    assert sorted(map(tuple, duplicates.twins(hashes).tolist())) == [
+        (2, 0, 0),
+        (3, 0, 1),
+        (4, 0, 0),
+    ]
+    assert len(duplicates.twins(hashes[:2])) == 0
 
 
 # --- planted mistakes

@@ -28,10 +28,10 @@ import numpy as np
 import pandas as pd
 
 from .. import data
-from ..ledger import events as ev
-from ..ledger.precedence import BITS, PERSON, clean, event_of, rank
 from ..core import MovieTaggerError, atomic
+from ..ledger import events as ev
 from ..ledger.ledger import Ledger
+from ..ledger.precedence import BITS, PERSON, clean, event_of, rank
 from ..tags.clean import read_rules
 
 

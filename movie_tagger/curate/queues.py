@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from .. import data, images
+from .. import data, duplicates
 from ..core import MovieTaggerError
 from ..suspects.ranking import suspects
 
@@ -70,19 +70,12 @@ def by_loss(
 
 
 # %% ../../nbs/curate/queues.ipynb #3263cb38
-def _hash(path):
-    try:
-        return images.phash(path)
-    except (images.BadPicture, TypeError):
-        return None
-
-
 def by_likeness(
     items, labels, probabilities=None, kind=None, distance=8
 ) -> pd.DataFrame:  # `reason` and `cluster` of each item
     "Pictures that look almost the same, cluster after cluster: first those whose labels differ, then the most alike."
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        hashes = list(pool.map(_hash, items["path"]))
+        hashes = list(pool.map(duplicates.phash_or_none, items["path"]))
     rows = np.flatnonzero([h is not None for h in hashes])
     if len(rows) < 2:
         return pd.DataFrame({"reason": [], "cluster": []}, items.index[:0])
@@ -90,7 +83,7 @@ def by_likeness(
     near = pd.DataFrame(
         {
             "row": rows,
-            "cluster": images.duplicate_groups(hashes[rows], distance),
+            "cluster": duplicates.duplicate_groups(hashes[rows], distance),
             "label": [cells[k].tobytes() for k in rows],
         }
     )
@@ -102,7 +95,7 @@ def by_likeness(
         .where(near.duplicated("cluster"), clusters["row"].shift(-1))
         .astype(int)
     )
-    near["bits"] = images.hamming(hashes[near["row"]], hashes[near["other"]])
+    near["bits"] = duplicates.hamming(hashes[near["row"]], hashes[near["other"]])
     near = near.assign(
         agree=clusters["label"].transform("nunique") == 1,
         closest=near.groupby("cluster")["bits"].transform("min"),

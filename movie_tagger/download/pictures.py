@@ -41,7 +41,8 @@ import pandas as pd
 
 from ..core import MovieTaggerError, atomic, progress, require, sha256
 from .fetch import Options, fetch
-from ..images import BadPicture, contact_sheet, duplicate_groups, opened, phash
+from ..duplicates import duplicate_groups, phash
+from ..images import BadPicture, contact_sheet, opened
 
 try:
     import fcntl

@@ -49,8 +49,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .precedence import BITS, PERSON, rank
 from ..core import MovieTaggerError
+from .precedence import BITS, PERSON, rank
 
 # %% ../../nbs/ledger/events.ipynb #022a7be5
 _RECORD = """

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from .. import data
-from .precedence import from_labels
 from ..core import MovieTaggerError, atomic, progress
 from .events import is_ledger
 from .files import digests
 from .ledger import Ledger
+from .precedence import from_labels
 
 
 # %% ../../nbs/ledger/exchange.ipynb #af60dc53

@@ -18,8 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .. import data
+from ..core import MovieTaggerError, atomic, progress
+from ..duplicates import find_leaks, phash_or_none
 from . import events as ev
 from . import steps
+from .files import digests
 from movie_tagger.ledger.precedence import (
     EXCLUDED,
     ITEM,
@@ -36,10 +40,6 @@ from movie_tagger.ledger.precedence import (
     state_of,
     to_labels,
 )
-from ..core import MovieTaggerError, atomic, progress
-from .files import digests
-from ..images import BadPicture, phash
-from ..duplicates import find_leaks
 from ..tags.clean import Rules, read_rules, respelled
 
 
@@ -116,14 +116,6 @@ def _side(db, folder, last, ruled):
             _known(db, last, ids, ruled=ruled)[0].assign(item=lambda cells: ids[cells["item"]]),
         ]
     )
-
-
-# %% ../../nbs/ledger/01_ledger.ipynb #ff2ce4a8
-def _look(path):
-    try:
-        return int(phash(path))
-    except (BadPicture, OSError):
-        return None
 
 
 # %% ../../nbs/ledger/01_ledger.ipynb #b212ff85
@@ -525,11 +517,13 @@ class Ledger:
     def leaks(self, split=None, embeddings=None, **how) -> pd.DataFrame:
         "Near duplicates in different groups or splits, as `find_leaks` returns them and with its parameters; each picture is hashed once."
         items = self.items()
+        if split is None:
+            split = np.where(data.split(items["group"]), "valid", "train")
         with self._reading() as db:
             known = {s: h % 2**64 for s, h in db.execute("SELECT sha256, phash FROM look")}
         todo = items[items["error"].isna() & items["path"].ne("") & ~items["sha256"].isin(known)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            looks = list(progress(pool.map(_look, todo["path"]), "looking", len(todo)))
+            looks = list(progress(pool.map(phash_or_none, todo["path"]), "looking", len(todo)))
         new = {s: h for s, h in zip(todo["sha256"], looks) if s and h is not None}
         if new:
             with self._writing() as db:

@@ -23,9 +23,9 @@ import os
 import numpy as np
 import pandas as pd
 
+from ..core import MovieTaggerError
 from . import events as ev
 from .precedence import PERSON, SPOKEN, checked, rank
-from ..core import MovieTaggerError
 
 # %% ../../nbs/ledger/steps.ipynb #11b2ec4a
 COLUMNS = ["path", "sha256", "group", "source", "error"]
