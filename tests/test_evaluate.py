@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.judge import evaluation as ev
+from movie_tagger.judge.intervals import group_bootstrap
 
 pytestmark = pytest.mark.filterwarnings("error")
 TAGS = ["car", "rain", "phone", "kiss"]
@@ -64,7 +65,7 @@ def test_average_precision_is_that_of_sklearn(seed, n, levels, unknown, weighted
 
 def test_many_weightings_equal_repeated_rows():
     y, p, _ = drawn(3, unknown=0.4, levels=20)
-    times = ev.group_bootstrap(np.arange(120) // 6, samples=700, seed=1)  # more than one block
+    times = group_bootstrap(np.arange(120) // 6, samples=700, seed=1)  # more than one block
     got = ev.average_precision(y, p, times)
     assert got.shape == (700, 4)
     for b in (0, 511, 512, 699):
@@ -224,7 +225,7 @@ def test_single_label_metrics_are_those_of_sklearn():
     assert "(always horror)" in str(e).splitlines()[0] and math.isnan(e.per_tag[0]["threshold"])
     drawn_again = [
         sk.accuracy_score(label, p.argmax(1), sample_weight=w)
-        for w in ev.group_bootstrap(np.arange(200), 500)
+        for w in group_bootstrap(np.arange(200), 500)
     ]
     np.testing.assert_allclose(
         [e.metrics["accuracy"][end] for end in ("low", "high")],
@@ -258,13 +259,13 @@ def test_one_yes_settles_a_picture():
 
 def test_whole_groups_are_drawn():
     groups = np.array(["b", "a", "b", None, "a", None], dtype=object)
-    times = ev.group_bootstrap(groups, 400, seed=3)
+    times = group_bootstrap(groups, 400, seed=3)
     assert times.shape == (400, 6) and times.dtype == np.uint16
     assert (times[:, 0] == times[:, 2]).all() and (times[:, 1] == times[:, 4]).all()
     assert (times[:, 3] != times[:, 5]).any()  # without a group, each for itself
     assert (times[:, [0, 1, 3, 5]].sum(1) == 4).all()
-    np.testing.assert_array_equal(times, ev.group_bootstrap(groups, 400, seed=3))
-    assert (times != ev.group_bootstrap(groups, 400, seed=4)).any()
+    np.testing.assert_array_equal(times, group_bootstrap(groups, 400, seed=3))
+    assert (times != group_bootstrap(groups, 400, seed=4)).any()
 
 
 def test_group_intervals_cover_and_naive_ones_do_not():

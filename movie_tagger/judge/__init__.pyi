@@ -1,10 +1,12 @@
 from . import evaluation as evaluation
 from . import interpretation as interpretation
+from . import intervals as intervals
 from . import report as report
 from .evaluation import average_precision as average_precision
 from .evaluation import accuracy as accuracy
 from .evaluation import tune_thresholds as tune_thresholds
-from .evaluation import group_bootstrap as group_bootstrap
+from .intervals import group_bootstrap as group_bootstrap
+from .intervals import interval as interval
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .evaluation import paired_difference as paired_difference

@@ -8,7 +8,6 @@ __all__ = [
     "average_precision",
     "accuracy",
     "tune_thresholds",
-    "group_bootstrap",
     "Evaluation",
     "evaluate",
     "paired_difference",
@@ -23,6 +22,13 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from ..core import MovieTaggerError, counted
+from movie_tagger.judge.intervals import (
+    block_size,
+    bootstrap,
+    group_codes,
+    interval,
+    mean_of_known,
+)
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #0041f740
@@ -120,13 +126,9 @@ def _columns(weight, n):
         raise MovieTaggerError(
             f"The weights have the shape {np.shape(weight)}: they must be one a picture, ({n},) or (B, {n})."
         )
-    kind, size = "float32" if rows.dtype.kind in "bui" else "float64", _block(n)
+    kind, size = "float32" if rows.dtype.kind in "bui" else "float64", block_size(n)
     for start in range(0, len(rows), size):
         yield np.ascontiguousarray(rows[start : start + size].T, kind)
-
-
-def _block(n):
-    return min(512, max(16, 2**19 // max(n, 1)))
 
 
 def average_precision(
@@ -242,65 +244,6 @@ def _one_each(thresholds, t):
     return np.broadcast_to(given, t)
 
 
-# %% ../../nbs/judge/01_evaluation.ipynb #05a06ff0
-def _codes(groups, n):
-    "Group numbers 0, 1, ... (n,); a picture without a group stands for itself."
-    if groups is None:
-        return np.arange(n)
-    if len(groups) != n:
-        raise MovieTaggerError(
-            f"There are {len(groups)} groups for {n} pictures: give one a picture."
-        )
-    codes, names = pd.factorize(np.asarray(groups, dtype=object))
-    alone = codes < 0
-    codes[alone] = len(names) + np.arange(alone.sum())
-    return codes
-
-
-def _resamples(codes, samples, seed):
-    "Blocks (n x b) of how often each picture is drawn; blocks, so that memory does not grow with `samples`."
-    count, rng, size = (
-        int(codes.max(initial=-1)) + 1,
-        np.random.default_rng(seed),
-        _block(len(codes)),
-    )
-    for start in range(0, samples if count else 0, size):
-        drawn = rng.integers(count, size=(min(size, samples - start), count))
-        times = np.stack([np.bincount(row, minlength=count) for row in drawn], axis=1)
-        yield times.astype("uint16")[codes]
-
-
-def _bootstrap(measure, codes, samples, seed):
-    "What `measure` returns for each block of resamples; nothing with fewer than two groups."
-    if len(np.unique(codes)) < 2:
-        return []
-    return [measure(columns.astype("float32")) for columns in _resamples(codes, samples, seed)]
-
-
-def group_bootstrap(
-    groups,  # group of each picture (n,), such as its film
-    samples: int = 500,  # how many resamples
-    seed: int = 0,
-) -> np.ndarray:  # (samples x n), uint16
-    "How often each picture is drawn in each resample, when whole groups are drawn with replacement."
-    codes = _codes(groups, len(groups))
-    blocks = list(_resamples(codes, samples, seed))
-    return (
-        np.ascontiguousarray(np.concatenate(blocks, axis=1).T)
-        if blocks
-        else np.zeros((samples, len(codes)), "uint16")
-    )
-
-
-def _interval(draws):
-    "Lower and upper end of the middle 95 % along the first axis, over the draws that have a value."
-    draws, ends = np.asarray(draws, float), np.full((2, *np.shape(draws)[1:]), np.nan)
-    some = ~np.isnan(draws).all(0)
-    if len(draws) and some.any():
-        ends[:, some] = np.nanquantile(draws[:, some], [0.025, 0.975], axis=0)
-    return ends
-
-
 # %% ../../nbs/judge/01_evaluation.ipynb #50b7512f
 _BASELINES = {
     "balanced accuracy": "always the same class",
@@ -311,11 +254,6 @@ _BASELINES = {
 }
 
 
-def _mean(values):
-    "Mean along the last axis of the values that are not NaN."
-    return _ratio(np.nansum(values, -1), (~np.isnan(values)).sum(-1))
-
-
 def _summary(counts, ap, kind, decided):
     "The metrics {name: (B,)} of a kind, from counts (B x t) and average precisions (B x t)."
     found, false, missed = counts
@@ -324,15 +262,15 @@ def _summary(counts, ap, kind, decided):
     if kind == "single":
         return {
             "accuracy": _ratio(found.sum(-1), yes.sum(-1)),
-            "balanced accuracy": _mean(recall),
-            "mean average precision": _mean(ap),
+            "balanced accuracy": mean_of_known(recall),
+            "mean average precision": mean_of_known(ap),
         }
     if not decided:
-        return {"mean average precision": _mean(ap)}
+        return {"mean average precision": mean_of_known(ap)}
     micro = _rates(*(count.sum(-1) for count in counts))[2]
     return {
-        "mean average precision": _mean(ap),
-        "F1 macro": _mean(f1),
+        "mean average precision": mean_of_known(ap),
+        "F1 macro": mean_of_known(f1),
         "F1 weighted": _ratio((np.nan_to_num(f1) * yes).sum(-1), yes.sum(-1)),
         "F1 micro": micro,
     }
@@ -482,9 +420,9 @@ def evaluate(
     said = _answers(p) if kind == "single" else p >= cuts
     if kind == "single":
         y = _one_label(y)
-    unreadable, codes = np.isnan(p[:, 0]), _codes(groups, len(y))
+    unreadable, codes = np.isnan(p[:, 0]), group_codes(groups, len(y))
     keep = ~unreadable & ~np.isnan(y).all(1)
-    y, p, said, codes = y[keep], p[keep], said[keep], _codes(codes[keep], keep.sum())
+    y, p, said, codes = y[keep], p[keep], said[keep], group_codes(codes[keep], keep.sum())
     if cuts.ndim == 2:
         cuts = np.median(cuts, axis=0)
 
@@ -503,9 +441,9 @@ def evaluate(
         }, counts
 
     now, counts = measure(np.ones((len(y), 1)))
-    draws = [drawn for drawn, _ in _bootstrap(measure, codes, samples, seed)]
+    draws = [drawn for drawn, _ in bootstrap(measure, codes, samples, seed)]
     ends = {
-        name: _interval(np.concatenate([value[:0], *(drawn[name] for drawn in draws)]))
+        name: interval(np.concatenate([value[:0], *(drawn[name] for drawn in draws)]))
         for name, value in now.items()
     }
 
@@ -567,7 +505,7 @@ def _per_tag(tags, yes, no, n, ap, ends, cuts, counts, decided):
 def _mean_precision(y, p):
     "A function from weights (n x B) to mean average precisions (B,)."
     rankings = _rankings(y, p)
-    return lambda columns: _mean(_ranked_precision(rankings, columns))
+    return lambda columns: mean_of_known(_ranked_precision(rankings, columns))
 
 
 _PAIRED = {"accuracy": _accuracy, "mean average precision": _mean_precision}
@@ -585,14 +523,14 @@ def paired_difference(
     "How much better `p2` is than `p1`, with a 95 % interval, over the pictures that both could read."
     if metric not in _PAIRED:
         raise MovieTaggerError(f"The metric is {' or '.join(map(repr, _PAIRED))}, not {metric!r}.")
-    (y, p1), (_, p2), codes = _checked(y, p1), _checked(y, p2), _codes(groups, len(y))
+    (y, p1), (_, p2), codes = _checked(y, p1), _checked(y, p2), group_codes(groups, len(y))
     keep = ~np.isnan(p1[:, 0]) & ~np.isnan(p2[:, 0]) & ~np.isnan(y).all(1)
-    codes = _codes(codes[keep], keep.sum())
+    codes = group_codes(codes[keep], keep.sum())
     one, two = (_PAIRED[metric](y[keep], p[keep]) for p in (p1, p2))
 
     def gain(columns):
         return two(columns) - one(columns)
 
     now = gain(np.ones((len(codes), 1)))
-    low, high = _interval(np.concatenate([now[:0], *_bootstrap(gain, codes, samples, seed)]))
+    low, high = interval(np.concatenate([now[:0], *bootstrap(gain, codes, samples, seed)]))
     return {"value": float(now[0]), "low": float(low), "high": float(high)}

@@ -26,7 +26,8 @@ import pandas as pd
 from scipy.stats import beta, norm
 
 from ..core import MovieTaggerError, counted
-from ..judge.evaluation import average_precision, group_bootstrap
+from ..judge.evaluation import average_precision
+from ..judge.intervals import group_bootstrap, group_codes, interval, mean_of_known
 
 
 # %% ../../nbs/retrain/01_gates.ipynb #d53863f9
@@ -82,7 +83,8 @@ def _changes(y, champion, challenger, tags, groups, samples, seed):
             f"tags, for {len(groups)} groups and {len(tags)} tags."
         )
     keep = ~np.isnan(p).any(1) & ~np.isnan(q).any(1) & ~np.isnan(y).all(1)
-    y, p, q, codes = y[keep], p[keep], q[keep], _numbered(np.asarray(groups, object)[keep])
+    y, p, q = y[keep], p[keep], q[keep]
+    codes = group_codes(np.asarray(groups, object)[keep], len(y))
     if not len(y):
         return y, codes, np.full((2, len(tags)), np.nan), np.full((0, len(tags)), np.nan)
     drawn = (
@@ -95,31 +97,6 @@ def _changes(y, champion, challenger, tags, groups, samples, seed):
         for a in (p, q)
     )
     return y, codes, np.stack([one[0], two[0]]), (two - one)[1:]
-
-
-def _numbered(groups):
-    "Numbers of the groups; a picture without a group stands for itself."
-    codes, names = pd.factorize(np.asarray(groups, object))
-    return np.where(codes < 0, len(names) + np.arange(len(codes)), codes)
-
-
-def _middle(draws, confidence):
-    "Lower and upper end of the middle share of some draws, by column; NaN where there are none."
-    ends = np.full((2, draws.shape[1]), np.nan)
-    some = ~np.isnan(draws).all(0) if len(draws) else np.zeros(draws.shape[1], bool)
-    if some.any():
-        ends[:, some] = np.nanquantile(
-            draws[:, some], [(1 - confidence) / 2, (1 + confidence) / 2], axis=0
-        )
-    return ends
-
-
-def _mean(a):
-    "Mean of each row over what is not NaN."
-    known = ~np.isnan(a)
-    return np.divide(
-        np.where(known, a, 0).sum(1), known.sum(1), out=np.full(len(a), np.nan), where=known.any(1)
-    )
 
 
 # %% ../../nbs/retrain/01_gates.ipynb #166273bd
@@ -143,7 +120,7 @@ def compare(
 
 def _table(tags, y, codes, ap, draws, confidence):
     yes = y == 1
-    low, high = _middle(draws, confidence)
+    low, high = interval(draws, confidence)
     return pd.DataFrame(
         {
             "yes": yes.sum(0),
@@ -172,10 +149,10 @@ def judge(
     "Is the challenger not worse, overall and on each sensitive tag? By how much, and how sure is that?"
     found = _changes(y, champion, challenger, tags, groups, samples, seed)
     measured = ~np.isnan(found[2]).any(0)
-    ends = _middle(_mean(found[3])[:, None], gates.confidence)[:, 0]
+    ends = interval(mean_of_known(found[3])[:, None], gates.confidence)[:, 0]
     overall = _not_worse(
         "mean average precision",
-        *_mean(found[2][:, measured]),
+        *mean_of_known(found[2][:, measured]),
         *ends,
         gates.margin,
         gates,
@@ -307,7 +284,7 @@ def _promise(y, p, groups, recall, confidence):
     known = ~np.isnan(y) & ~np.isnan(p)
     yes = known & (y == 1)
     if groups is not None:
-        yes[yes] = ~pd.Series(_numbered(groups)[yes]).duplicated().to_numpy()
+        yes[yes] = ~pd.Series(group_codes(groups, len(yes))[yes]).duplicated().to_numpy()
     scores = np.sort(p[yes])
     k = lowest_rank(len(scores), recall, confidence)
     if not k:

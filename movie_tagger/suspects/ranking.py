@@ -17,7 +17,8 @@ from scipy.special import expit
 from .. import data, duplicates, features, images
 from ..learn import head
 from ..core import MovieTaggerError, progress
-from ..judge.evaluation import average_precision, group_bootstrap
+from ..judge.evaluation import average_precision
+from ..judge.intervals import group_bootstrap
 from ..learn.head import by_silence, silence_as_no
 from .opinions import components_of, left_out, neighbours, reconsidered
 
