@@ -12,8 +12,9 @@ from PIL import Image
 
 from movie_tagger import data
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.curate import cleaning, decisions
+from movie_tagger.curate import decisions, source
 from movie_tagger.curate.cards import face, suggested
+from movie_tagger.curate.cleaning import Cleaning
 from movie_tagger.curate.decisions import (
     Decision,
     Decisions,
@@ -21,19 +22,20 @@ from movie_tagger.curate.decisions import (
     cleaned,
     decision_table,
 )
-from movie_tagger.curate.estimates import compare, error_rate, yields
+from movie_tagger.curate.estimates import before_and_after, error_rate, yields
 from movie_tagger.curate.panel import Places, small
 from movie_tagger.curate.queues import (
     MODES,
     as_queue,
     by_absence,
     by_doubt,
-    by_likeness,
+    by_duplicate,
     by_loss,
     by_lot,
     chosen,
     paged,
 )
+from movie_tagger.curate.reviewing import Reviewing
 from movie_tagger.ledger.ledger import Ledger
 from movie_tagger.ledger.precedence import from_labels
 from movie_tagger.ledger.review import (
@@ -52,7 +54,7 @@ CLASSES = ["horror", "romance", "superhero"]
 
 @pytest.fixture(autouse=True)
 def no_memory(monkeypatch):
-    monkeypatch.setattr(cleaning, "_RECORDS", {})
+    monkeypatch.setattr(source, "_RECORDS", {})
 
 
 @pytest.fixture
@@ -320,7 +322,7 @@ def test_near_duplicates_lie_side_by_side_those_with_other_labels_first(pictures
     items, labels, _ = pictures
     for copy, of in ((6, 3), (7, 0), (8, 0)):
         Image.open(items["path"].iloc[of]).resize((100, 100)).save(items["path"].iloc[copy])
-    queue = by_likeness(items, labels)
+    queue = by_duplicate(items, labels)
     assert list(queue.index) == ["0.jpg", "7.jpg", "8.jpg", "3.jpg", "6.jpg"]
     assert queue["cluster"].nunique() == 2
     assert queue["reason"].str.contains("other label").tolist() == [True] * 3 + [False] * 2
@@ -332,9 +334,9 @@ def test_near_duplicates_lie_side_by_side_those_with_other_labels_first(pictures
 
 def test_no_duplicates_and_unreadable_pictures_are_no_trouble(pictures):
     items, labels, _ = pictures
-    assert by_likeness(items, labels).empty
+    assert by_duplicate(items, labels).empty
     items["path"] = [None, "", "gone.jpg", *items["path"][3:]]
-    assert by_likeness(items, labels).empty and by_likeness(items[:3], labels[:3]).empty
+    assert by_duplicate(items, labels).empty and by_duplicate(items[:3], labels[:3]).empty
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 24])
@@ -445,12 +447,15 @@ def test_yields_fall_block_by_block():
 def test_before_and_after_are_judged_by_labels_that_no_decision_has_touched(pictures):
     items, labels, p = pictures
     better = data.to_array(labels) * 0.7 + 0.1
-    assert compare(items, labels, p, better, "single").startswith(
+    assert before_and_after(items, labels, p, better, "single").startswith(
         "accuracy 0.667 → 1.000: +0.333 ("
     )
-    assert "silence taken for no" in compare(items, labels.where(labels), p, better, "multi")
+    assert "silence taken for no" in before_and_after(
+        items, labels.where(labels), p, better, "multi"
+    )
     assert (
-        compare(items, labels, 0.5, 0.75, "single") == "0.500 → 0.750, as your function measures it"
+        before_and_after(items, labels, 0.5, 0.75, "single")
+        == "0.500 → 0.750, as your function measures it"
     )
 
 
@@ -1143,14 +1148,14 @@ def site(tmp_path):
 
 
 def reviewer(book, **how):
-    return cleaning.Cleaning(
-        book, mode="review", tag="blood", actor="curator:anna", page_size=6, **how
-    )
+    return Reviewing(book, tag="blood", actor="curator:anna", page_size=6, **how)
 
 
 def test_a_review_shows_films_set_apart_by_lot_and_nothing_that_could_lead(site):
     p = pd.DataFrame(0.99, site.items().index, site.labels().columns)
-    review = reviewer(site, probabilities=p)
+    review = ImageCleaner(
+        site, mode="review", tag="blood", actor="curator:anna", page_size=6, probabilities=p
+    )
     shown = [str(i) for page in review.pages for i in page]
     items = site.items()
     assert (
@@ -1258,11 +1263,11 @@ def test_what_comes_later_is_for_a_later_drawing_in_which_earlier_answers_count(
 
 def test_what_cannot_be_reviewed_is_a_sentence(site, pictures):
     with pytest.raises(MovieTaggerError, match="A review is kept in a ledger"):
-        cleaning.Cleaning(*pictures, mode="review", tag="horror")
+        Reviewing(pictures[0], tag="horror")
     with pytest.raises(MovieTaggerError, match="asks about one tag: pass tag=, one of blood"):
-        cleaning.Cleaning(site, mode="review")
+        Reviewing(site)
     with pytest.raises(MovieTaggerError, match="There is no label 'blod'; there are blood"):
-        cleaning.Cleaning(site, mode="review", tag="blod")
+        Reviewing(site, tag="blod")
     site.single(["blood", "hat"], "curator:anna")
     with pytest.raises(MovieTaggerError, match="one of several classes"):
         reviewer(site)
@@ -1333,8 +1338,7 @@ APART = next(name for name in map(str, range(100)) if data.split([name])[0])
 
 def test_two_at_once_are_told_of_each_other_once_and_only_where_they_differ(site):
     anna, bob = (
-        cleaning.Cleaning(site, mode="review", tag="blood", actor=f"curator:{who}", page_size=6)
-        for who in ("anna", "bob")
+        Reviewing(site, tag="blood", actor=f"curator:{who}", page_size=6) for who in ("anna", "bob")
     )
     page = [str(i) for i in anna.pages[0]]
     anna.accept(page[0]), anna.accept(page[1]), anna.keep(*page[2:4])
@@ -1360,7 +1364,7 @@ def test_one_picture_that_cannot_be_made_small_leaves_the_others_on_the_page(tmp
 
 def test_the_order_is_said_where_it_is_not_plain(pictures):
     items, labels, p = pictures
-    assert cleaning.Cleaning(items, labels, p).order() == ""
+    assert Cleaning(items, labels, p).order() == ""
     many = labels.copy()
     many.iloc[0] = True
-    assert cleaning.Cleaning(items, many, p).order() == "the most surprising tag first"
+    assert Cleaning(items, many, p).order() == "the most surprising tag first"

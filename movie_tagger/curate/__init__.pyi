@@ -5,4 +5,10 @@ from . import decisions as decisions
 from . import estimates as estimates
 from . import panel as panel
 from . import queues as queues
+from . import reviewing as reviewing
+from . import source as source
 from .cleaner import ImageCleaner as ImageCleaner
+from .cleaning import Cleaning as Cleaning
+from .decisions import Decision as Decision
+from .decisions import Decisions as Decisions
+from .reviewing import Reviewing as Reviewing

@@ -21,15 +21,15 @@ CARD, LARGE = 256, 1100  # pixels of the longer side, on a card and in the large
 
 
 @lru_cache(maxsize=2048)
-def _jpeg(
-    path, changed, side
-):  # `changed`, a time, makes the cache forget a file that was replaced
+def _jpeg(path, changed, side):
+    "The bytes of a small copy; `changed`, a time, makes the cache forget a replaced file."
     file = io.BytesIO()
     images.thumbnail(path, side).save(file, "JPEG", quality=80)
     return file.getvalue()
 
 
 def is_path(path) -> bool:
+    "Is this a path, and not empty?"
     return isinstance(path, (str, os.PathLike)) and str(path) != ""
 
 
@@ -41,8 +41,8 @@ def small(
     if not is_path(path):
         return b"", "The row names no image."
     try:
-        changed = os.stat(path).st_mtime_ns
-        return (_jpeg if side == CARD else _jpeg.__wrapped__)(str(path), changed, side), ""
+        make = _jpeg if side == CARD else _jpeg.__wrapped__  # large ones are not worth keeping
+        return make(str(path), os.stat(path).st_mtime_ns, side), ""
     except images.BadPicture as e:
         return b"", str(e)
     except OSError as e:
@@ -54,12 +54,12 @@ def small(
 # %% ../../nbs/curate/panel.ipynb #4c055f4c
 @lru_cache(maxsize=1)
 def _widget():
-    anywidget, web = require("anywidget", "notebook"), files("movie_tagger.curate") / "web"
+    anywidget = require("anywidget", "notebook")
+    web = files("movie_tagger.curate") / "web"
 
     class ImageCleanerPanel(anywidget.AnyWidget):
-        _esm, _css = (
-            (web / name).read_text(encoding="utf-8") for name in ("cleaner.js", "cleaner.css")
-        )
+        _esm = (web / "cleaner.js").read_text(encoding="utf-8")
+        _css = (web / "cleaner.css").read_text(encoding="utf-8")
 
     return ImageCleanerPanel
 
@@ -67,8 +67,12 @@ def _widget():
 class Panel:
     "The widget, and what is known of whom it shows to."
 
-    def __init__(self, receive):  # receive: function(message)
-        self.widget, self.shown = _widget()(), False
+    def __init__(
+        self,
+        receive,  # function(message)
+    ):
+        self.shown = False
+        self.widget = _widget()()
         self.widget.on_msg(lambda _, message, buffers: receive(message))
 
     def send(self, message: dict, buffers=()):
@@ -85,9 +89,12 @@ class Panel:
 
 # %% ../../nbs/curate/panel.ipynb #f88f5314
 class Places:
-    "The item at the top of each view, and the view that was shown last; on disk where there is a name to find them by."
+    "The view that was shown last, and the item at the top of each; on disk where it has a name."
 
-    def __init__(self, name: str | None):
+    def __init__(
+        self,
+        name: str | None,  # to find them by
+    ):
         self.file = name and cache_dir("cleaner") / f"{sha256(name.encode())[:24]}.json"
         try:
             self._kept = json.loads(self.file.read_text(encoding="utf-8")) if self.file else {}
@@ -99,11 +106,13 @@ class Places:
         return self._kept.get("view") or {}
 
     def get(self, view: dict) -> str | None:
+        "The item that was at the top of a view."
         return self._kept.get("tops", {}).get(json.dumps(view))
 
     def put(self, view: dict, item: str):
         if self.view == view and self.get(view) == item:
             return
-        self._kept["view"], self._kept.setdefault("tops", {})[json.dumps(view)] = view, item
+        self._kept["view"] = view
+        self._kept.setdefault("tops", {})[json.dumps(view)] = item
         if self.file:
             write_json(self.file, self._kept)

@@ -7,15 +7,14 @@ that cut nothing in two that belongs together."""
 __all__ = [
     "MODES",
     "ALL",
-    "surprise",
+    "largest_loss",
     "by_loss",
-    "by_likeness",
+    "by_duplicate",
     "as_queue",
     "by_doubt",
     "by_absence",
     "by_suspicion",
     "by_lot",
-    "asking",
     "answered",
     "open_questions",
     "chosen",
@@ -35,12 +34,15 @@ from ..suspects.ranking import suspects
 
 
 # %% ../../nbs/curate/queues.ipynb #c6d45999
-def surprise(y, p, kind):
-    "The largest loss of each row, NaN where there is none, and the column that has it."
+def largest_loss(
+    y: np.ndarray,  # (n, t) labels: 1 yes, 0 no, NaN nobody looked
+    p: np.ndarray,  # (n, t)
+    kind: str,  # "single": only the yes counts; or "multi"
+) -> tuple[np.ndarray, np.ndarray]:  # (n,) NaN where there is none, and (n,) the column it is in
+    "The loss of the label of each picture that the model expected least."
     p = np.clip(p, 1e-7, 1 - 1e-7)
-    loss = np.where(
-        y == 1, -np.log(p), np.nan if kind == "single" else np.where(y == 0, -np.log1p(-p), np.nan)
-    )
+    of_no = np.nan if kind == "single" else -np.log1p(-p)
+    loss = np.where(y == 1, -np.log(p), np.where(y == 0, of_no, np.nan))
     column = np.where(np.isnan(loss), -1, loss).argmax(1)
     return loss[np.arange(len(loss)), column], column
 
@@ -51,86 +53,88 @@ def by_loss(
     probabilities: np.ndarray,  # (n, t), a row of NaN where there are none
     kind: str,  # "single" or "multi"
 ) -> pd.DataFrame:  # `reason` of each item, and with many tags the one it is about
-    "All pictures, those first of which a label surprises the model most; those without a loss come last."
-    loss, column = surprise(data.to_array(labels), probabilities, kind)
-    order = np.argsort(-loss, kind="stable")  # puts NaN last
-    about = [
-        f"loss {x:.2f}" + f" for {labels.columns[c]}" * (kind == "multi")
-        for x, c in zip(loss, column)
-    ]
+    "All pictures, the least expected label first; those without a loss come last."
+    loss, column = largest_loss(data.to_array(labels), probabilities, kind)
+    tag = labels.columns.to_numpy(object)[column] if kind == "multi" else ""
+    tag = np.where(np.isnan(loss), "", tag)
+    why = [f"loss {x:.2f} for {t}" if t else f"loss {x:.2f}" for x, t in zip(loss, tag)]
     silent = np.where(np.isnan(probabilities).any(1), "no probability", "no label")
-    tag = (
-        np.where(np.isnan(loss), "", labels.columns.to_numpy(object)[column])
-        if kind == "multi"
-        else ""
-    )
-    return pd.DataFrame(
-        {"reason": np.where(np.isnan(loss), silent, about), "tag": tag}, items.index
-    ).iloc[order]
+    reason = np.where(np.isnan(loss), silent, why)
+    order = np.argsort(-loss, kind="stable")  # puts NaN last
+    return pd.DataFrame({"reason": reason, "tag": tag}, items.index).iloc[order]
 
 
 # %% ../../nbs/curate/queues.ipynb #3263cb38
-def by_likeness(
-    items, labels, probabilities=None, kind=None, distance=8
+def by_duplicate(
+    items,
+    labels,
+    probabilities=None,
+    kind=None,
+    distance: int = 8,  # bits in which the hashes of a cluster may differ, 0 to 64
 ) -> pd.DataFrame:  # `reason` and `cluster` of each item
-    "Pictures that look almost the same, cluster after cluster: first those whose labels differ, then the most alike."
+    "Pictures that look almost the same, by cluster: those with different labels, then the closest."
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         hashes = list(pool.map(duplicates.phash_or_none, items["path"]))
     rows = np.flatnonzero([h is not None for h in hashes])
     if len(rows) < 2:
         return pd.DataFrame({"reason": [], "cluster": []}, items.index[:0])
-    hashes, cells = np.array([h or 0 for h in hashes], np.uint64), data.to_array(labels)
-    near = pd.DataFrame(
-        {
-            "row": rows,
-            "cluster": duplicates.duplicate_groups(hashes[rows], distance),
-            "label": [cells[k].tobytes() for k in rows],
-        }
-    )
-    near = near[near.duplicated("cluster", keep=False)].sort_values(["cluster", "row"])
-    clusters = near.groupby("cluster")
-    near["other"] = (
-        clusters["row"]
-        .transform("first")
-        .where(near.duplicated("cluster"), clusters["row"].shift(-1))
-        .astype(int)
-    )
-    near["bits"] = duplicates.hamming(hashes[near["row"]], hashes[near["other"]])
-    near = near.assign(
-        agree=clusters["label"].transform("nunique") == 1,
-        closest=near.groupby("cluster")["bits"].transform("min"),
-    )
+    hashes = np.array([h or 0 for h in hashes], np.uint64)
+    groups = duplicates.duplicate_groups(hashes[rows], distance)
+    near = _beside(pd.DataFrame({"row": rows, "cluster": groups}), hashes)
+    cells = data.to_array(labels)
+    near["label"] = [cells[row].tobytes() for row in near["row"]]
+    cluster = near.groupby("cluster")
+    near["agree"] = cluster["label"].transform("nunique") == 1
+    near["closest"] = cluster["bits"].transform("min")
     near = near.sort_values(["agree", "closest", "cluster", "row"])
-    reasons = [
-        f"{bits} bits from {items.index[k]}" + ", other label" * (not agree)
-        for bits, k, agree in zip(near["bits"], near["other"], near["agree"])
-    ]
     return pd.DataFrame(
-        {"reason": reasons, "cluster": near["cluster"].to_numpy()}, items.index[near["row"]]
+        {"reason": _reasons(near, items.index), "cluster": near["cluster"].to_numpy()},
+        items.index[near["row"]],
     )
+
+
+def _beside(clusters, hashes):
+    "Of clusters of several rows: the row, the `other` that it is held against, and their `bits`."
+    near = clusters[clusters.duplicated("cluster", keep=False)].sort_values(["cluster", "row"])
+    rows = near.groupby("cluster")["row"]
+    is_first = ~near.duplicated("cluster")
+    other = rows.transform("first").mask(is_first, rows.shift(-1)).astype(int)
+    bits = duplicates.hamming(hashes[near["row"]], hashes[other])
+    return near.assign(other=other, bits=bits)
+
+
+def _reasons(near, names):
+    "Why each of these is there, in words."
+    pairs = zip(near["bits"], names[near["other"]], near["agree"])
+    return [
+        f"{bits} bits from {other}{'' if same else ', other label'}" for bits, other, same in pairs
+    ]
 
 
 # %% ../../nbs/curate/queues.ipynb #024bc2b2
 def as_queue(
     table: pd.DataFrame,  # what `suspects` returns, or what was read from suspects.csv
 ) -> pd.DataFrame:  # indexed by item: reason, about, tag, suggestion
-    "Suspects as a queue, in their order; `suggestion` is what accepting would do: a label, `-label` or `exclude`."
+    "Suspects in their order; accepting a `suggestion` sets a label, `-label`, or does `exclude`."
     table = table.fillna({"tag": "", "suggestion": ""}).astype({"tag": str, "suggestion": str})
     of_cells = table["reason"].isin(["wrong label", "wrong tag", "missing tag"])
     does = of_cells | table["suggestion"].eq("exclude")
     like = table["suggestion"].where(~does, "")
-    reason = [
-        f"{r}{': ' * bool(t)}{t} {100 * s:.0f} %{' like ' * bool(o)}{o}"
-        for r, t, s, o in zip(table["reason"], table["tag"], table["score"], like)
-    ]
+    asked = zip(table["reason"], table["tag"], table["score"], like)
     return pd.DataFrame(
         {
-            "reason": reason,
+            "reason": [_in_words(*row) for row in asked],
             "about": table["reason"],
             "tag": table["tag"].where(of_cells, ""),
             "suggestion": table["suggestion"].where(does, ""),
         }
     ).set_axis(pd.Index(table["item"], name="item"))
+
+
+def _in_words(reason, tag, score, like):  # `like`: another picture
+    what = f"{reason}: {tag}" if tag else reason
+    said = f"{what} {100 * score:.0f} %"
+    return f"{said} like {like}" if like else said
 
 
 def _suspected(items, labels, probabilities, kind, **how):
@@ -161,24 +165,20 @@ def by_suspicion(items, labels, probabilities, kind) -> pd.DataFrame:
 
 # %% ../../nbs/curate/queues.ipynb #5e0510ef
 def by_lot(
-    items, labels=None, probabilities=None, kind=None
+    items,
+    labels=None,
+    probabilities=None,
+    kind=None,
 ) -> pd.DataFrame:  # `reason` of each item
     "All pictures in an order drawn by lot."
     return pd.DataFrame({"reason": "drawn by lot"}, data.by_lot(items.index, "audit"))
-
-
-def asking(lot, tag):  # lot: items in an order that was drawn
-    "A mode that asks about one tag, the same of every picture of a lot."
-    return lambda items, *_: pd.DataFrame(
-        {"reason": "drawn by lot", "tag": tag, "suggestion": tag}, lot[lot.isin(items.index)]
-    )
 
 
 MODES = {
     "top losses": by_loss,
     "wrong labels": by_doubt,
     "missing tags": by_absence,
-    "near duplicates": by_likeness,
+    "near duplicates": by_duplicate,
     "all suspects": by_suspicion,
     "random audit": by_lot,
 }
@@ -191,28 +191,27 @@ def answered(
     queue: pd.DataFrame,  # what a mode returned
     state: dict,  # a record's decisions
 ) -> np.ndarray:  # bool (n,)
-    "Which questions of a queue are answered: by a word about the tag where the queue suggests one, else by any decision."
-    nobody = [None] * len(queue)
-    tags = queue["tag"] if "suggestion" in queue else nobody
-    found = (state.get(str(item)) for item in queue.index)
-    return np.array(
-        [
-            d is not None and (d.decision == "exclude" or not t or t in d.tags)
-            for d, t in zip(found, tags)
-        ],
-        bool,
-    )
+    "Which questions are answered: by a word about the suggested tag, if any, else by any decision."
+    tags = queue["tag"] if "suggestion" in queue else [""] * len(queue)
+    said = (state.get(str(item)) for item in queue.index)
+    return np.array([_answers(decision, tag) for decision, tag in zip(said, tags)], bool)
 
 
-def open_questions(queue, closed) -> pd.DataFrame:  # `closed`: item, tag
-    "The queue without what people have decided elsewhere; a queue that suggests nothing stays whole."
+def _answers(decision, tag):
+    if decision is None:
+        return False
+    return decision.decision == "exclude" or not tag or tag in decision.tags
+
+
+def open_questions(
+    queue: pd.DataFrame,
+    closed: pd.DataFrame,  # item, tag
+) -> pd.DataFrame:
+    "What people have not decided elsewhere; a queue that suggests nothing stays whole."
     if closed.empty or "suggestion" not in queue:
         return queue
-    return queue[
-        ~pd.MultiIndex.from_arrays([queue.index.map(str), queue["tag"]]).isin(
-            pd.MultiIndex.from_frame(closed)
-        )
-    ]
+    asked = pd.MultiIndex.from_arrays([queue.index.map(str), queue["tag"]])
+    return queue[~asked.isin(pd.MultiIndex.from_frame(closed))]
 
 
 def chosen(
@@ -227,21 +226,19 @@ def chosen(
 ) -> pd.DataFrame:  # each item once
     "The part of a queue that one asks for; clusters stay whole."
     rows, keep = labels.index.get_indexer(queue.index), np.ones(len(queue), bool)
-    if label is not None:
-        keep &= (
-            (queue["tag"] == label).to_numpy()
-            if "suggestion" in queue
-            else data.to_array(labels[[label]])[rows, 0] == 1
-        )
+    if label is not None and "suggestion" in queue:
+        keep &= (queue["tag"] == label).to_numpy()
+    elif label is not None:
+        keep &= data.to_array(labels[[label]])[rows, 0] == 1
     if reason is not None:
         keep &= (queue["about"] == reason).to_numpy()
     if part is not None:
         keep &= np.asarray(split)[rows] == part
     if marked is not None:
         keep &= answered(queue, state or {}) == (marked == "decided")
-    queue = queue[
-        keep if "cluster" not in queue else np.isin(queue["cluster"], queue["cluster"][keep])
-    ]
+    if "cluster" in queue:
+        keep = np.isin(queue["cluster"], queue["cluster"][keep])
+    queue = queue[keep]
     return queue[~queue.index.duplicated()]
 
 
@@ -252,7 +249,8 @@ def paged(
 ) -> list[pd.Index]:
     "The items of each page; a cluster is cut only if no page can hold it."
     cluster = queue["cluster"].to_numpy() if "cluster" in queue else np.arange(len(queue))
-    begins, cuts = np.flatnonzero(np.r_[True, cluster[1:] != cluster[:-1]]), [0]
+    begins = np.flatnonzero(np.r_[True, cluster[1:] != cluster[:-1]])
+    cuts = [0]
     for begin, end in zip(begins, [*begins[1:], len(queue)]):
         if end - cuts[-1] > size and begin > cuts[-1]:
             cuts.append(begin)
