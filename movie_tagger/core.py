@@ -31,7 +31,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_dir
-from tqdm.auto import tqdm
 
 
 # %% ../nbs/core.ipynb #74dbdd60
@@ -175,6 +174,8 @@ def progress(
     unit: str = "picture",
 ):
     "`items`, with a progress bar when standard error is a terminal."
+    from tqdm.auto import tqdm  # a fifth of the command line's start
+
     return tqdm(
         items, desc=what, total=total, unit=" " + unit, disable=not sys.stderr.isatty(), leave=False
     )
