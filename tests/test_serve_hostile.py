@@ -18,8 +18,8 @@ from conftest import draw_poster
 from PIL import Image
 from test_serve import CI, models, picture, problem, process, raw, serving, tags  # noqa: F401 (fixtures)
 
-from movie_tagger.serve.admission import Problem
 from movie_tagger.serve.app import Limits, create_app
+from movie_tagger.serve.problem import Problem
 from movie_tagger.serve.wire import boundary, form_parts, plain_name
 
 
@@ -430,7 +430,7 @@ def test_any_bytes_as_a_form_are_taken_apart_or_refused():
         try:
             parts = form_parts(body, b"X")
         except Problem as p:
-            assert p.kind == "bad-form"
+            assert p.type == "bad-form"
         else:
             assert sum(len(p.data) for p in parts) <= len(body)
 
@@ -442,7 +442,7 @@ def test_any_bytes_as_a_form_are_taken_apart_or_refused():
         try:
             found = boundary("multipart/form-data; " + text.replace("\n", "").replace("\r", ""))
         except Problem as p:
-            assert p.kind == "bad-form"
+            assert p.type == "bad-form"
         else:
             assert found is None or 1 <= len(found) <= 70
 

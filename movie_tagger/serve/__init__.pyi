@@ -6,6 +6,7 @@ from . import client as client
 from . import feedback as feedback
 from . import keys as keys
 from . import listen as listen
+from . import problem as problem
 from . import sensitive as sensitive
 from . import wire as wire
 from .app import PROMISE as PROMISE

@@ -6,11 +6,8 @@ says no early, cheaply and politely to the rest."""
 # %% auto #0
 __all__ = [
     "prometheus",
-    "PROBLEMS",
     "log",
     "HEADERS",
-    "Problem",
-    "busy",
     "Gate",
     "Seat",
     "Gone",
@@ -39,65 +36,9 @@ from http import HTTPStatus
 
 from ..core import require
 from .keys import Keys
+from .problem import Problem, busy
 
 prometheus, _ = (require(module, "serve") for module in ("prometheus_client", "fastapi"))
-
-# %% ../../nbs/serve/admission.ipynb #3feeca5c
-PROBLEMS = {
-    "invalid": (422, "The request does not fit the description"),
-    "bad-form": (400, "The form cannot be taken apart"),
-    "no-key": (401, "An API key is needed"),
-    "forbidden": (403, "This is not allowed"),
-    "not-found": (404, "There is no such thing"),
-    "unknown-still": (404, "This still is not known"),
-    "unknown-tag": (404, "This tag is not known"),
-    "method": (405, "This cannot be done with that address"),
-    "slow-upload": (408, "The body did not arrive in time"),
-    "key-used": (409, "This key stands for something else"),
-    "too-large": (413, "This is too large"),
-    "not-a-picture": (415, "This is not a picture that is taken here"),
-    "not-json": (415, "This is not sent as JSON"),
-    "bad-picture": (422, "The picture cannot be used"),
-    "wrong-host": (421, "This server does not answer to that name"),
-    "busy": (429, "The server has enough to do"),
-    "rate": (429, "This key has asked enough for now"),
-    "internal": (500, "The server made a mistake"),
-    "not-ready": (503, "The server cannot answer yet"),
-    "late": (503, "The answer took too long"),
-}
-
-
-@dataclass
-class Problem(Exception):
-    "Why a request is refused; becomes an answer of problem details."
-
-    kind: str  # one of `PROBLEMS`
-    detail: str  # a sentence for people
-    headers: dict = field(default_factory=dict)
-    more: dict = field(default_factory=dict)  # further members of the document
-
-    @property
-    def status(self):
-        return PROBLEMS[self.kind][0]
-
-    def document(self) -> dict:
-        "The members of RFC 9457."
-        return {
-            "type": f"/docs#{self.kind}",
-            "title": PROBLEMS[self.kind][1],
-            "status": self.status,
-            "detail": self.detail,
-            **self.more,
-        }
-
-
-def busy(kind="busy", seconds=1.0):
-    "The refusal of one request too many."
-    return Problem(
-        kind,
-        "There are more requests than can be answered: try again a little later.",
-        {"retry-after": str(max(1, round(seconds)))},
-    )
 
 
 # %% ../../nbs/serve/admission.ipynb #373578ba

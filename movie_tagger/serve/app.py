@@ -27,13 +27,14 @@ from PIL.Image import DecompressionBombWarning as PictureBomb
 from starlette.exceptions import HTTPException
 
 from .. import __version__
-from .admission import Admission, Gate, Metrics, Problem, Refusals, Rule, log
+from .admission import Admission, Gate, Metrics, Refusals, Rule, log
 from .batching import Batcher, Late
 from .champion import Champion, Looks, serve_bundle
 from ..core import MovieTaggerError, sha256
 from .feedback import Book, Keep, Receipts
 from .keys import Keys
 from .listen import listen, log_as_json
+from .problem import Problem
 from .sensitive import stricter
 from movie_tagger.serve.wire import (
     Answered,
@@ -127,15 +128,15 @@ class Desk:
         if self.keep:
             await asyncio.to_thread(self.keep.put, still, part.data)
         self._count(found)
-        verdicts = served.verdicts(row, seen.scores)
+        advice = served.advice(row, seen.scores)
         return {
             "still": still,
             "receipt": self.receipts.sign(still),
             "name": part.name,
             "width": seen.size[0],
             "height": seen.size[1],
-            "action": stricter("show", *(v.action for v in verdicts)),
-            "sensitive": [asdict(v) for v in verdicts],
+            "action": stricter("show", *(a.action for a in advice)),
+            "sensitive": [asdict(a) for a in advice],
             "suggestions": served.suggestions(
                 row, k, least, self.book.rejected(still) if self.book else ()
             ),
@@ -143,7 +144,7 @@ class Desk:
         }, found
 
     def _refused(self, part, problem):
-        self.metrics.stills.labels(problem.kind).inc()
+        self.metrics.stills.labels(problem.type).inc()
         return problem, None
 
     def _count(self, found):
@@ -596,7 +597,7 @@ async def _as_problem(request, error):
             },
         )
     else:
-        kind = {
+        type = {
             404: "not-found",
             405: "method",
             400: "invalid",
@@ -608,7 +609,7 @@ async def _as_problem(request, error):
             "method": "This address does not take that method.",
         }
         p = Problem(
-            kind, says.get(kind, f"{str(error.detail).rstrip('.')}."), dict(error.headers or {})
+            type, says.get(type, f"{str(error.detail).rstrip('.')}."), dict(error.headers or {})
         )
     return Response(json.dumps(p.document()), p.status, p.headers, "application/problem+json")
 

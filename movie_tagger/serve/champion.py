@@ -20,9 +20,9 @@ from PIL import Image
 
 from ..models import bundle as bundles
 from .. import images
-from .admission import Problem
+from .problem import Problem
 from ..core import MovieTaggerError, sha256
-from .sensitive import Detector, Verdict, judge
+from .sensitive import Advice, Detector, advise
 
 
 # %% ../../nbs/serve/champion.ipynb #a437b6ba
@@ -143,22 +143,20 @@ class Served:
     def thresholds(self):
         return None if self.bundle.kind == "single" else self.bundle.manifest["thresholds"]
 
-    def verdicts(self, p: np.ndarray, scores: dict) -> list[Verdict]:
+    def advice(self, p: np.ndarray, scores: dict) -> list[Advice]:
         "What to do about each sensitive tag."
-        promises, tags = self.bundle.manifest.get("promises") or {}, self.bundle.tags
+        return [self._advice(tag, p, scores) for tag in self.sensitive]
 
-        def verdict(tag):
-            i = tags.index(tag) if tag in tags else None
-            return judge(
-                tag,
-                None if i is None else round(float(p[i]), 4),
-                1.0 if i is None or self.thresholds is None else self.thresholds[i],
-                promises.get(tag),
-                self.detectors.get(tag),
-                scores.get(tag),
-            )
-
-        return [verdict(tag) for tag in self.sensitive]
+    def _advice(self, tag, p, scores):
+        promises = self.bundle.manifest.get("promises") or {}
+        probability, threshold = None, 1.0
+        if tag in self.bundle.tags:
+            i = self.bundle.tags.index(tag)
+            probability = round(float(p[i]), 4)
+            if self.thresholds is not None:
+                threshold = self.thresholds[i]
+        detector, score = self.detectors.get(tag), scores.get(tag)
+        return advise(tag, probability, threshold, promises.get(tag), detector, score)
 
 
 def serve_bundle(

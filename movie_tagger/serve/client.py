@@ -36,7 +36,7 @@ class Client:
         k: int = 10,  # suggestions a still at most
         least: float = 0.0,  # leave out what is less probable
     ) -> list[dict]:
-        "For each picture its suggestions and verdicts, as the server gives them; one that cannot be used has a `problem`."
+        "For each picture its suggestions and advice, as the server gives them; a bad one has a `problem`."
         return [self._one(p, k, least) for p in pictures]
 
     def _one(self, picture, k, least):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .admission import Problem
+from .problem import Problem
 from ..core import MovieTaggerError, atomic
 
 

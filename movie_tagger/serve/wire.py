@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Literal
 
-from .admission import PROBLEMS, Problem
+from .problem import PROBLEMS, Problem
 from ..core import require
 
 _, python_multipart = (require(module, "serve") for module in ("pydantic", "python_multipart"))
