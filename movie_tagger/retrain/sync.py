@@ -34,7 +34,8 @@ from ..download.fetch import Options, fetch
 from ..images import BadPicture
 from ..ledger.ledger import Ledger
 from .plan import Plan
-from ..tags.clean import Rules, read_database, read_dump, read_rules, respelled
+from ..tags.rules import Rules, read_rules, respelled
+from ..tags.sql.site import read_site
 
 # %% ../../nbs/retrain/sync.ipynb #b405d1aa
 NEEDED = {"shots": ["id", "shot_image_id"], "tags": ["id", "value", "ref_id", "user_id"]}
@@ -43,10 +44,7 @@ NEEDED = {"shots": ["id", "shot_image_id"], "tags": ["id", "value", "ref_id", "u
 def read_tables(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     "The site's shots and tags, both as they were at one moment; the column of the films is called `movie_id`."
     source, columns = plan.source, NEEDED | {"shots": [*NEEDED["shots"], plan.source.group]}
-    if source.dump:
-        tables = read_dump(source.dump, columns=columns)
-    else:
-        tables = read_database(source.address(), list(columns), columns=columns)
+    tables = read_site(source.address(), columns)
     shots, tags = tables["shots"].rename(columns={source.group: "movie_id"}), tables["tags"]
     for table, column, numbers in (
         ("shots", "id", shots["id"]),
