@@ -30,7 +30,7 @@ from ..ledger.precedence import rank
 from ..core import MovieTaggerError, atomic, counted, progress
 from ..download.pictures import inspect
 from ..ledger.exchange import import_site, inside
-from ..download.fetch import Options, fetch
+from ..download.fetch import Options, fetch_all
 from ..images import BadPicture
 from ..ledger.ledger import Ledger
 from .plan import Plan
@@ -86,7 +86,7 @@ def fetch_missing(
         allow_private=plan.pictures.allow_private,
     )
     bar = progress(range(len(missing)), "fetching", len(missing))
-    for answers in fetch(map(plan.pictures.address, missing), options) if missing else ():
+    for answers in fetch_all(map(plan.pictures.address, missing), options) if missing else ():
         wrong |= {
             missing[a.row]: why
             for a in answers

@@ -141,10 +141,10 @@ def _places(ids, wanted):
     ids, missing = ids.to_numpy(np.int64), wanted.isna().to_numpy()
     wanted = wanted.to_numpy(np.int64, na_value=0)
     order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids, kind="stable")
-    place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)
+    place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1).astype(np.int32)
     if order is not None:
-        place = order[place]
-    return np.where(missing | (ids[place] != wanted), -1, place).astype(np.int32)
+        place = order[place].astype(np.int32)
+    return np.where(missing | (ids[place] != wanted), np.int32(-1), place)
 
 
 def _implied(tag, fate, names, rules):
