@@ -35,19 +35,11 @@ from movie_tagger.curate.queues import (
     chosen,
     paged,
 )
-from movie_tagger.curate.reviewing import Reviewing
+from movie_tagger.curate.reviewing import Reviewing, progress_of
+from movie_tagger.judge.promise import Progress, films_needed, promises
 from movie_tagger.ledger.ledger import Ledger
 from movie_tagger.ledger.precedence import from_labels
-from movie_tagger.ledger.review import (
-    Progress,
-    drawn,
-    enough_yes,
-    lot,
-    progress_of,
-    reviewed,
-    unbroken,
-)
-from movie_tagger.retrain.gates import promises
+from movie_tagger.ledger.review import drawn, lot, reviewed, unbroken
 
 CLASSES = ["horror", "romance", "superhero"]
 
@@ -1283,7 +1275,7 @@ def test_a_review_with_no_film_set_apart(tmp_path):
 
 
 def test_the_progress_says_what_is_missing():
-    assert (enough_yes(0.95, 0.95), enough_yes(0.9, 0.95), enough_yes(0.95, 0.99)) == (
+    assert (films_needed(0.95, 0.95), films_needed(0.9, 0.95), films_needed(0.95, 0.99)) == (
         59,
         29,
         90,

@@ -10,6 +10,7 @@ from scipy.stats import beta, binom
 from movie_tagger import tags
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.judge.evaluation import paired_difference
+from movie_tagger.judge.promise import lowest_rank, promises
 from movie_tagger.retrain import gates
 from movie_tagger.retrain.gates import (
     Gates,
@@ -17,8 +18,6 @@ from movie_tagger.retrain.gates import (
     facts,
     judge,
     kept_promises,
-    lowest_rank,
-    promises,
     sane,
     surprise,
 )

@@ -1,6 +1,7 @@
 from . import evaluation as evaluation
 from . import interpretation as interpretation
 from . import intervals as intervals
+from . import promise as promise
 from . import report as report
 from .evaluation import average_precision as average_precision
 from .evaluation import accuracy as accuracy
@@ -10,6 +11,11 @@ from .intervals import interval as interval
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .evaluation import paired_difference as paired_difference
+from .promise import Promise as Promise
+from .promise import Progress as Progress
+from .promise import earned as earned
+from .promise import promises as promises
+from .promise import films_needed as films_needed
 from .interpretation import shade as shade
 from .interpretation import captions as captions
 from .interpretation import Interpretation as Interpretation

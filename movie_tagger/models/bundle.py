@@ -28,7 +28,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ from movie_tagger.core import (
     write_text,
 )
 from ..judge.evaluation import Evaluation, evaluate
+from ..judge.promise import Promise, from_manifest
 
 # %% ../../nbs/models/01_bundle.ipynb #fa081370
 FORMAT = 1
@@ -242,6 +243,11 @@ class Bundle:
     @property
     def kind(self):
         return self.manifest["kind"]
+
+    @cached_property
+    def promises(self) -> dict[str, Promise]:
+        "What the model promises of its sensitive tags."
+        return from_manifest(self.manifest.get("promises"))
 
     def predict(
         self,

@@ -10,8 +10,6 @@ __all__ = [
     "compare",
     "judge",
     "judge_tags",
-    "promises",
-    "lowest_rank",
     "kept_promises",
     "facts",
     "sane",
@@ -23,11 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta, norm
+from scipy.stats import norm
 
 from ..core import MovieTaggerError, counted
 from ..judge.evaluation import average_precision
 from ..judge.intervals import group_bootstrap, group_codes, interval, mean_of_known
+from ..judge.promise import from_manifest, percent
 
 
 # %% ../../nbs/retrain/01_gates.ipynb #d53863f9
@@ -258,89 +257,27 @@ def _sensitive(tag, table, gates, least=3):
     )
 
 
-# %% ../../nbs/retrain/01_gates.ipynb #8dc72a43
-def promises(
-    y,  # labels (n x t): 1, 0 or NaN, of pictures that the model was not trained on
-    p,  # its probabilities (n x t)
-    tags,  # names of the t tags
-    wanted: dict,  # {tag: (recall, confidence)}
-    groups=None,  # (n,) group of each picture; with it, one yes a group counts, so that a film cannot vouch for itself
-) -> dict:  # {tag: {"threshold", "recall", "confidence", "reviewed", "positives"}}, as the manifest keeps them; none where the positives are too few
-    "The highest threshold of each tag that at least the wanted share of true yes reaches, as surely as wanted."
-    y, p, tags = np.asarray(y, np.float32), np.asarray(p, float), list(tags)
-    return {
-        tag: found
-        for tag, (recall, confidence) in wanted.items()
-        if tag in tags
-        if (
-            found := _promise(
-                y[:, tags.index(tag)], p[:, tags.index(tag)], groups, recall, confidence
-            )
-        )
-    }
-
-
-def _promise(y, p, groups, recall, confidence):
-    known = ~np.isnan(y) & ~np.isnan(p)
-    yes = known & (y == 1)
-    if groups is not None:
-        yes[yes] = ~pd.Series(group_codes(groups, len(yes))[yes]).duplicated().to_numpy()
-    scores = np.sort(p[yes])
-    k = lowest_rank(len(scores), recall, confidence)
-    if not k:
-        return None
-    threshold = np.floor(scores[k - 1] * 1e4) / 1e4  # a server rounds probabilities to four digits
-    return {
-        "threshold": float(threshold),
-        "recall": recall,
-        "confidence": confidence,
-        "reviewed": int(known.sum()),
-        "positives": len(scores),
-    }
-
-
-def lowest_rank(
-    n: int,  # known yes
-    recall: float,
-    confidence: float,
-) -> int:  # 1 is the lowest score; 0 where no score will do
-    "The rank of the highest of `n` scores that, with this confidence, at least `recall` of all true yes reach."
-    ranks = np.arange(1, n + 1)
-    return int((beta.cdf(1 - recall, ranks, n - ranks + 1) >= confidence).sum())
-
-
 # %% ../../nbs/retrain/01_gates.ipynb #7b76d9ad
 def kept_promises(
     champion: dict,  # its manifest
-    challenger: dict,  # its promises
+    challenger: dict,  # its promises, as a manifest has them
 ) -> list[Verdict]:
     "Does the challenger promise whatever the champion does?"
-    return [
-        _kept(tag, old, challenger.get(tag))
-        for tag, old in (champion.get("promises") or {}).items()
-    ]
+    old, new = from_manifest(champion.get("promises")), from_manifest(challenger)
+    return [_kept(tag, promise, new.get(tag)) for tag, promise in old.items()]
 
 
 def _kept(tag, old, new):
-    gate = f"promise for {tag}"
-    was = f"{old['recall']:.0%} of true stills at {old['confidence']:.0%} confidence".replace(
-        "%", " %"
-    )
+    gate, was = f"promise for {tag}", f"{tag}: the champion promises {old.goal}"
     if not new:
-        return Verdict(
-            gate,
-            False,
-            0.0,
-            old["recall"],
-            None,
-            None,
-            f"{tag}: the champion promises {was}, and the challenger cannot promise anything.",
-        )
-    passed = new["recall"] >= old["recall"] and new["confidence"] >= old["confidence"]
-    now = f"{new['recall']:.0%} at {new['confidence']:.0%} confidence".replace("%", " %")
-    now += f", from {new['threshold']:.2g} on"
-    says = f"{tag}: the champion promises {was}, from {old['threshold']:.2g} on, and the challenger {now}."
-    return Verdict(gate, passed, new["recall"], old["recall"], None, None, says)
+        says = f"{was}, and the challenger cannot promise anything."
+        return Verdict(gate, False, 0.0, old.recall, None, None, says)
+    now = f"{percent(new.recall)} at {percent(new.confidence)} confidence"
+    says = (
+        f"{was}, from {old.threshold:.2g} on, "
+        f"and the challenger {now}, from {new.threshold:.2g} on."
+    )
+    return Verdict(gate, new.covers(old), new.recall, old.recall, None, None, says)
 
 
 # %% ../../nbs/retrain/01_gates.ipynb #554bfc62

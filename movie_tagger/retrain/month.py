@@ -40,14 +40,15 @@ from ..learn import finetune, head
 from ..models import bundle, shelf
 from ..core import MovieTaggerError, counted, sha256, write_json, write_text
 from ..judge.evaluation import evaluate
-from .gates import Verdict, compare, judge, kept_promises, promises
+from ..judge.promise import promises
+from .gates import Verdict, compare, judge, kept_promises
 from ..learn.head import by_silence, silence_as_no
 from ..ledger.ledger import Ledger
 from .plan import Plan
 from ..ledger.review import reviewed
 from ..suspects.ranking import suspects
 from .sync import Refused, learnable, look_at, new_rows, read_tables, sync
-from ..tags.rules import read_rules
+from ..tags.clean import read_rules
 
 # %% ../../nbs/retrain/02_month.ipynb #d525581c
 PATIENCE = timedelta(days=1)  # for which an interrupted run can be continued

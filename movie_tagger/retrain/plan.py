@@ -22,8 +22,7 @@ import pandas as pd
 
 from ..core import MovieTaggerError
 from .gates import Gates
-from ..tags.rules import Rules, normalise, read_rules
-from ..tags.sql.site import is_database
+from ..tags.clean import Rules, normalise, read_rules
 
 
 # %% ../../nbs/retrain/plan.ipynb #ae29d93f
@@ -64,16 +63,14 @@ class Source:
         return f"import:{self.name}"
 
     def address(self) -> str:
-        "What `tags.read_site` takes."
+        "What `read_dump` or `read_database` takes."
         if self.dump:
             return str(self.dump)
-        found = os.environ.get(self.database_env, "")
-        if is_database(found):
+        if found := os.environ.get(self.database_env):
             return found
-        wrong = "holds no address" if found else "is not set"
         raise MovieTaggerError(
             f"The environment variable {self.database_env}, "
-            f"which the plan names as `database_env`, {wrong}: "
+            "which the plan names as `database_env`, is not set: "
             "put the database's address there, such as mysql://user:password@host/site."
         )
 

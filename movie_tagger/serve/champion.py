@@ -148,15 +148,15 @@ class Served:
         return [self._advice(tag, p, scores) for tag in self.sensitive]
 
     def _advice(self, tag, p, scores):
-        promises = self.bundle.manifest.get("promises") or {}
         probability, threshold = None, 1.0
         if tag in self.bundle.tags:
             i = self.bundle.tags.index(tag)
             probability = round(float(p[i]), 4)
             if self.thresholds is not None:
                 threshold = self.thresholds[i]
+        promise = self.bundle.promises.get(tag)
         detector, score = self.detectors.get(tag), scores.get(tag)
-        return advise(tag, probability, threshold, promises.get(tag), detector, score)
+        return advise(tag, probability, threshold, promise, detector, score)
 
 
 def serve_bundle(

@@ -49,7 +49,7 @@ def advise(
     tag: str,
     probability: float | None,  # the model's, 0 to 1; None where only a detector knows the tag
     threshold: float = 1.0,  # from which on the model gives the tag
-    promise: dict | None = None,  # as in the manifest; None where none was earned
+    promise=None,  # a `judge.promise.Promise`; None where none was earned
     detector: Detector | None = None,
     score: float | None = None,  # the detector's, 0 to 1
 ) -> Advice:
@@ -68,17 +68,12 @@ def advise(
 
 def _by_promise(tag, probability, threshold, promise):
     "What the model alone says, and why."
-    low = promise["threshold"]
-    high = max(low, threshold)
+    low, high = promise.threshold, max(promise.threshold, threshold)
     if probability >= high:
         return "hide", f"The model gives {tag} from {high:.2g} on."
-    kept = (
-        f"at least {promise['recall']:.0%} of true stills reach {low:.2g} "
-        f"({promise['confidence']:.0%} confidence, {promise['reviewed']} reviewed stills)"
-    )
     if probability >= low:
-        return "review", f"Neither low nor high: {kept}."
-    return "show", f"Lower than where it matters: {kept}."
+        return "review", f"Neither low nor high: {promise}."
+    return "show", f"Lower than where it matters: {promise}."
 
 
 # %% ../../nbs/serve/01_sensitive.ipynb #3ee6d5c4
