@@ -28,7 +28,7 @@ from movie_tagger import features
 from movie_tagger.features import embeddings
 from movie_tagger.images import find_images
 from movie_tagger.ledger.ledger import Ledger
-from movie_tagger.tags.clean import read_dump
+from movie_tagger.tags import read_dump
 
 PLAN = """
 ledger = "ledger.db"

@@ -485,7 +485,7 @@ def test_a_rest_that_is_asked_for_is_given():
     )
     options = Options(per_host=2)
     queue = fetch._Queue(
-        [fetch.Answer(k, "", "a") for k in range(3)] + [fetch.Answer(3, "", "b")],
+        [fetch.Reply(k, "", "a") for k in range(3)] + [fetch.Reply(3, "", "b")],
         Options(per_host=2),
     )
     now = time.monotonic()
@@ -531,7 +531,7 @@ def test_limits_of_connections_and_rate_hold(tmp_path):
             **QUICK | dict(per_host=3),
         )
         assert hits(web)["most"] == 3
-    queue, now = fetch._Queue([fetch.Answer(k, "", "a") for k in range(5)], Options(rate=2)), 100.0
+    queue, now = fetch._Queue([fetch.Reply(k, "", "a") for k in range(5)], Options(rate=2)), 100.0
     assert [queue.take(now + t) is not None for t in (0, 0.1, 0.4, 0.5, 0.9, 1.1)] == [
         True,
         False,

@@ -1,18 +1,33 @@
-"What running a model leaves behind, and whom it tells."
+"What running a model leaves behind, whom it tells, and that threads may ask it at once."
 
 import os
 import subprocess
 import sys
 
-RUN = """
+import pytest
+
+MODEL = """
+from onnx import TensorProto, helper
+
+def information(name, type, *more):
+    return helper.make_tensor_value_info(name, type, ["n", 1, 1, *more])
+
+graph = helper.make_graph(
+    [helper.make_node("Cast", ["images"], ["rows"], to=TensorProto.FLOAT)],
+    "as it is",
+    [information("images", TensorProto.UINT8, 3)],
+    [information("rows", TensorProto.FLOAT, 3)],
+)
+opsets = [helper.make_opsetid("", 18)]
+model = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+"""
+
+RUN = f"""
 import numpy as np
 from movie_tagger.features import engine
-from onnx import TensorProto, helper
-graph = helper.make_graph([helper.make_node("Cast", ["images"], ["rows"], to=TensorProto.FLOAT)], "as it is",
-    [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 1, 1, 3])],
-    [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 1, 1, 3])])
-model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
-assert engine.backends["onnxruntime"](model, "fp32", 1)(np.ones((1, 1, 1, 3), np.uint8)).sum() == 3
+{MODEL}
+run = engine.backends["onnxruntime"](model, "fp32", 1)
+assert run(np.ones((1, 1, 1, 3), np.uint8)).sum() == 3
 """
 
 
@@ -26,3 +41,65 @@ def test_running_a_model_leaves_nothing_in_the_home_folder(tmp_path):
     }
     subprocess.run([sys.executable, "-c", RUN], env=there | {"HOME": str(home)}, check=True)
     assert not [*home.rglob("*")]
+
+
+# Importing takes seconds, so it is done once; each fork of it is a process in which OpenVINO has
+# answered nobody yet.
+TWO_AT_ONCE = f"""
+import os, signal, threading, time
+import numpy as np
+import openvino
+from movie_tagger.features import engine
+{MODEL}
+def ask():
+    "Two threads ask a fresh engine at the same moment."
+    opened = engine.load(model, "openvino")
+    start = threading.Barrier(2)
+    answers = []
+
+    def work():
+        start.wait()
+        answers.append(opened(np.ones((1, 1, 1, 3), np.uint8)).sum())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [3, 3]
+
+def forked():
+    child = os.fork()
+    if child:
+        return child, time.monotonic() + LIMIT
+    try:
+        ask()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+LIMIT, PROCESSES, TOGETHER = 15, 200, 4
+ends, running = [], dict(forked() for _ in range(TOGETHER))
+while running:
+    time.sleep(0.005)
+    for child, limit in list(running.items()):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if not done and time.monotonic() > limit:
+            os.kill(child, signal.SIGKILL)
+            done, status = os.waitpid(child, 0)
+        if done:
+            del running[child]
+            ends.append(status)
+            if len(ends) + len(running) < PROCESSES and not any(ends):
+                running |= [forked()]
+print(f"{{len(ends)}} ended, {{sum(map(bool, ends))}} of them badly")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forks")
+def test_two_threads_that_ask_a_fresh_openvino_engine_do_not_lock_each_other_out():
+    pytest.importorskip("openvino")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TWO_AT_ONCE], capture_output=True, text=True
+    )
+    assert done.stdout == "200 ended, 0 of them badly\n", done.stderr

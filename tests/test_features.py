@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import SCRIPT, draw_poster, files, movie_tagger, shell
 
-from movie_tagger import features
+from movie_tagger import features, images
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.features import embeddings, engine
 
@@ -67,15 +67,15 @@ def test_a_second_run_computes_nothing(own_cache, pictures, monkeypatch):
 
 def test_a_second_training_computes_nothing(bundle, posters, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "stream", refuse)
-    monkeypatch.setattr(features, "to_onnx", refuse)
+    monkeypatch.setattr(embeddings, "to_onnx", refuse)
     done = movie_tagger("train", posters, "--out", tmp_path / "m")
     assert done.code == 0 and "; 0 to embed" in done.out
 
 
 def test_a_training_reads_the_encoder_s_checksum_once(bundle, posters, tmp_path, monkeypatch):
-    read, compute = [], features.sha256
+    read, compute = [], embeddings.sha256
     embeddings._computed.cache_clear()
-    monkeypatch.setattr(features, "sha256", lambda path: read.append(path) or compute(path))
+    monkeypatch.setattr(embeddings, "sha256", lambda path: read.append(path) or compute(path))
     assert movie_tagger("train", posters, "--out", tmp_path / "m").code == 0
     assert [path.suffix for path in read] == [".onnx"]
 
@@ -117,10 +117,11 @@ def test_letterbox_cropping_is_kept_apart(own_cache, pictures):
 
 CHILD = """
 import sys, time, numpy as np
-from movie_tagger import features
-decode, pause = features.images.decode, float(sys.argv[3])
-features.images.decode = lambda *args, **kwargs: time.sleep(pause) or decode(*args, **kwargs)
-rows, errors = features.embed(sorted(open(sys.argv[1]).read().split()), encoder="resnet10t@32", weights="random")
+from movie_tagger import features, images
+decode, pause = images.decode, float(sys.argv[3])
+images.decode = lambda *args, **kwargs: time.sleep(pause) or decode(*args, **kwargs)
+paths = sorted(open(sys.argv[1]).read().split())
+rows, errors = features.embed(paths, encoder="resnet10t@32", weights="random")
 assert errors.isna().all()
 np.save(sys.argv[2], rows)
 """
@@ -196,6 +197,25 @@ def test_a_killed_process_leaves_a_usable_cache(own_cache, many, undisturbed, tm
         embed(sorted(many.read_text().split())), undisturbed, rtol=1e-3, atol=1e-4
     )
     assert counted(own_cache) == 600
+
+
+def test_an_interrupted_embedding_ends_and_keeps_what_it_has(own_cache, pictures, monkeypatch):
+    asked, decode = [], images.decode
+
+    def interrupted(*args, **kwargs):
+        asked.append(args)
+        if len(asked) == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+        return decode(*args, **kwargs)
+
+    with monkeypatch.context() as during:
+        during.setattr(images, "decode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            embed(pictures)
+    under_way = 3 * os.cpu_count() * 4
+    assert max(1, 40 - under_way) <= counted(own_cache) < len(pictures)
+    again = embed(pictures)
+    assert np.isfinite(again).all() and counted(own_cache) == len(pictures)
 
 
 def counted(cache):

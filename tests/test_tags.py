@@ -15,14 +15,12 @@ from movie_tagger.learn import head
 from movie_tagger.sample import site
 from movie_tagger.tags import clean
 from movie_tagger.tags.clean import (
-    Rules,
     clean_tags,
-    read_rules,
     tag_labels,
     tag_table,
-    unknown_names,
     write_table,
 )
+from movie_tagger.tags.rules import Rules, read_rules, unknown_names
 
 SITE_RULES = """
 exclude = ["awesome upload", "SotD", "couple", "rejected once", "imdb top 250", "my favourite director"]

@@ -62,8 +62,9 @@ def ledger_import(
     "Take over pictures and what is said about them; a second time only what is new. The ledger is made where there is none."
     from movie_tagger.ledger import exchange
     from movie_tagger.ledger.ledger import Ledger
+    from movie_tagger.tags import is_site, read_site
 
-    site = "://" in source or ".sql" in Path(source).suffixes
+    site = is_site(source)
     if site and not images:
         raise MovieTaggerError(
             "A site's tables hold no pictures: say where those are with --images FOLDER."
@@ -73,9 +74,7 @@ def ledger_import(
     )  # of a database its name; never its user and password
     with Ledger(ledger) as book:
         if site:
-            from movie_tagger import tags
-
-            tables = tags.read_site(source)
+            tables = read_site(source)
             took, report = exchange.import_site(
                 book, tables["shots"], tables["tags"], images, actor, batch=batch
             )

@@ -32,7 +32,7 @@ from ..core import MovieTaggerError, atomic
 from ..ledger import events as ev
 from ..ledger.ledger import Ledger
 from ..ledger.precedence import BITS, PERSON, clean, event_of, rank
-from ..tags.clean import read_rules
+from ..tags.rules import read_rules
 
 
 # %% ../../nbs/curate/decisions.ipynb #a0657ab2

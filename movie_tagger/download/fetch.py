@@ -10,9 +10,9 @@ __all__ = [
     "allowed",
     "unwanted",
     "Options",
-    "Answer",
+    "Reply",
     "retry_after",
-    "fetch",
+    "fetch_all",
 ]
 
 # %% ../../nbs/download/fetch.ipynb #a8512f1d
@@ -164,7 +164,7 @@ class Options:
 
 # %% ../../nbs/download/fetch.ipynb #ed823c44
 @dataclass(slots=True)
-class Answer:
+class Reply:
     "What became of one address."
 
     row: int  # its place in the list
@@ -497,14 +497,14 @@ class _Web:
 
 
 # %% ../../nbs/download/fetch.ipynb #427d089e
-def fetch(
+def fetch_all(
     urls: Iterable[str],
     options: Options = Options(),  # noqa: B008
 ) -> Iterator[
-    list[Answer]
+    list[Reply]
 ]:  # each address once, in the order in which they end; now and then an empty list
     "Ask for all addresses, again where that may help, and yield what came of them."
-    answers = [Answer(row, url, *address(url) or ()) for row, url in enumerate(urls)]
+    answers = [Reply(row, url, *address(url) or ()) for row, url in enumerate(urls)]
     yield from ([_without_web(a, options)] for a in answers if not a.host)
     queue, web = _Queue((a for a in answers if a.host), options), _Web(options)
     del answers

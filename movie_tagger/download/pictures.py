@@ -40,7 +40,7 @@ from urllib.parse import unquote
 import pandas as pd
 
 from ..core import MovieTaggerError, atomic, progress, require, sha256
-from .fetch import Options, fetch
+from .fetch import Options, fetch_all
 from ..duplicates import duplicate_groups, phash
 from ..images import BadPicture, contact_sheet, opened
 
@@ -261,7 +261,7 @@ def _outcomes(wanted, dest, options):
     look = lambda some: [_kept(a, labels[a.row], dest, options) for a in some]
     with ThreadPoolExecutor(cores, "look") as pool:
         try:
-            for some in fetch(wanted["url"], options):
+            for some in fetch_all(wanted["url"], options):
                 looking |= {
                     pool.submit(look, part) for k in range(cores) if (part := some[k::cores])
                 }

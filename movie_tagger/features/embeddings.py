@@ -499,15 +499,24 @@ def embed(
 
 
 def _compute(run, sources, read, cache, keys, rows, todo, keep_every=256):
-    wrong, done, kept = {}, 0, 0
-    for part, errors in engine.stream(run, progress(sources, "embedding"), read):
-        rows[todo[done : done + len(part)]] = part
-        wrong |= {k: e for k, e in zip(keys[done:], errors) if e}
-        done += len(part)
-        if done - kept >= keep_every or done == len(todo):
-            new = [i for i in range(kept, done) if keys[i] not in wrong]
-            _keep(cache, keys[new], rows[todo[new]])
-            kept = done
+    wrong = {}
+    done = kept = 0
+
+    def keep():
+        nonlocal kept
+        new = [i for i in range(kept, done) if keys[i] not in wrong]
+        _keep(cache, keys[new], rows[todo[new]])
+        kept = done
+
+    try:
+        for part, errors in engine.stream(run, progress(sources, "embedding"), read):
+            rows[todo[done : done + len(part)]] = part
+            wrong |= {k: e for k, e in zip(keys[done:], errors) if e}
+            done += len(part)
+            if done - kept >= keep_every:
+                keep()
+    finally:
+        keep()
     return wrong
 
 

@@ -20,6 +20,7 @@ __all__ = [
 import hashlib
 import json
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -125,7 +126,11 @@ class Engine:
         return self.run(images)
 
 
+_opening = threading.Lock()
+
+
 def _opened(model, backend, precision, threads, batch):
+    "An engine that has answered once."
     if backend not in installed():
         if backend in backends:
             raise MovieTaggerError(
@@ -134,9 +139,16 @@ def _opened(model, backend, precision, threads, batch):
             )
         raise MovieTaggerError(f"There is no backend {backend!r}; there are {', '.join(backends)}.")
     try:
-        return Engine(
-            backends[backend](model, precision, threads), backend, precision, batch, *shape(model)
-        )
+        with _opening:
+            engine = Engine(
+                backends[backend](model, precision, threads),
+                backend,
+                precision,
+                batch,
+                *shape(model),
+            )
+            engine(np.zeros((1, *engine.size, 3), np.uint8))
+            return engine
     except MovieTaggerError:
         raise
     except Exception as e:
@@ -267,17 +279,21 @@ def stream(
     workers: int | None = None,  # threads, one a core by default
 ):
     "Yields `(rows, errors)` a chunk at a time, in order: float32 (n, d), and for each picture None or what is wrong with it."
-    workers, sources = workers or os.cpu_count(), iter(sources)
+    workers = workers or os.cpu_count()
+    sources = iter(sources)
 
     def chunks(n):
         return islice(iter(lambda: list(islice(sources, engine.batch)), []), n)
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         pending = deque(pool.submit(_compute, engine, chunk, read) for chunk in chunks(2 * workers))
         while pending:
             done = pending.popleft().result()
             pending.extend(pool.submit(_compute, engine, chunk, read) for chunk in chunks(1))
             yield done
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _compute(engine, chunk, read):

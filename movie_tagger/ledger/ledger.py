@@ -40,7 +40,7 @@ from movie_tagger.ledger.precedence import (
     state_of,
     to_labels,
 )
-from ..tags.clean import Rules, read_rules, respelled
+from ..tags.rules import Rules, read_rules, respelled
 
 
 # %% ../../nbs/ledger/01_ledger.ipynb #dcab02df

@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import MovieTaggerError
-from ..tags.clean import Rules, respelled
+from ..tags.rules import Rules, respelled
 
 # %% ../../nbs/ledger/precedence.ipynb #6f98f73e
 KINDS = {"curator": 3, "user": 2, "api": 2, "import": 1}

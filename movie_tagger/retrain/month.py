@@ -48,7 +48,7 @@ from .plan import Plan
 from ..ledger.review import reviewed
 from ..suspects.ranking import suspects
 from .sync import Refused, learnable, look_at, new_rows, read_tables, sync
-from ..tags.clean import read_rules
+from ..tags.rules import read_rules
 
 # %% ../../nbs/retrain/02_month.ipynb #d525581c
 PATIENCE = timedelta(days=1)  # for which an interrupted run can be continued

@@ -22,7 +22,8 @@ import pandas as pd
 
 from ..core import MovieTaggerError
 from .gates import Gates
-from ..tags.clean import Rules, normalise, read_rules
+from ..tags.rules import Rules, normalise, read_rules
+from ..tags.sql.site import is_database
 
 
 # %% ../../nbs/retrain/plan.ipynb #ae29d93f
@@ -63,14 +64,16 @@ class Source:
         return f"import:{self.name}"
 
     def address(self) -> str:
-        "What `read_dump` or `read_database` takes."
+        "What `tags.read_site` takes."
         if self.dump:
             return str(self.dump)
-        if found := os.environ.get(self.database_env):
+        found = os.environ.get(self.database_env, "")
+        if is_database(found):
             return found
+        wrong = "holds no address" if found else "is not set"
         raise MovieTaggerError(
             f"The environment variable {self.database_env}, "
-            "which the plan names as `database_env`, is not set: "
+            f"which the plan names as `database_env`, {wrong}: "
             "put the database's address there, such as mysql://user:password@host/site."
         )
 

@@ -30,11 +30,12 @@ from ..ledger.precedence import rank
 from ..core import MovieTaggerError, atomic, counted, progress
 from ..download.pictures import inspect
 from ..ledger.exchange import import_site, inside
-from ..download.fetch import Options, fetch
+from ..download.fetch import Options, fetch_all
 from ..images import BadPicture
 from ..ledger.ledger import Ledger
 from .plan import Plan
-from ..tags.clean import Rules, read_database, read_dump, read_rules, respelled
+from ..tags.rules import Rules, read_rules, respelled
+from ..tags.sql.site import read_site
 
 # %% ../../nbs/retrain/sync.ipynb #b405d1aa
 NEEDED = {"shots": ["id", "shot_image_id"], "tags": ["id", "value", "ref_id", "user_id"]}
@@ -43,10 +44,7 @@ NEEDED = {"shots": ["id", "shot_image_id"], "tags": ["id", "value", "ref_id", "u
 def read_tables(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     "The site's shots and tags, both as they were at one moment; the column of the films is called `movie_id`."
     source, columns = plan.source, NEEDED | {"shots": [*NEEDED["shots"], plan.source.group]}
-    if source.dump:
-        tables = read_dump(source.dump, columns=columns)
-    else:
-        tables = read_database(source.address(), list(columns), columns=columns)
+    tables = read_site(source.address(), columns)
     shots, tags = tables["shots"].rename(columns={source.group: "movie_id"}), tables["tags"]
     for table, column, numbers in (
         ("shots", "id", shots["id"]),
@@ -88,7 +86,7 @@ def fetch_missing(
         allow_private=plan.pictures.allow_private,
     )
     bar = progress(range(len(missing)), "fetching", len(missing))
-    for answers in fetch(map(plan.pictures.address, missing), options) if missing else ():
+    for answers in fetch_all(map(plan.pictures.address, missing), options) if missing else ():
         wrong |= {
             missing[a.row]: why
             for a in answers

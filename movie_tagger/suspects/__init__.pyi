@@ -1,7 +1,9 @@
 from . import opinions as opinions
+from . import pictures as pictures
 from . import ranking as ranking
+from . import visibility as visibility
+from .pictures import look as look
+from .pictures import odd as odd
 from .ranking import doubt as doubt
-from .ranking import look as look
-from .ranking import odd as odd
 from .ranking import suspects as suspects
-from .ranking import visible as visible
+from .visibility import visible as visible

@@ -7,9 +7,10 @@ what they say together."""
 __all__ = [
     "STRENGTHS",
     "KERNEL_STRENGTHS",
+    "blocks",
     "components_of",
     "left_out",
-    "likeness",
+    "kernel_components",
     "neighbours",
     "agree",
     "together",
@@ -23,6 +24,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from .. import data
+from ..judge.intervals import group_codes
 from ..learn.head import silence_as_no
 
 # %% ../../nbs/suspects/opinions.ipynb #dc248cef
@@ -30,14 +32,24 @@ from ..learn.head import silence_as_no
 STRENGTHS = (1, 3, 10, 30, 100, 300)
 
 
+def blocks(
+    n: int,
+    size: int,
+):  # yields slices
+    "The rows 0 to n in parts of at most `size`, to spare memory."
+    for start in range(0, n, size):
+        yield slice(start, start + size)
+
+
 def _standardised(embeddings):
+    "Embeddings (n, d) brought to mean 0 and deviation 1."
     x = np.asarray(embeddings, np.float32)
     scale = x.std(0)
     return (x - x.mean(0)) / np.where(scale > 1e-6, scale, 1)
 
 
 def _turned(x, most=1024):
-    "Principal components of the rows of `x`: unit columns (n, r), and the variance that goes with each."
+    "Principal components of the rows of `x` (n, d): unit columns (n, r), and the variance of each."
     n, d = x.shape
     values, vectors = np.linalg.eigh(x @ x.T if n <= d else x.T @ x)
     keep = np.flatnonzero(values > values[-1] * 1e-5)[-most:]
@@ -54,36 +66,37 @@ def components_of(
 
 
 def _shared(groups):
-    "The rows of each group that has several."
+    "The rows of each group that has several, from groups (n,)."
     order = np.argsort(groups, kind="stable")
     cuts = np.flatnonzero(np.diff(np.asarray(groups)[order])) + 1
     return [rows for rows in np.split(order, cuts) if len(rows) > 1]
 
 
 def left_out(
-    components: tuple,  # of the embeddings, from `components_of` or `likeness`
+    components: tuple,  # of the embeddings, from `components_of` or `kernel_components`
     y: np.ndarray,  # (n, t), no NaN
     groups: np.ndarray,  # (n,) integers
     strengths=STRENGTHS,  # of the ridge; each tag gets the one that errs least
 ) -> np.ndarray:  # (n, t)
     "What ridge regression on the pictures of all other groups says about each picture."
-    (u, variance), mean, n, shared = components, y.mean(0), len(y), _shared(groups)
-    y, best, least = y - mean, None, np.inf
+    u, variance = components
+    n, mean = len(y), y.mean(0)
+    y = y - mean
     sides = u.T @ y
+    shared = _shared(groups)
+    best, least = None, np.inf
     for strength in strengths:
         h = u * (variance / (variance + strength))
-        fitted, own = h @ sides, (np.einsum("nr,nr->n", h, u) + 1 / n)[:, None]
+        fitted = h @ sides
+        own = (np.einsum("nr,nr->n", h, u) + 1 / n)[:, None]
         said = (fitted - own * y) / (1 - own)
         for rows in shared:
             hat = h[rows] @ u[rows].T + 1 / n
-            said[rows] = np.linalg.solve(
-                np.eye(len(rows), dtype=hat.dtype) - hat, fitted[rows] - hat @ y[rows]
-            )
+            rest = np.eye(len(rows), dtype=hat.dtype) - hat
+            said[rows] = np.linalg.solve(rest, fitted[rows] - hat @ y[rows])
         error = np.square(said - y).mean(0)
-        best, least = (
-            said if best is None else np.where(error < least, said, best),
-            np.minimum(error, least),
-        )
+        best = said if best is None else np.where(error < least, said, best)
+        least = np.minimum(error, least)
     return best + mean
 
 
@@ -91,35 +104,31 @@ def left_out(
 KERNEL_STRENGTHS = (0.3, 1, 3, 10, 30)
 
 
-def likeness(
+def kernel_components(
     embeddings: np.ndarray,  # (n, d)
     landmarks: int = 2000,  # pictures that stand for all where there are more
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:  # as from `components_of`
-    "Components of the likenesses between pictures, for lines that bend."
+    "Components of how near pictures are to each other, for lines that bend."
     x = _standardised(embeddings)
-    some = (
-        x if len(x) <= landmarks else x[np.random.default_rng(seed).permutation(len(x))[:landmarks]]
-    )
-
-    def apart(a):
-        return (a * a).sum(1)[:, None] + (some * some).sum(1) - 2 * a @ some.T
-
-    own = apart(some)
+    n, some = len(x), x
+    if n > landmarks:
+        some = x[np.random.default_rng(seed).permutation(n)[:landmarks]]
+    own = _apart(some, some)
     typical = max(np.median(own), 1e-6)
     values, vectors = np.linalg.eigh(np.exp(-own / typical))
     keep = values > values[-1] * 1e-5
+    values, vectors = values[keep], vectors[:, keep]
     if some is x:
-        return vectors[:, keep][:, -1024:], values[keep][-1024:]
-    return _turned(
-        np.concatenate(
-            [
-                np.exp(-apart(x[a : a + 4096]) / typical)
-                @ (vectors[:, keep] / np.sqrt(values[keep]))
-                for a in range(0, len(x), 4096)
-            ]
-        )
-    )
+        return vectors[:, -1024:], values[-1024:]
+    turn = vectors / np.sqrt(values)
+    parts = [np.exp(-_apart(x[rows], some) / typical) @ turn for rows in blocks(n, 4096)]
+    return _turned(np.concatenate(parts))
+
+
+def _apart(a, b):
+    "Squared distances (n, m) between rows of `a` (n, d) and of `b` (m, d)."
+    return (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
 
 
 # %% ../../nbs/suspects/opinions.ipynb #d0e35102
@@ -135,64 +144,73 @@ def neighbours(
     k: int = 20,
     ask: int = 50_000,  # compare with at most so many pictures, drawn at random
     seed: int = 0,
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # (n, k): rows of the most similar other pictures, and how similar they are, -1 to 1
+) -> tuple[np.ndarray, np.ndarray]:  # (n, k) rows of other pictures, and their cosines, -1 to 1
     "The pictures that are most like each picture."
     x = _directions(components)
     n = len(x)
-    k, asked = (
-        min(k, n - 1),
-        np.arange(n) if n <= ask else np.random.default_rng(seed).permutation(n)[:ask],
-    )
-    near, alike = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-    for a in range(0, n, 1024):
-        s = x[a : a + 1024] @ x[asked].T
-        s[np.arange(a, min(a + 1024, n))[:, None] == asked] = -2
-        top = np.argpartition(-s, k - 1, axis=1)[:, :k]
-        near[a : a + 1024], alike[a : a + 1024] = asked[top], np.take_along_axis(s, top, 1)
+    k = min(k, n - 1)
+    asked = np.arange(n) if n <= ask else np.random.default_rng(seed).permutation(n)[:ask]
+    near = np.empty((n, k), np.int64)
+    alike = np.empty((n, k), np.float32)
+    for rows in blocks(n, 1024):
+        cosine = x[rows] @ x[asked].T
+        cosine[np.arange(n)[rows, None] == asked] = -2  # nobody is its own neighbour
+        top = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        near[rows] = asked[top]
+        alike[rows] = np.take_along_axis(cosine, top, 1)
     return near, alike
 
 
 def _votes(near, y):
-    "The share of neighbours with each tag, pulled a little towards the tag's share of all pictures."
+    "The share of neighbours (n, k) with each tag, pulled a little towards its share of all (n, t)."
     return (y[near].sum(1) + 2 * y.mean(0)) / (near.shape[1] + 2)
 
 
 # %% ../../nbs/suspects/opinions.ipynb #dc55f5b6
 def _logits(p):
+    "Log odds of probabilities (n, t), none of them infinite."
     p = np.clip(p, 1e-3, 1 - 1e-3, dtype=np.float32)
     return logit(p, out=p)
 
 
 def agree(
-    opinions: list,  # logits, each (n, t)
+    opinions: list,  # k of them: logits (n, t)
     y: np.ndarray,  # labels (n, t), NaN where unknown
     steps: int = 15,
     rows: int = 20_000,  # learn from at most so many pictures
     seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:  # probabilities (n, t), and the weight of each opinion
+) -> tuple[np.ndarray, np.ndarray]:  # probabilities (n, t), and the weight of each opinion (k,)
     "What the opinions say together."
     some = slice(None) if len(y) <= rows else np.random.default_rng(seed).permutation(len(y))[:rows]
-    x, aim = np.stack([o[some] for o in opinions], -1), y[some]
-    known, t, k = ~np.isnan(aim), y.shape[1], len(opinions)
-    aim, weight, bias = np.nan_to_num(aim), np.full(k, 1 / k), np.zeros(t)
+    x = np.stack([opinion[some] for opinion in opinions], -1)
+    weight, bias = _logistic(x, y[some], steps)
+    total = np.tile(bias.astype(np.float32), (len(y), 1))
+    for opinion, w in zip(opinions, weight):
+        total += opinion * np.float32(w)
+    return expit(total, out=total), weight
+
+
+def _logistic(x, y, steps):
+    "Weights (k,) and intercepts (t,) of a logistic regression of `y` (n, t) on `x` (n, t, k)."
+    k = x.shape[2]
+    known = ~np.isnan(y)
+    y = np.nan_to_num(y)
+    weight, bias = np.full(k, 1 / k), np.zeros(y.shape[1])
     for _ in range(steps):  # Newton's method
         p = expit(x @ weight + bias)
-        curve, slope = known * p * (1 - p), known * (aim - p)
-        across, down = np.einsum("ntk,nt->kt", x, curve), curve.sum(0) + 1e-3
-        push = np.einsum("ntk,nt->k", x, slope), slope.sum(0) - 1e-3 * bias
-        bend = (
-            np.einsum("ntk,nt,ntl->kl", x, curve, x, optimize=True)
-            + np.eye(k)
-            - (across / down) @ across.T
-        )
-        step = np.linalg.solve(bend, push[0] - (across / down) @ push[1])
-        weight, bias = weight + step, bias + (push[1] - across.T @ step) / down
-    total = np.tile(bias.astype(np.float32), (len(y), 1))
-    for o, w in zip(opinions, weight):
-        total += o * np.float32(w)
-    return expit(total, out=total), weight
+        slope = known * (y - p)
+        curve = known * p * (1 - p)
+        push_weight = np.einsum("ntk,nt->k", x, slope)
+        push_bias = slope.sum(0) - 1e-3 * bias
+        bend_weight = np.einsum("ntk,nt,ntl->kl", x, curve, x, optimize=True) + np.eye(k)
+        bend_bias = curve.sum(0) + 1e-3
+        bend_both = np.einsum("ntk,nt->kt", x, curve)
+        share = bend_both / bend_bias
+        bend = bend_weight - share @ bend_both.T
+        step = np.linalg.solve(bend, push_weight - share @ push_bias)
+        weight = weight + step
+        bias = bias + (push_bias - bend_both.T @ step) / bend_bias
+    return weight, bias
 
 
 # %% ../../nbs/suspects/opinions.ipynb #8845ca10
@@ -202,25 +220,21 @@ def together(
     strength: float = 5,  # of the ridge
 ) -> np.ndarray:
     "Probabilities that take into account how the other tags of the same picture turned out."
-    t, blocks = (
-        q.shape[1],
-        [slice(a, a + 8192) for a in range(0, len(q), 8192)],
-    )  # by parts, to spare memory
+    n, t = q.shape
 
-    def surprise(rows):
+    def residuals(rows):
         return np.nan_to_num(y[rows] - q[rows])
 
-    common = sum(surprise(rows).T @ surprise(rows) for rows in blocks)
-    pull, ridge = (
-        np.zeros((t, t), np.float32),
-        strength * max(common.trace(), 1e-6) / t * np.eye(t - 1),
-    )
-    for j in range(t if t > 1 else 0):
-        others = np.arange(t) != j
-        pull[others, j] = np.linalg.solve(common[np.ix_(others, others)] + ridge, common[others, j])
+    common = sum(residuals(rows).T @ residuals(rows) for rows in blocks(n, 8192))
+    ridge = strength * max(common.trace(), 1e-6) / t * np.eye(t - 1)
+    pull = np.zeros((t, t), np.float32)
+    for tag in range(t if t > 1 else 0):
+        others = np.arange(t) != tag
+        among = common[np.ix_(others, others)] + ridge
+        pull[others, tag] = np.linalg.solve(among, common[others, tag])
     out = np.empty(q.shape, np.float32)
-    for rows in blocks:
-        np.clip(q[rows] + surprise(rows) @ pull, 1e-4, 1 - 1e-4, out=out[rows])
+    for rows in blocks(n, 8192):
+        np.clip(q[rows] + residuals(rows) @ pull, 1e-4, 1 - 1e-4, out=out[rows])
     return out
 
 
@@ -232,8 +246,9 @@ def reconsider(
     groups=None,  # (n,) the left-out opinion leaves out all of a group
     kind: str | None = None,  # "single" or "multi"
 ) -> np.ndarray:  # float32 (n, t)
-    "The probability that each cell is a yes, from all that can be asked without looking at its label."
-    y, kind = data.to_array(labels), kind or data.kind(labels)
+    "How likely each cell is a yes, from all that can be asked without looking at its label."
+    y = data.to_array(labels)
+    kind = kind or data.kind(labels)
     near = None if embeddings is None else neighbours(components_of(embeddings))[0]
     return reconsidered(silence_as_no(y), probabilities, embeddings, near, groups, kind)
 
@@ -249,14 +264,11 @@ def reconsidered(
     "The same for labels and neighbours that are there already."
     opinions = [_logits(p)]
     if embeddings is not None:
+        # what nobody looked at counts as average
         share = np.nanmean(np.vstack([y, np.full((1, y.shape[1]), 0.5)]), axis=0)
-        full = np.where(np.isnan(y), share, y).astype(
-            np.float32
-        )  # what nobody looked at counts as average
-        codes = np.arange(len(y)) if groups is None else pd.factorize(np.asarray(groups, object))[0]
-        opinions += [
-            _logits(left_out(likeness(embeddings), full, codes, KERNEL_STRENGTHS)),
-            _logits(_votes(near, full)),
-        ]
+        full = np.where(np.isnan(y), share, y).astype(np.float32)
+        codes = group_codes(groups, len(y))
+        bent = left_out(kernel_components(embeddings), full, codes, KERNEL_STRENGTHS)
+        opinions += [_logits(bent), _logits(_votes(near, full))]
     q, _ = agree(opinions, y)
     return q if kind == "single" else together(q, y)

@@ -16,222 +16,22 @@ __all__ = [
     "TWICE",
     "EXCLUDED",
     "RARE",
-    "SITE",
-    "normalise",
-    "Rules",
-    "respelled",
-    "read_rules",
     "clean_tags",
-    "unknown_names",
-    "together",
-    "propose_merges",
-    "propose_exclusions",
-    "read_site",
     "tag_table",
     "write_table",
     "tag_labels",
-    "read_dump",
-    "read_database",
 ]
 
 # %% ../../nbs/tags/01_clean.ipynb #864f28e7
 import itertools
-import re
-import tomllib
-import unicodedata
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..core import MovieTaggerError, atomic
-from .sql.database import read_database
-from .sql.dump import read_dump
+from .rules import Rules, normal
 from .sql.rows import csv, listed, pa, pc
-
-_all_ = ["read_dump", "read_database"]
-
-# %% ../../nbs/tags/01_clean.ipynb #d08aa3fa
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
-
-
-def normalise(
-    values: pd.Series,  # tags as they were typed
-) -> pd.Series:  # the same rows
-    "Tags in one spelling: lower case, single spaces, one form of each letter; nothing else is changed."
-    codes, unique = pd.factorize(values)
-    words = pd.Series([_normal(str(v)) for v in unique] + [None], dtype="str")
-    return words.take(codes).set_axis(values.index).rename(values.name)
-
-
-def _normal(text):
-    for _ in range(4):  # lower case can undo the normal form, and the other way round
-        done = " ".join(
-            _INVISIBLE.sub(
-                "", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
-            ).split()
-        )
-        if done == text:
-            break
-        text = done
-    return text
-
-
-# %% ../../nbs/tags/01_clean.ipynb #c9ba57c5
-@dataclass(frozen=True)
-class Rules:
-    "What a site decided about its tags."
-
-    merge: dict = field(default_factory=dict)  # other spelling → tag
-    implies: dict = field(default_factory=dict)  # tag → tags that are always there as well
-    exclude: frozenset = frozenset()
-    min_count: int = 0  # stills that a tag needs
-
-
-def respelled(
-    values: pd.Series,  # tags as they were typed
-    rules: Rules,
-) -> pd.Series:  # the same rows
-    "Tags in one spelling, each by the name that the rules merge it into."
-    return normalise(values).map(lambda t: rules.merge.get(t, t))
-
-
-def read_rules(
-    source: str
-    | Path
-    | dict,  # a TOML file, its text (with line breaks), or what it says as a dict
-) -> Rules:
-    "Rules without contradictions; every name in them is normalised."
-    where = "The rules" if isinstance(source, dict) or "\n" in str(source) else str(source)
-    said = source if isinstance(source, dict) else _toml(source, where)
-    try:
-        return _checked(**_shaped(said))
-    except _Contradiction as e:
-        raise MovieTaggerError(f"{where}: {e}") from None
-
-
-# %% ../../nbs/tags/01_clean.ipynb #5105450d
-class _Contradiction(Exception):
-    pass
-
-
-def _toml(source, where):
-    try:
-        return tomllib.loads(
-            source if where == "The rules" else Path(source).read_text(encoding="utf-8")
-        )
-    except OSError as e:
-        raise MovieTaggerError(f"Cannot read the rules {source}: {e.strerror}.") from None
-    except ValueError as e:
-        raise MovieTaggerError(f"{where} is not a TOML file: {e}.") from None
-
-
-def _shaped(said):
-    "The four entries of a rules file, with normalised names."
-
-    def one(tag):
-        if not isinstance(tag, str) or not (name := _normal(tag)):
-            raise _Contradiction(f"a tag must be a text in quotes, and {tag!r} is none.")
-        if "," in name or name.startswith("-"):
-            raise _Contradiction(
-                f"the tag {name!r} cannot be used: a tag may hold no comma and not begin with a "
-                "minus sign."
-            )
-        return name
-
-    def several(tags):
-        return [tags] if isinstance(tags, str) else tags
-
-    if extra := set(said) - {"merge", "implies", "exclude", "min_count"}:
-        raise _Contradiction(
-            f"there is no rule {min(extra)!r}; the rules are [merge], [implies], "
-            "exclude and min_count."
-        )
-    for name, kind in dict(merge=dict, implies=dict, exclude=list).items():
-        if not isinstance(said.get(name, kind()), kind):
-            raise _Contradiction(f"`{name}` must be a {'table' if kind is dict else 'list'}.")
-        for tags in said.get(name, {}).values() if kind is dict else []:
-            if not isinstance(tags, str | list):
-                raise _Contradiction(f"`{name}` needs lists of tags, and {tags!r} is none.")
-    count = said.get("min_count", 0)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise _Contradiction(f"min_count must be a whole number from 0, not {count!r}.")
-    merge = [
-        (_normal(str(raw)), one(tag))
-        for tag, spellings in said.get("merge", {}).items()
-        for raw in several(spellings)
-    ]
-    implies = {
-        one(tag): [one(t) for t in several(tags)] for tag, tags in said.get("implies", {}).items()
-    }
-    return dict(
-        merge=merge,
-        implies=implies,
-        exclude={one(t) for t in said.get("exclude", [])},
-        min_count=count,
-    )
-
-
-def _checked(merge, implies, exclude, min_count):
-    merge = _merged(merge)
-    for rule, names in {
-        "implies": {*implies, *(t for tags in implies.values() for t in tags)},
-        "exclude": exclude,
-    }.items():
-        for tag in sorted(names & merge.keys()):
-            raise _Contradiction(
-                f"`{tag}` is merged into `{merge[tag]}`, so `{rule}` never meets it: "
-                f"write `{merge[tag]}` there."
-            )
-    for tag, others in implies.items():
-        for other in others:
-            if other in exclude:
-                raise _Contradiction(
-                    f"`{tag}` implies `{other}`, which is excluded: remove one of the two rules."
-                )
-    return Rules(
-        merge, {tag: tuple(_follow(tag, implies)) for tag in implies}, frozenset(exclude), min_count
-    )
-
-
-def _merged(pairs):
-    "Spelling → tag, with chains followed to their end."
-    step = {}
-    for raw, tag in ((raw, tag) for raw, tag in pairs if raw != tag):
-        if step.setdefault(raw, tag) != tag:
-            raise _Contradiction(
-                f"`{raw}` is merged into both `{step[raw]}` and `{tag}`: keep one of them."
-            )
-    merge = {}
-    for raw in step:
-        path = [raw]
-        while path[-1] in step:
-            path.append(step[path[-1]])
-            if path[-1] in path[:-1]:
-                raise _Contradiction(
-                    "the merges go round in a circle: "
-                    f"{' → '.join(f'`{p}`' for p in path[path.index(path[-1]) :])}."
-                )
-        merge[raw] = path[-1]
-    return merge
-
-
-def _follow(tag, implies):
-    "What `tag` implies, directly or through others."
-    found, todo = [], list(implies[tag])
-    while todo:
-        other = todo.pop(0)
-        if other == tag:
-            raise _Contradiction(
-                f"`{tag}` implies itself{f' through `{found[-1]}`' if found else ''}: "
-                "if they are the same, merge them."
-            )
-        if other not in found:
-            found.append(other)
-            todo += implies.get(other, [])
-    return found
-
 
 # %% ../../nbs/tags/01_clean.ipynb #d084b6b6
 FATES = (
@@ -252,44 +52,37 @@ KEPT, RESPELLED, MERGED, GONE, NO_PICTURE, EMPTY, UNFIT, TWICE, EXCLUDED, RARE =
 def clean_tags(
     tags: pd.DataFrame,  # columns `value` (what was typed) and `ref_id` (the still); others stay
     rules: Rules = Rules(),
-    shots: pd.DataFrame
-    | None = None,  # the stills that there are: columns `id` and `shot_image_id`
-) -> tuple[
-    pd.DataFrame, pd.DataFrame
-]:  # the rows kept, with clean values; how many rows met which fate
+    shots: pd.DataFrame | None = None,  # the stills there are: columns `id` and `shot_image_id`
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # the rows kept, clean; how many rows met which fate
     "Tags after the rules, and a report of where every row went."
     _need("tags", tags, "value", "ref_id")
     code, typed = pd.factorize(tags["value"])
-    typed, change, tag, names = _vocabulary(typed, rules)
-    # the last word stands for a missing text, whose code is -1
-    row, tag = np.arange(len(tags), dtype=np.int32), tag[code]
-    unfit = np.array(
-        [EMPTY if not name else UNFIT if "," in name or name[0] == "-" else KEPT for name in names],
-        np.int8,
-    )[tag]
-    lost = _lost(tags["ref_id"], shots)
-    fate = np.where(lost, lost, np.where(unfit, unfit, change[code]))
-    row, tag, fate = _imply(row, tag, fate, names, rules)
-    alive = np.flatnonzero(fate <= MERGED)
-    fate[
-        alive[
-            _repeated(
-                pd.factorize(tags["ref_id"])[0][row[alive]] * np.int64(len(names)) + tag[alive]
-            )
-        ]
-    ] = TWICE
-    fate[
-        np.isin(tag, [i for i, name in enumerate(names) if name in rules.exclude])
-        & (fate <= MERGED)
-    ] = EXCLUDED
-    stills = np.bincount(tag[fate <= MERGED], minlength=len(names))
-    fate[(stills < rules.min_count)[tag] & (fate <= MERGED)] = RARE
+    words = _Vocabulary(typed, rules)
+    row, tag, fate = _fates(tags["ref_id"], code, words, rules, shots)
+    report = _report(fate[: len(tags)], fate[len(tags) :], code, words.typed, rules)
     kept = np.flatnonzero(fate <= MERGED)
     if len(row) > len(tags):
         kept = kept[np.argsort(row[kept], kind="stable")]
-    words = pa.array(names, pa.string()).take(pa.array(tag[kept])).to_pandas().array
-    clean = tags.drop(columns="value").iloc[row[kept]].assign(value=words)[list(tags)]
-    return clean, _report(fate[: len(tags)], fate[len(tags) :], code, typed, rules)
+    value = pa.array(words.names, pa.string()).take(pa.array(tag[kept])).to_pandas().array
+    clean = tags.drop(columns="value").iloc[row[kept]].assign(value=value)[list(tags)]
+    return clean, report
+
+
+def _fates(ref_id, code, words, rules, shots):
+    "For each row typed (n), and after them for each implied: its row, tag and fate."
+    row, tag = np.arange(len(code), dtype=np.int32), words.tag[code]
+    unfit, lost = words.unfit[tag], _lost(ref_id, shots)
+    fate = np.where(lost, lost, np.where(unfit, unfit, words.change[code]))
+    source, other = _implied(tag, fate, words.names, rules)
+    row, tag = np.append(row, source), np.append(tag, other)
+    fate = np.append(fate, np.full(len(source), KEPT, np.int8))
+    alive = np.flatnonzero(fate <= MERGED)
+    still = pd.factorize(ref_id)[0][row[alive]]
+    fate[alive[_repeated(still, tag[alive])]] = TWICE
+    fate[(fate <= MERGED) & words.excluded[tag]] = EXCLUDED
+    stills = np.bincount(tag[fate <= MERGED], minlength=len(words.names))
+    fate[(fate <= MERGED) & (stills < rules.min_count)[tag]] = RARE
+    return row, tag, fate
 
 
 # %% ../../nbs/tags/01_clean.ipynb #e07b5202
@@ -301,17 +94,32 @@ def _need(name, frame, *columns):
             )
 
 
-def _vocabulary(typed, rules):
-    "For each different text: what was typed, how it is changed, the number of its tag; and the tags' names. The last is for a missing text."
-    typed = [*map(str, typed), ""]
-    normal = [_normal(t) for t in typed]
-    tag = [rules.merge.get(n, n) for n in normal]
-    change = [
-        MERGED if t != n else RESPELLED if n != w else KEPT for t, n, w in zip(tag, normal, typed)
-    ]
-    names = list(dict.fromkeys([*tag, *(t for tags in rules.implies.values() for t in tags)]))
-    number = {name: i for i, name in enumerate(names)}
-    return typed, np.array(change, np.int8), np.array([number[t] for t in tag], np.int32), names
+class _Vocabulary:
+    "The different texts that were typed, a missing one last, and the tags that they become."
+
+    def __init__(self, typed, rules):
+        self.typed = [*map(str, typed), ""]
+        spelled = [normal(text) for text in self.typed]
+        tags = [rules.merge.get(text, text) for text in spelled]
+        self.names = list(dict.fromkeys([*tags, *itertools.chain(*rules.implies.values())]))
+        number = {name: i for i, name in enumerate(self.names)}
+        # for each text
+        self.tag = np.array([number[tag] for tag in tags], np.int32)
+        self.change = np.where(
+            [tag != text for tag, text in zip(tags, spelled)],
+            MERGED,
+            np.where([a != b for a, b in zip(spelled, self.typed)], RESPELLED, KEPT),
+        ).astype(np.int8)
+        # for each tag
+        self.unfit = np.array([_unfit(name) for name in self.names], np.int8)
+        self.excluded = np.array([name in rules.exclude for name in self.names])
+
+
+def _unfit(tag):
+    "EMPTY or UNFIT for a tag that no table can hold, else 0."
+    if not tag:
+        return EMPTY
+    return UNFIT if "," in tag or tag[0] == "-" else 0
 
 
 def _lost(ref_id, shots):
@@ -319,282 +127,133 @@ def _lost(ref_id, shots):
     if shots is None:
         return np.where(ref_id.isna(), GONE, 0).astype(np.int8)
     _need("shots", shots, "id", "shot_image_id")
-    place = _places(shots["id"], ref_id)
-    blank = (shots["shot_image_id"].isna() | shots["shot_image_id"].eq("")).to_numpy(
-        bool, na_value=True
-    )
+    image = shots["shot_image_id"]
+    blank = (image.isna() | image.eq("")).to_numpy(bool, na_value=True)
     fate = np.append(np.where(blank, NO_PICTURE, 0), GONE).astype(np.int8)
-    return fate[place]
+    return fate[_places(shots["id"], ref_id)]  # -1, where there is no such still, is the last
 
 
 def _places(ids, wanted):
     "Number of the row that has each wanted id, -1 where none has it."
-    if not all(pd.api.types.is_integer_dtype(s.dtype) for s in (ids, wanted)) or ids.hasnans:
+    whole = all(pd.api.types.is_integer_dtype(s.dtype) for s in (ids, wanted))
+    if not whole or ids.hasnans or not len(ids):
         return pd.Index(ids).get_indexer(wanted)
     ids, missing = ids.to_numpy(np.int64), wanted.isna().to_numpy()
-    order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids, kind="stable")
     wanted = wanted.to_numpy(np.int64, na_value=0)
-    place = (
-        np.searchsorted(ids, wanted, sorter=order).clip(max=max(len(ids) - 1, 0)).astype(np.int32)
-    )
+    order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids, kind="stable")
+    place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1).astype(np.int32)
     if order is not None:
         place = order[place].astype(np.int32)
-    return np.where(missing | (ids[place] != wanted if len(ids) else True), np.int32(-1), place)
+    return np.where(missing | (ids[place] != wanted), np.int32(-1), place)
 
 
-def _repeated(key):
-    "Positions of keys that stand further up already."
+def _implied(tag, fate, names, rules):
+    "Numbers of the rows (n) that imply a tag, and the tags that they imply."
+    rows, tags = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
+    number = {name: i for i, name in enumerate(names)}
+    for name, others in rules.implies.items():
+        if name not in number:
+            continue
+        source = np.flatnonzero((tag == number[name]) & (fate <= MERGED)).astype(np.int32)
+        for other in others:
+            rows.append(source)
+            tags.append(np.full(len(source), number[other], np.int32))
+    return np.concatenate(rows), np.concatenate(tags)
+
+
+def _repeated(still, tag):
+    "Positions of those that stand further up already, as the same tag of the same still."
+    key = still * (tag.max(initial=0) + np.int64(1)) + tag
     order = np.argsort(key, kind="stable")
     key = key[order]
     return order[1:][key[1:] == key[:-1]]
 
 
-def _imply(row, tag, fate, names, rules):
-    "The rows, and after them one for each tag that is implied."
-    rows, tags = [row], [tag]
-    for name, others in rules.implies.items():
-        if name not in names:
-            continue
-        source = np.flatnonzero((tag == names.index(name)) & (fate <= MERGED))
-        for other in others:
-            rows.append(row[source])
-            tags.append(np.full(len(source), names.index(other), np.int32))
-    if len(rows) == 1:
-        return row, tag, fate
-    row, tag = np.concatenate(rows), np.concatenate(tags)
-    return row, tag, np.append(fate, np.zeros(len(row) - len(fate), np.int8))
-
-
 def _report(fate, implied, code, typed, rules):
     "Rows by fate, with the most frequent texts of each."
-    counts = np.array(
-        [np.bincount(code[fate == f] % len(typed), minlength=len(typed)) for f in range(len(FATES))]
-    )
-
-    def examples(n):
-        return ", ".join(
-            typed[i] + arrow(typed[i]) for i in np.argsort(-n, kind="stable")[:3] if n[i]
-        )
-
-    def arrow(text):
-        tag = rules.merge.get(_normal(text))
-        return f" → {tag}" if tag else ""
-
+    code = code % len(typed)  # of a missing text -1: the last
+    counts = [np.bincount(code[fate == f], minlength=len(typed)) for f in range(len(FATES))]
     return pd.DataFrame(
         {
-            "typed": counts.sum(1),
+            "typed": [n.sum() for n in counts],
             "implied": np.bincount(implied, minlength=len(FATES)),
-            "for example": list(map(examples, counts)),
+            "for example": [_examples(n, typed, rules) for n in counts],
         },
         index=pd.Index(FATES, name="what became of it"),
     )
 
 
-# %% ../../nbs/tags/01_clean.ipynb #56034928
-def unknown_names(
-    tags: pd.DataFrame,  # as they were typed
-    rules: Rules,
-) -> list[str]:
-    "Names in the rules that nobody typed, and that no other rule makes."
-    typed = set(normalise(pd.Series(tags["value"].dropna().unique())))
-    made = typed | {rules.merge[t] for t in typed & rules.merge.keys()}
-    made |= {other for tag in made & rules.implies.keys() for other in rules.implies[tag]}
-    return sorted((rules.merge.keys() | rules.implies.keys() | rules.exclude) - made)
-
-
-# %% ../../nbs/tags/01_clean.ipynb #61ddae52
-def together(
-    tags: pd.DataFrame,  # columns `value` and `ref_id`
-    top: int = 400,  # only the most frequent tags
-) -> pd.DataFrame:  # tags × tags: stills that have both; on the diagonal, stills that have the tag
-    "How often tags meet on the same still."
-    pairs = tags[["ref_id", "value"]].dropna().drop_duplicates()
-    names = pairs["value"].value_counts().head(top).index
-    pairs = pairs[pairs["value"].isin(names)]
-    still, tag, n = pd.factorize(pairs["ref_id"])[0], names.get_indexer(pairs["value"]), len(names)
-    order = np.argsort(still, kind="stable")
-    still, tag = still[order], tag[order]
-    met = np.diag(np.bincount(tag, minlength=n))
-    for apart in range(1, len(still)):  # rows of one still stand beside each other
-        same = still[apart:] == still[:-apart]
-        if not same.any():
-            break
-        one = np.bincount(tag[apart:][same] * n + tag[:-apart][same], minlength=n * n).reshape(n, n)
-        met = met + one + one.T
-    return pd.DataFrame(met, names, names)
-
-
-# %% ../../nbs/tags/01_clean.ipynb #04e8815f
-def propose_merges(
-    tags: pd.DataFrame,  # columns `value`, normalised, and `ref_id`
-    min_count: int = 3,  # only tags on at least so many stills
-) -> pd.DataFrame:  # `merge`, `into`, `why`, `stills` of each, stills `together`, and how many were to be `expected`
-    "Pairs of tags that may be one; to be read, not to be applied."
-    met = together(tags, 2000)
-    count = pd.Series(np.diag(met), met.index)
-    spelled, rows = {}, {}
-    for tag in count[count >= min_count].index:
-        for key, reason in _spellings(tag):
-            spelled.setdefault(key, []).append((tag, reason))
-    for (a, one), (b, other) in (
-        pair for same in spelled.values() for pair in itertools.permutations(same, 2)
-    ):
-        if a != b and (count[a], a) < (count[b], b):
-            rows[a, b] = min(
-                rows.get((a, b), _REASONS[-1]),
-                max(one, other, key=_REASONS.index),
-                key=_REASONS.index,
-            )
-    for pair in _same_company(met.to_numpy(float), count.to_numpy(), len(tags["ref_id"].unique())):
-        rows.setdefault(tuple(met.index[list(pair)]), "same company")
-    found = pd.DataFrame(
-        [(a, b, reason, count[a], count[b], met.at[a, b]) for (a, b), reason in rows.items()],
-        columns=["merge", "into", "why", "stills", "stills of into", "together"],
-    )
-    found["expected"] = (
-        found["stills"] * found["stills of into"] / len(tags["ref_id"].unique())
-    ).round(1)
-    return found.sort_values(["why", "stills"], ascending=[True, False], ignore_index=True)
-
-
-_REASONS = ["spaces and signs", "plural", "one letter", "same company"]
-
-
-def _spellings(tag):
-    "Keys that tags of nearly the same spelling share, with the reason."
-    letters = re.sub(r"\W", "", tag)
-    yield letters or tag, "spaces and signs"
-    for ending, instead in ("s", ""), ("es", ""), ("ies", "y"):
-        if letters.endswith(ending) and len(letters) > 3:
-            yield letters.removesuffix(ending) + instead, "plural"
-    if len(letters) > 4:
-        yield from ((letters[:i] + letters[i + 1 :], "one letter") for i in range(len(letters)))
-
-
-def _same_company(met, count, stills):
-    "Pairs of tags, the rarer one first, that meet the same tags and hardly ever each other."
-    expected = np.outer(count, count) / stills
-    affinity = (met - expected) / np.sqrt(expected + 1)
-    np.fill_diagonal(affinity, 0)
-    length = np.linalg.norm(affinity, axis=1)
-    alike = affinity @ affinity.T / np.maximum(np.outer(length, length), 1e-9)
-    for a, b in zip(
-        *np.nonzero(np.triu((met < 0.25 * expected) & (expected >= 1.5) & (alike > 0.25), 1))
-    ):
-        yield (a, b) if count[a] <= count[b] else (b, a)
-
-
-# %% ../../nbs/tags/01_clean.ipynb #06619bae
-def propose_exclusions(
-    tags: pd.DataFrame,  # columns `value`, normalised, `ref_id`, `user_id`, `created_at`
-    shots: pd.DataFrame | None = None,  # columns `id` and `movie_id`, for the films
-    min_count: int = 10,  # only tags used at least so often
-) -> pd.DataFrame:  # a row a tag: `uses`, and how many times too often two of them share a `user`, a `month`, a `film`
-    "Tags that are spread unevenly over users, time or films, the most uneven first; to be read, not to be applied."
-    by = {
-        "user": tags.get("user_id"),
-        "month": tags["created_at"].dt.to_period("M") if "created_at" in tags else None,
-        "film": None
-        if shots is None
-        else tags["ref_id"].map(shots.drop_duplicates("id").set_index("id")["movie_id"]),
-    }
-    uses = tags["value"].value_counts()
-    uneven = {name: _sharing(tags["value"], of) for name, of in by.items() if of is not None}
-    if not uneven:
-        raise MovieTaggerError(
-            "To see what is uneven, the tags need a column user_id or created_at."
-        )
-    found = pd.DataFrame({"uses": uses, **uneven})
-    found = found[found["uses"] >= min_count]
-    return found.loc[
-        found[list(uneven)].max(axis=1).sort_values(ascending=False, kind="stable").index
-    ].round(1)
-
-
-def _sharing(value, of):
-    "Tag → chance that two of its uses share the same `of`, over the same chance for any two uses."
-    pairs = pd.DataFrame({"tag": value, "of": of}).dropna().value_counts().rename("n").reset_index()
-    n = pairs.groupby("tag")["n"].sum()
-    same = (pairs["n"] * (pairs["n"] - 1)).groupby(pairs["tag"]).sum() / (n * (n - 1))
-    total = pairs.groupby("of")["n"].sum()
-    return same / max((total * (total - 1)).sum() / (total.sum() * (total.sum() - 1)), 1e-12)
+def _examples(counts, typed, rules):
+    "The three most frequent texts, in words."
+    most = [typed[i] for i in np.argsort(-counts, kind="stable")[:3] if counts[i]]
+    merged = [rules.merge.get(normal(text)) for text in most]
+    return ", ".join(f"{text} → {tag}" if tag else text for text, tag in zip(most, merged))
 
 
 # %% ../../nbs/tags/01_clean.ipynb #75d3b691
-SITE = {"shots": ["id", "shot_image_id", "movie_id"], "tags": ["value", "ref_id"]}
-
-
-def read_site(
-    source: str
-    | Path,  # what `read_dump` takes, or the address of a database, such as mysql://user:password@host/site
-) -> dict[str, pd.DataFrame]:
-    "The columns of `shots` and `tags` that a table to train on needs."
-    if "://" not in str(source):
-        return read_dump(source, columns=SITE)
-    return read_database(source, list(SITE), columns=SITE)
-
-
 def tag_table(
     shots: pd.DataFrame,  # columns `id`, `shot_image_id` and the one of `group`
     tags: pd.DataFrame,  # what `clean_tags` keeps
     group: str | None = "movie_id",  # the column of `shots` that says which film a still is from
-    images: str
-    | Path
-    | None = None,  # where the pictures lie, if in folders below: their paths from there replace bare names
+    images: str | Path | None = None,  # the folder of the pictures, where they lie in folders below
 ) -> pd.DataFrame:  # `id`, `image`, `tags`, `group`
     "One row for each still that has a tag."
-    _need("shots", shots, "id", "shot_image_id", *([group] if group else []))
-    _need("tags", tags, "value", "ref_id")
-    if not shots["id"].is_unique:
-        raise MovieTaggerError(
-            f"The table shots has the id {shots['id'][shots['id'].duplicated()].iloc[0]} more "
-            "than once."
-        )
-    place = _places(shots["id"], tags["ref_id"])
+    _check_tables(shots, tags, group)
     code, names = pd.factorize(tags["value"], sort=True)
-    if bad := [n for n in names if "," in n or n.startswith("-")]:
+    if bad := [name for name in names if _unfit(name) == UNFIT]:
         raise MovieTaggerError(
             f"The tag {bad[0]!r} cannot be written: a tag may hold no comma and not begin with a "
             "minus sign; use clean_tags first."
         )
+    place = _places(shots["id"], tags["ref_id"])
     usable = (place >= 0) & (code >= 0) & shots["shot_image_id"].notna().to_numpy()[place]
-    where = (
-        {}
-        if images is None
-        else {
-            path.name: path.relative_to(images).as_posix()
-            for path in Path(images).rglob("*")
-            if path.is_file()
-        }
-    )
-    key = place[usable].astype(np.int64)
-    key *= len(names)
-    key += code[usable]
-    key.sort()
-    if not len(key):
+    if not usable.any():
         raise MovieTaggerError(
             "No tag is left for the table: the report says where the rows went; "
             "where tags are on too few stills, ask for fewer with --min-count."
         )
+    stills, words = _joined(place[usable], code[usable], names)
+    rows = shots.iloc[stills]
+    image = rows["shot_image_id"]
+    if images is not None:
+        where = _below(images)
+        image = image.map(lambda name: where.get(name, name))
+    return pd.DataFrame(
+        {
+            "id": rows["id"].array,
+            "image": image.array,
+            "tags": words,
+            "group": rows[group].array if group else "",
+        }
+    )
+
+
+def _check_tables(shots, tags, group):
+    _need("shots", shots, "id", "shot_image_id", *([group] if group else []))
+    _need("tags", tags, "value", "ref_id")
+    if not shots["id"].is_unique:
+        twice = shots["id"][shots["id"].duplicated()].iloc[0]
+        raise MovieTaggerError(f"The table shots has the id {twice} more than once.")
+
+
+def _below(folder):
+    "Name → path from the folder, of all files below it."
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.name: path.relative_to(folder).as_posix() for path in files}
+
+
+def _joined(still, code, names):
+    "The different stills (of n, ascending), and the names of each one's tags, joined."
+    key = still.astype(np.int64)
+    key *= len(names)
+    key += code
+    key.sort()
     key = key[np.append(True, key[1:] > key[:-1])]
     still, code = np.divmod(key, len(names))
     start = np.flatnonzero(np.append(True, still[1:] > still[:-1]))
     words = pa.array(names, pa.string()).take(pa.array(code.astype(np.int32)))
     lists = pa.ListArray.from_arrays(pa.array(np.append(start, len(key)), pa.int32()), words)
-    rows = shots.iloc[still[start]]
-    image = (
-        rows["shot_image_id"]
-        if images is None
-        else rows["shot_image_id"].map(lambda name: where.get(name, name))
-    )
-    return pd.DataFrame(
-        {
-            "id": rows["id"].array,
-            "image": image.array,
-            "tags": pc.binary_join(lists, ", ").to_pandas(),
-            "group": rows[group].array if group else "",
-        }
-    )
+    return still[start], pc.binary_join(lists, ", ").to_pandas()
 
 
 def write_table(

@@ -2,7 +2,10 @@ from . import database as database
 from . import dump as dump
 from . import exports as exports
 from . import rows as rows
+from . import site as site
 from . import stream as stream
-from .dump import read_dump as read_dump
-from .database import MANY as MANY
 from .database import read_database as read_database
+from .dump import read_dump as read_dump
+from .site import SITE as SITE
+from .site import is_site as is_site
+from .site import read_site as read_site
