@@ -18,11 +18,11 @@ from movie_tagger.curate.cleaning import Cleaning
 from movie_tagger.curate.decisions import (
     Decision,
     Decisions,
-    LedgerDecisions,
     cleaned,
     decision_table,
 )
 from movie_tagger.curate.estimates import before_and_after, error_rate, yields
+from movie_tagger.curate.in_ledger import LedgerDecisions
 from movie_tagger.curate.panel import Places, small
 from movie_tagger.curate.queues import (
     MODES,

@@ -3,6 +3,7 @@ from . import cleaner as cleaner
 from . import cleaning as cleaning
 from . import decisions as decisions
 from . import estimates as estimates
+from . import in_ledger as in_ledger
 from . import panel as panel
 from . import queues as queues
 from . import reviewing as reviewing

@@ -15,7 +15,8 @@ import pandas as pd
 
 from .. import data
 from ..core import MovieTaggerError, sha256
-from .decisions import Decisions, LedgerDecisions
+from .decisions import Decisions
+from .in_ledger import LedgerDecisions
 from .panel import is_path
 from ..ledger.events import is_ledger
 from ..ledger.ledger import Ledger

@@ -1,8 +1,13 @@
+from . import difference as difference
 from . import events as events
 from . import exchange as exchange
 from . import files as files
 from . import ledger as ledger
+from . import opening as opening
 from . import precedence as precedence
+from . import reading as reading
 from . import review as review
 from . import steps as steps
+from . import upkeep as upkeep
+from . import writing as writing
 from .ledger import Ledger as Ledger

@@ -11,7 +11,9 @@ __all__ = [
     "NOW",
     "FINAL",
     "run_script",
+    "one_value",
     "pragma",
+    "frame",
     "schema",
     "upgrade",
     "transaction",
@@ -19,13 +21,17 @@ __all__ = [
     "is_ledger",
     "plainly",
     "numbers",
+    "number",
     "close_to",
     "present",
+    "Word",
+    "Step",
     "last_event",
     "new_step",
     "write",
     "say",
     "describe",
+    "State",
     "find_gone",
     "state_at",
     "rebuild",
@@ -45,12 +51,13 @@ import sqlite3
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..core import MovieTaggerError
-from .precedence import BITS, PERSON, rank
+from .precedence import BITS, PERSON, event_of, rank
 
 # %% ../../nbs/ledger/events.ipynb #022a7be5
 _RECORD = """
@@ -58,10 +65,13 @@ CREATE TABLE actor (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTE
 CREATE TABLE batch (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, actor INTEGER NOT NULL REFERENCES actor,
-  batch INTEGER REFERENCES batch, kind TEXT NOT NULL, item INTEGER REFERENCES item, tag INTEGER REFERENCES tag, state INTEGER, value TEXT);
-CREATE TABLE picture (event INTEGER PRIMARY KEY REFERENCES event, path TEXT NOT NULL, sha256 TEXT NOT NULL, grp TEXT NOT NULL,
-  source TEXT NOT NULL, error TEXT);
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL,
+  actor INTEGER NOT NULL REFERENCES actor, batch INTEGER REFERENCES batch, kind TEXT NOT NULL,
+  item INTEGER REFERENCES item, tag INTEGER REFERENCES tag, state INTEGER, value TEXT);
+CREATE TABLE picture (
+  event INTEGER PRIMARY KEY REFERENCES event, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+  grp TEXT NOT NULL, source TEXT NOT NULL, error TEXT);
 CREATE TABLE version (name TEXT PRIMARY KEY, event INTEGER NOT NULL, time INTEGER NOT NULL);
 CREATE INDEX event_cell ON event (item, tag);
 CREATE INDEX event_batch ON event (batch) WHERE batch IS NOT NULL;
@@ -69,9 +79,11 @@ CREATE INDEX event_general ON event (kind) WHERE item IS NULL;
 INSERT INTO tag VALUES (0, '')
 """
 _STATE = """
-CREATE TABLE cell (item INTEGER NOT NULL REFERENCES item, tag INTEGER NOT NULL REFERENCES tag, state INTEGER, weight INTEGER NOT NULL,
-  PRIMARY KEY (item, tag)) WITHOUT ROWID;
-CREATE TABLE present (item INTEGER PRIMARY KEY REFERENCES item, event INTEGER NOT NULL REFERENCES event);
+CREATE TABLE cell (
+  item INTEGER NOT NULL REFERENCES item, tag INTEGER NOT NULL REFERENCES tag,
+  state INTEGER, weight INTEGER NOT NULL, PRIMARY KEY (item, tag)) WITHOUT ROWID;
+CREATE TABLE present (
+  item INTEGER PRIMARY KEY REFERENCES item, event INTEGER NOT NULL REFERENCES event);
 CREATE TABLE undone (event INTEGER PRIMARY KEY REFERENCES event);
 CREATE TABLE look (sha256 TEXT PRIMARY KEY, phash INTEGER NOT NULL) WITHOUT ROWID
 """
@@ -80,10 +92,8 @@ CREATE TABLE look (sha256 TEXT PRIMARY KEY, phash INTEGER NOT NULL) WITHOUT ROWI
 APPLICATION = 0x4D546C67  # "MTlg", in the place where SQLite lets a program put its mark
 MIGRATIONS = [lambda db: run_script(db, _RECORD), lambda db: (run_script(db, _STATE), rebuild(db))]
 # one statement, because another program may be making the file
-_HEAD = (
-    "SELECT m.application_id, v.user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id m, "
-    "pragma_user_version v"
-)
+_HEAD = """SELECT m.application_id, v.user_version, (SELECT count(*) FROM sqlite_master)
+  FROM pragma_application_id m, pragma_user_version v"""
 
 
 def run_script(db, sql):
@@ -91,8 +101,20 @@ def run_script(db, sql):
         db.execute(statement)
 
 
+def one_value(db, sql, values=()):
+    "The one value that a SELECT finds, None where there is no row."
+    row = db.execute(sql, values).fetchone()
+    return row and row[0]
+
+
 def pragma(db, name):
-    return db.execute(f"PRAGMA {name}").fetchone()[0]
+    return one_value(db, f"PRAGMA {name}")
+
+
+def frame(db, sql, values=()) -> pd.DataFrame:
+    "What a SELECT finds, its columns under the names that it gives them."
+    cursor = db.execute(sql, values)
+    return pd.DataFrame(cursor.fetchall(), columns=[name for name, *_ in cursor.description])
 
 
 def schema(db, path) -> int:
@@ -111,8 +133,8 @@ def schema(db, path) -> int:
 def upgrade(db, path):
     "Brings a new or older file to today's schema, as a whole or not at all."
     with transaction(db):
-        for step in MIGRATIONS[schema(db, path) :]:
-            step(db)
+        for migrate in MIGRATIONS[schema(db, path) :]:
+            migrate(db)
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
@@ -148,9 +170,7 @@ def connect(path) -> sqlite3.Connection:
         _use_wal(db, path)
     except sqlite3.OperationalError as e:
         db.close()
-        wal = Path(f"{path}-wal")
-        busy = e.sqlite_errorname.startswith("SQLITE_BUSY")
-        if busy or not Path(path).is_file() or wal.exists() and wal.stat().st_size:
+        if _is_busy(e) or not Path(path).is_file() or _has_wal(path):
             raise
         db = _open(path, "?immutable=1")
         schema(db, path)
@@ -172,6 +192,16 @@ def _open(path, options=""):
     )
 
 
+def _is_busy(error):
+    return error.sqlite_errorname.startswith("SQLITE_BUSY")
+
+
+def _has_wal(path):
+    "Has somebody written what is not yet in the file itself?"
+    wal = Path(f"{path}-wal")
+    return wal.exists() and wal.stat().st_size > 0
+
+
 def _use_wal(db, path):
     until = time.monotonic() + WAIT
     schema(db, path)
@@ -179,7 +209,7 @@ def _use_wal(db, path):
         try:
             db.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as e:  # here SQLite does not wait by itself
-            if not e.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+            if not _is_busy(e) or time.monotonic() > until:
                 raise
             time.sleep(0.02)
 
@@ -196,22 +226,29 @@ def is_ledger(path: str | Path) -> bool:
 
 
 # %% ../../nbs/ledger/events.ipynb #9e8620fd
+_FULL = (
+    "Cannot write to {}: the disk is full or failing. Nothing of this step was kept and "
+    "everything before it was; free some space and do it again."
+)
+_READ_ONLY = (
+    "Cannot write to {}: it lies on a read-only disk, or you may not write there. "
+    "Copy it to a place where you may."
+)
+_CLOSED = "Cannot open {}: its folder is not there, or you may not use it."
+_BUSY = (
+    "Another program has been writing to {} for a minute: let it finish, or stop it, and try again."
+)
 _SENTENCES = {
-    (
-        "FULL",
-        "IOERR",
-    ): "Cannot write to {}: the disk is full or failing. Nothing of this step was kept and everything "
-    "before it was; free some space and do it again.",
-    ("READONLY",): "Cannot write to {}: it lies on a read-only disk, or you may not write there. "
-    "Copy it to a place where you may.",
-    ("CANTOPEN", "PERM", "AUTH"): "Cannot open {}: its folder is not there, or you may not use it.",
-    (
-        "BUSY",
-        "LOCKED",
-    ): "Another program has been writing to {} for a minute: let it finish, or stop it, "
-    "and try again.",
-    ("NOTADB",): "{} is not a ledger: choose another file.",
-    ("CORRUPT",): "{} is damaged: go back to its last backup.",
+    "FULL": _FULL,
+    "IOERR": _FULL,
+    "READONLY": _READ_ONLY,
+    "CANTOPEN": _CLOSED,
+    "PERM": _CLOSED,
+    "AUTH": _CLOSED,
+    "BUSY": _BUSY,
+    "LOCKED": _BUSY,
+    "NOTADB": "{} is not a ledger: choose another file.",
+    "CORRUPT": "{} is damaged: go back to its last backup.",
 }
 
 
@@ -221,9 +258,10 @@ def plainly(path):
     try:
         yield
     except sqlite3.Error as e:
+        # such as SQLITE_IOERR_WRITE
         name = (getattr(e, "sqlite_errorname", None) or "").removeprefix("SQLITE_")
-        for beginnings, sentence in _SENTENCES.items():
-            if name.startswith(beginnings):
+        for beginning, sentence in _SENTENCES.items():
+            if name.startswith(beginning):
                 raise MovieTaggerError(sentence.format(path)) from e
         raise
 
@@ -234,19 +272,19 @@ def numbers(db, table, names, new=True) -> list:
     names = np.asarray(names, object).tolist()
     distinct = dict.fromkeys(names)
     if new:
-        db.executemany(
-            f"INSERT INTO {table} (name) VALUES (?) ON CONFLICT DO NOTHING",
-            ((n,) for n in distinct),
-        )
+        add = f"INSERT INTO {table} (name) VALUES (?) ON CONFLICT DO NOTHING"
+        db.executemany(add, ((name,) for name in distinct))
     if len(distinct) > 1000:
         known = dict(db.execute(f"SELECT name, id FROM {table}"))
     else:
-        known = dict(
-            row
-            for n in distinct
-            for row in db.execute(f"SELECT name, id FROM {table} WHERE name = ?", (n,))
-        )
-    return [known.get(n) for n in names]
+        find = f"SELECT id FROM {table} WHERE name = ?"
+        known = {name: one_value(db, find, (name,)) for name in distinct}
+    return [known.get(name) for name in names]
+
+
+def number(db, table, name) -> int | None:
+    "The number of a name, None where it is not there."
+    return numbers(db, table, [str(name)], new=False)[0]
 
 
 def close_to(name, names) -> str:
@@ -259,14 +297,11 @@ def present(db, names) -> list:
     "Numbers of items; an error where one is not there."
     ids = numbers(db, "item", names, new=False)
     if len(ids) > 1000:
-        there = {i for (i,) in db.execute("SELECT item FROM present")}
+        there = {item for (item,) in db.execute("SELECT item FROM present")}
     else:
-        there = {
-            i
-            for n in {*ids} - {None}
-            for (i,) in db.execute("SELECT item FROM present WHERE item = ?", (n,))
-        }
-    if missing := [n for n, i in zip(names, ids) if i not in there]:
+        find = "SELECT item FROM present WHERE item = ?"
+        there = {one_value(db, find, (item,)) for item in {*ids} - {None}}
+    if missing := [name for name, item in zip(names, ids) if item not in there]:
         raise MovieTaggerError(
             f"There is no item {missing[0]!r} in the ledger: add it first. "
             "Nothing of this step was kept."
@@ -275,113 +310,152 @@ def present(db, names) -> list:
 
 
 # %% ../../nbs/ledger/events.ipynb #455186fb
+class Word(NamedTuple):
+    "What one event says."
+
+    item: int | None = None  # its number
+    tag: int | None = None  # its number
+    state: int | None = None  # 1 yes, 0 no, None unknown
+    value: str | None = None
+
+
+class Step(NamedTuple):
+    "What the events that are written together have in common."
+
+    time: int  # microseconds
+    actor: int  # number
+    batch: int | None  # number
+
+
 def last_event(db) -> int:
-    return db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()[0]
+    return one_value(db, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence")
 
 
 def new_step(
-    db, actor, batch=None, size=1
-) -> tuple:  # time, number of the actor, number of the batch or None
-    "What the events to come have in common."
+    db,
+    actor: str,
+    batch: str | None = None,
+    size: int = 1,  # events to come
+) -> Step:
+    "The step that an actor begins now."
     last = last_event(db)
-    db.execute(
-        "INSERT INTO actor (name, rank) VALUES (?, ?) ON CONFLICT DO NOTHING", (actor, rank(actor))
-    )
-    (before,) = db.execute(
-        "SELECT coalesce(max(time), 0) FROM event WHERE id = ?", (last,)
-    ).fetchone()
-    batch = batch or (f"unnamed {last + 1}" if size > 1 else None)
-    return (
+    add = "INSERT INTO actor (name, rank) VALUES (?, ?) ON CONFLICT DO NOTHING"
+    db.execute(add, (actor, rank(actor)))
+    before = one_value(db, "SELECT time FROM event WHERE id = ?", (last,)) or 0
+    if not batch and size > 1:
+        batch = f"unnamed {last + 1}"
+    return Step(
         max(before, time.time_ns() // 1000),
-        *numbers(db, "actor", [actor], new=False),
-        *(numbers(db, "batch", [str(batch)]) if batch else [None]),
+        number(db, "actor", actor),
+        numbers(db, "batch", [str(batch)])[0] if batch else None,
     )
 
 
-def write(db, step, kind, rows) -> int:  # rows: item, tag, state, value
+def write(
+    db,
+    step: Step,
+    kind: str,  # one of those in the table above
+    words,  # `Word`, or tuples of the same four
+) -> int:
     "Appends events. The number of the first."
-    first, (moment, actor, batch) = last_event(db) + 1, step
+    first = last_event(db) + 1
     db.executemany(
-        f"INSERT INTO event (time, actor, batch, kind, item, tag, state, value) VALUES ({moment}, {actor}, "
-        f"{batch or 'NULL'}, '{kind}', ?, ?, ?, ?)",
-        rows,
+        f"""INSERT INTO event (time, actor, batch, kind, item, tag, state, value)
+        VALUES ({step.time}, {step.actor}, {step.batch or "NULL"}, '{kind}', ?, ?, ?, ?)""",
+        words,
     )
     return first
 
 
-def say(db, step, kind, rows) -> int:
+def say(db, step, kind, words) -> int:
     "Appends events about cells and brings the cells up to date. The number of the first."
-    first = write(db, step, kind, rows)
+    first = write(db, step, kind, words)
+    # NOT INDEXED: the new events only, where an index would be searched from its beginning
     db.execute(
-        f"""INSERT INTO cell SELECT item, tag, state, (rank << {BITS}) | e.id FROM event e NOT INDEXED JOIN actor a ON a.id = e.actor
-      WHERE e.id >= ? ORDER BY item, tag  -- the new events only: an index would be searched from its beginning
-      ON CONFLICT DO UPDATE SET state = excluded.state, weight = excluded.weight WHERE excluded.weight > weight""",
+        f"""INSERT INTO cell SELECT item, tag, state, (rank << {BITS}) | e.id
+        FROM event e NOT INDEXED JOIN actor a ON a.id = e.actor WHERE e.id >= ? ORDER BY item, tag
+        ON CONFLICT DO UPDATE SET state = excluded.state, weight = excluded.weight
+        WHERE excluded.weight > weight""",
         (first,),
     )
-    if any(state is None for _, _, state, _ in rows):
+    if any(state is None for _, _, state, _ in words):
         refold(db, f"SELECT id FROM event WHERE id >= {first}")
     return first
 
 
 def describe(db, step, rows) -> int:  # rows: item, and path, sha256, group, source, error
     "Appends events that add items or describe them anew. The number of the first."
-    first = write(db, step, "add", ((id, None, None, None) for id, *_ in rows))
+    first = write(db, step, "add", (Word(item) for item, *_ in rows))
+    numbered = list(enumerate(rows, first))
     db.executemany(
         "INSERT INTO picture VALUES (?, ?, ?, ?, ?, ?)",
-        ((n, *row[1:]) for n, row in enumerate(rows, first)),
+        ((event, *description) for event, (_, *description) in numbered),
     )
     db.executemany(
         "INSERT OR REPLACE INTO present VALUES (?, ?)",
-        ((row[0], n) for n, row in enumerate(rows, first)),
+        ((item, event) for event, (item, *_) in numbered),
     )
     return first
 
 
 # %% ../../nbs/ledger/events.ipynb #436b5c98
 _CELLS = f"""SELECT item, tag, state, max(weight) AS weight FROM (
-    SELECT e.item, e.tag, e.state, a.rank, (a.rank << {BITS}) | max(e.id) AS weight FROM {{source}} JOIN actor a ON a.id = e.actor
-    WHERE e.tag IS NOT NULL AND e.id <= {{last}} AND e.id NOT IN ({{gone}}) GROUP BY e.item, e.tag, e.actor)
+    SELECT e.item, e.tag, e.state, a.rank, (a.rank << {BITS}) | max(e.id) AS weight
+    FROM {{source}} JOIN actor a ON a.id = e.actor
+    WHERE e.tag IS NOT NULL AND e.id <= {{last}} AND e.id NOT IN ({{gone}})
+    GROUP BY e.item, e.tag, e.actor)
   WHERE rank >= {PERSON} OR state IS NOT NULL GROUP BY item, tag"""
-_PRESENT = (
-    "SELECT e.item, max(e.id) AS event FROM {source} WHERE e.kind = 'add' AND e.id <= {last} AND e.id NOT IN "
-    "({gone}) GROUP BY e.item"
+_PRESENT = """SELECT e.item, max(e.id) AS event FROM {source}
+  WHERE e.kind = 'add' AND e.id <= {last} AND e.id NOT IN ({gone}) GROUP BY e.item"""
+NOW = 1 << BITS - 1  # larger than the number of any event
+
+
+class State(NamedTuple):
+    "SELECTs of what holds at one moment."
+
+    cells: str  # item, tag, state, weight
+    present: str  # item, and the event that describes it
+    undone: str  # events that are not in force
+
+
+_TODAY = State(
+    "SELECT item, tag, state, weight FROM cell",
+    "SELECT item, event FROM present",
+    "SELECT event FROM undone",
 )
-NOW = 1 << BITS - 1
 
 
 def _covered(id, scope):
     "A condition for the events that the undo with this number covers."
     ((what, value),) = json.loads(scope).items()
-    return f"id < {id} AND {dict(event='id', batch='batch', actor='actor')[what]} = {int(value)}"
+    column = {"event": "id", "batch": "batch", "actor": "actor"}[what]
+    return f"id < {id} AND {column} = {int(value)}"
 
 
 def find_gone(db, last):
     "Fills the temporary table `gone` with the events that are not in force after event `last`."
     _empty(db, "gone")
     undos = db.execute(
-        "SELECT id, value FROM event WHERE item IS NULL AND kind = 'undo' AND id <= ? ORDER BY id DESC",
+        "SELECT id, value FROM event WHERE item IS NULL AND kind = 'undo' AND id <= ? "
+        "ORDER BY id DESC",
         (last,),
     ).fetchall()
     for id, scope in undos:
-        if not db.execute("SELECT 1 FROM temp.gone WHERE event = ?", (id,)).fetchone():
-            db.execute(
-                f"INSERT OR IGNORE INTO temp.gone SELECT id FROM event WHERE {_covered(id, scope)}"
-            )
+        if not one_value(db, "SELECT 1 FROM temp.gone WHERE event = ?", (id,)):
+            covered = f"SELECT id FROM event WHERE {_covered(id, scope)}"
+            db.execute(f"INSERT OR IGNORE INTO temp.gone {covered}")
 
 
 def state_at(
-    db, last=None
-) -> tuple:  # of the cells, of the present items, and of the events that are not in force
-    "SELECTs of the state: the present one, or the one after event `last`, replayed; those are good until the next call."
+    db,
+    last=None,  # an event's number; by default the present
+) -> State:  # good until the next call
+    "The present state, or the one after event `last`, replayed."
     if last is None:
-        return (
-            "SELECT item, tag, state, weight FROM cell",
-            "SELECT item, event FROM present",
-            "SELECT event FROM undone",
-        )
+        return _TODAY
     find_gone(db, last)
-    gone = "SELECT event FROM temp.gone"
-    return *(sql.format(source="event e", last=last, gone=gone) for sql in (_CELLS, _PRESENT)), gone
+    rest = {"source": "event e", "last": last, "gone": "SELECT event FROM temp.gone"}
+    return State(_CELLS.format(**rest), _PRESENT.format(**rest), rest["gone"])
 
 
 def _empty(db, table, columns="event INTEGER PRIMARY KEY"):
@@ -392,36 +466,32 @@ def _empty(db, table, columns="event INTEGER PRIMARY KEY"):
 
 def rebuild(db):
     "Makes the present anew from the events."
-    cells, items, gone = state_at(db, NOW)
-    for table, rows in dict(undone=gone, cell=cells, present=items).items():
+    state = state_at(db, NOW)
+    for table, rows in {
+        "undone": state.undone,
+        "cell": state.cells,
+        "present": state.present,
+    }.items():
         db.execute(f"DELETE FROM {table}")
         db.execute(f"INSERT INTO {table} {rows}")
 
 
 def refold(db, events):
-    "Makes the present anew for the cells and items that some events, a SELECT of their numbers, are about."
+    "Makes the present anew for the cells and items that events, a SELECT of numbers, are about."
     _empty(db, "touched", "item INTEGER, tag INTEGER, PRIMARY KEY (item, tag)")
     db.execute(
-        "INSERT OR IGNORE INTO temp.touched SELECT item, coalesce(tag, "
-        f"-1) FROM event WHERE item IS NOT NULL AND id IN ({events})"
+        f"""INSERT OR IGNORE INTO temp.touched SELECT item, coalesce(tag, -1) FROM event
+        WHERE item IS NOT NULL AND id IN ({events})"""
     )
     db.execute("DELETE FROM cell WHERE (item, tag) IN (SELECT item, tag FROM temp.touched)")
     db.execute("DELETE FROM present WHERE item IN (SELECT item FROM temp.touched WHERE tag = -1)")
-    rest = dict(last=NOW, gone="SELECT event FROM undone")
-    db.execute(
-        "INSERT INTO cell "
-        + _CELLS.format(
-            source="temp.touched t CROSS JOIN event e ON e.item = t.item AND e.tag = t.tag", **rest
-        )
+    rest = {"last": NOW, "gone": _TODAY.undone}
+    same_cell = "temp.touched t CROSS JOIN event e ON e.item = t.item AND e.tag = t.tag"
+    db.execute(f"INSERT INTO cell {_CELLS.format(source=same_cell, **rest)}")
+    same_item = (
+        "temp.touched t CROSS JOIN event e ON t.tag = -1 AND e.item = t.item AND e.tag IS NULL"
     )
-    db.execute(
-        "INSERT INTO present "
-        + _PRESENT.format(
-            source="temp.touched t CROSS JOIN event e ON t.tag = -1 AND "
-            "e.item = t.item AND e.tag IS NULL",
-            **rest,
-        )
-    )
+    db.execute(f"INSERT INTO present {_PRESENT.format(source=same_item, **rest)}")
 
 
 # %% ../../nbs/ledger/events.ipynb #1166277e
@@ -430,57 +500,63 @@ FINAL = ("forget", "purge")  # they erase, and nobody has kept what
 
 def undo(db, step, scope) -> int:
     "Takes back the events in scope. How many events came or went, apart from undos."
-    covered = _covered(last_event(db) + 1, scope)
-    if not db.execute(
-        f"SELECT 1 FROM event WHERE {covered} AND id NOT IN (SELECT event FROM undone) LIMIT 1"
-    ).fetchone():
+    covered = f"{_covered(last_event(db) + 1, scope)} AND id NOT IN ({_TODAY.undone})"
+    if not one_value(db, f"SELECT 1 FROM event WHERE {covered} LIMIT 1"):
         return 0
-    write(db, step, "undo", [(None, None, None, scope)])
+    write(db, step, "undo", [Word(value=scope)])
     find_gone(db, NOW)
     _empty(db, "changed")
     for one, other in (("temp.gone", "undone"), ("undone", "temp.gone")):
-        db.execute(
-            f"INSERT INTO temp.changed SELECT event FROM {one} WHERE event NOT IN (SELECT event FROM {other})"
-        )
-    db.execute("DELETE FROM undone WHERE event IN (SELECT event FROM temp.changed)")
-    db.execute(
-        "INSERT INTO undone SELECT event FROM temp.gone WHERE event IN (SELECT event FROM temp.changed)"
+        only_in_one = f"SELECT event FROM {one} WHERE event NOT IN (SELECT event FROM {other})"
+        db.execute(f"INSERT INTO temp.changed {only_in_one}")
+    changed = "SELECT event FROM temp.changed"
+    db.execute(f"DELETE FROM undone WHERE event IN ({changed})")
+    db.execute(f"INSERT INTO undone SELECT event FROM temp.gone WHERE event IN ({changed})")
+    refold(db, changed)
+    return one_value(
+        db, "SELECT count(*) FROM temp.changed JOIN event ON id = event WHERE kind != 'undo'"
     )
-    refold(db, "SELECT event FROM temp.changed")
-    return db.execute(
-        "SELECT count(*) FROM temp.changed JOIN event ON id = event WHERE kind != 'undo'"
-    ).fetchone()[0]
 
 
 def scope(db, by, event=None, batch=None, actor=None) -> str | None:
-    "What to undo, as it is written down; by default the last thing that actor number `by` did, None if there is none."
+    "What to undo, as it is written down; by default the last thing that actor number `by` did."
     if (event is not None) + (batch is not None) + (actor is not None) > 1:
         raise MovieTaggerError("Undo one thing: an event, a batch, or all that an actor did.")
-    for what, name in dict(batch=batch, actor=actor).items():
+    for what, name in {"batch": batch, "actor": actor}.items():
         if name is not None:
-            if (id := numbers(db, what, [str(name)], new=False)[0]) is None:
+            if (id := number(db, what, name)) is None:
                 raise MovieTaggerError(f"There is no {what} {name!r} in the ledger to undo.")
             return json.dumps({what: id})
-    if event is not None:
-        found = db.execute("SELECT kind FROM event WHERE id = ?", (int(event),)).fetchone()
-        if not found:
-            raise MovieTaggerError(f"There is no event {event} in the ledger to undo.")
-        if found[0] in FINAL:
-            raise MovieTaggerError(
-                f"Event {event} erased something, and nobody has kept what: it cannot be undone."
-            )
-        return json.dumps({"event": int(event)})
-    row = db.execute(
-        "SELECT id, batch FROM event WHERE actor = ? AND kind NOT IN ('undo', 'forget', 'purge') "
-        "AND id NOT IN (SELECT event FROM undone) ORDER BY id DESC LIMIT 1",
-        (by,),
+    return _last_of(db, by) if event is None else _single_event(db, int(event))
+
+
+def _single_event(db, event):
+    kind = one_value(db, "SELECT kind FROM event WHERE id = ?", (event,))
+    if not kind:
+        raise MovieTaggerError(f"There is no event {event} in the ledger to undo.")
+    if kind in FINAL:
+        raise MovieTaggerError(
+            f"Event {event} erased something, and nobody has kept what: it cannot be undone."
+        )
+    return json.dumps({"event": event})
+
+
+def _last_of(db, actor):
+    "The last step of an actor number that is in force; None where there is none."
+    last = db.execute(
+        f"""SELECT id, batch FROM event WHERE actor = ? AND kind NOT IN ('undo', 'forget', 'purge')
+        AND id NOT IN ({_TODAY.undone}) ORDER BY id DESC LIMIT 1""",
+        (actor,),
     ).fetchone()
-    return row and json.dumps({"batch": row[1]} if row[1] else {"event": row[0]})
+    if last is None:
+        return None
+    event, batch = last
+    return json.dumps({"batch": batch} if batch else {"event": event})
 
 
 # %% ../../nbs/ledger/events.ipynb #fd3cb66c
 def version_number(db, version) -> int | None:
-    "The last event of a version, which is its number, its name, or a time; None stays None, the present."
+    "The last event of a version: its number, name, or a time; None stays None, the present."
     if version is None:
         return None
     if isinstance(version, (int, np.integer)) or str(version).isdigit():
@@ -489,33 +565,30 @@ def version_number(db, version) -> int | None:
         raise MovieTaggerError(
             f"There is no version {version}: the last event has number {last_event(db)}."
         )
-    if named := db.execute("SELECT event FROM version WHERE name = ?", (str(version),)).fetchone():
-        return named[0]
+    named = one_value(db, "SELECT event FROM version WHERE name = ?", (str(version),))
+    if named is not None:
+        return named
     try:
         moment = pd.Timestamp(version)
     except (ValueError, TypeError):
-        names = [n for (n,) in db.execute("SELECT name FROM version ORDER BY event")]
+        names = [name for (name,) in db.execute("SELECT name FROM version ORDER BY event")]
         raise MovieTaggerError(
             f"There is no version {version!r}: give an event's number, a time, "
             f"or one of the names {', '.join(names) or '(none yet)'}."
         ) from None
     moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment
-    return db.execute(
-        "SELECT coalesce(max(id), 0) FROM event WHERE time <= ?", (moment.value // 1000,)
-    ).fetchone()[0]
+    until = "SELECT coalesce(max(id), 0) FROM event WHERE time <= ?"
+    return one_value(db, until, (moment.value // 1000,))
 
 
 def settings(db, kind, last=None) -> list[str]:
     "What was set by events of a kind that are in force, the oldest first."
-    gone = state_at(db, last)[2]
-    return [
-        value
-        for (value,) in db.execute(
-            "SELECT value FROM event WHERE item IS NULL AND kind = ? AND id <= ? AND "
-            f"id NOT IN ({gone}) ORDER BY id",
-            (kind, NOW if last is None else last),
-        )
-    ]
+    found = db.execute(
+        f"""SELECT value FROM event WHERE item IS NULL AND kind = ? AND id <= ?
+        AND id NOT IN ({state_at(db, last).undone}) ORDER BY id""",
+        (kind, NOW if last is None else last),
+    )
+    return [value for (value,) in found]
 
 
 # %% ../../nbs/ledger/events.ipynb #13e106ba
@@ -523,14 +596,13 @@ def erase(db, where) -> int:
     "Removes events as if they had never been. How many."
     _empty(db, "erased")
     db.execute(f"INSERT INTO temp.erased SELECT id FROM event WHERE {where}")
-    db.execute(
-        f"DELETE FROM cell WHERE weight & {(1 << BITS) - 1} IN (SELECT event FROM temp.erased)"
-    )
+    erased = "SELECT event FROM temp.erased"
+    db.execute(f"DELETE FROM cell WHERE weight & {event_of(-1)} IN ({erased})")
     for table in ("present", "picture", "undone"):
-        db.execute(f"DELETE FROM {table} WHERE event IN (SELECT event FROM temp.erased)")
-    db.execute("DELETE FROM event WHERE id IN (SELECT event FROM temp.erased)")
+        db.execute(f"DELETE FROM {table} WHERE event IN ({erased})")
+    db.execute(f"DELETE FROM event WHERE id IN ({erased})")
     rebuild(db)
-    return db.execute("SELECT count(*) FROM temp.erased").fetchone()[0]
+    return one_value(db, "SELECT count(*) FROM temp.erased")
 
 
 def scrub(db):
