@@ -18,7 +18,7 @@ from movie_tagger import data
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.judge import interpretation as it
 from movie_tagger.judge.evaluation import evaluate
-from movie_tagger.judge.report import report
+from movie_tagger.judge.report import write_report
 
 plain_fastai = pytest.mark.skipif(find_spec("fastai") is None, reason="fastai is not installed")
 TAGS = ["car", "rain", "phone", "kiss"]
@@ -358,7 +358,7 @@ def test_report_is_whole_and_harmless(tmp_path):
         ['"><img src=x onerror=alert(1)>', *items.index[1:]], name="item"
     )
     seen = it.interpret(items, labels, np.random.default_rng(0).dirichlet(np.ones(3), 12))
-    report(seen, None, tmp_path / "report.html", title="<i>Mistakes</i> & more")
+    write_report(seen, None, tmp_path / "report.html", title="<i>Mistakes</i> & more")
     page = read_report(tmp_path / "report.html")
     names = [tag for tag, _ in page.tags]
     assert "script" not in names and "i" not in names and "link" not in names
@@ -383,7 +383,7 @@ def test_report_shows_the_evaluation_it_is_given(tmp_path):
     y, p = drawn_multi()
     items, labels = frames(y)
     measured = evaluate(y, p, TAGS, "multi", thresholds=0.5, samples=50)
-    report(it.interpret(items, labels, p), measured, tmp_path / "report.html", pictures=3)
+    write_report(it.interpret(items, labels, p), measured, tmp_path / "report.html", pictures=3)
     page = read_report(tmp_path / "report.html")
     for name, m in measured.metrics.items():
         assert (
@@ -396,7 +396,9 @@ def test_report_shows_the_evaluation_it_is_given(tmp_path):
 
 
 def test_report_of_a_flawless_model(tmp_path):
-    report(it.interpret(*frames(np.eye(3), list("abc")), np.eye(3)), None, tmp_path / "r.html")
+    write_report(
+        it.interpret(*frames(np.eye(3), list("abc")), np.eye(3)), None, tmp_path / "r.html"
+    )
     assert "Nothing is confused" in read_report(tmp_path / "r.html").text
 
 

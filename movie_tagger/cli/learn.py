@@ -147,7 +147,7 @@ def evaluate(
     _report_metrics(judged.evaluation.kind, judged.evaluation, json)
     if report:
         from movie_tagger.judge.interpretation import interpret
-        from movie_tagger.judge.report import report as write_report
+        from movie_tagger.judge.report import write_report
 
         seen = interpret(
             judged.items,

@@ -21,3 +21,4 @@ from .interpretation import captions as captions
 from .interpretation import Interpretation as Interpretation
 from .interpretation import interpret as interpret
 from .interpretation import from_learner as from_learner
+from .report import write_report as write_report
