@@ -1,10 +1,10 @@
-from . import app as app
 from . import collect as collect
 from . import door as door
 from . import learn as learn
 from . import ledger as ledger
 from . import retrain as retrain
 from . import serve as serve
+from . import shared as shared
 from .door import main as main
 from .door import doctor as doctor
 from .door import demo as demo

@@ -23,7 +23,7 @@ from movie_tagger.cli import (
     retrain as cli_retrain,
     serve as cli_ship,
 )  # noqa: F401, their commands join the app
-from .app import app, say
+from .shared import app, say
 from ..core import MovieTaggerError, counted
 
 

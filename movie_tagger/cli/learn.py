@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Absent, Data, Images, Version, app, read_data, say
+from .shared import Absent, Data, Images, Version, app, read_data, say
 from ..core import MovieTaggerError, counted
 
 

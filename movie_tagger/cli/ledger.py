@@ -6,8 +6,11 @@ what."""
 # %% auto #0
 __all__ = [
     "ledgers",
-    "LedgerFile",
+    "LedgerPath",
     "By",
+    "Source",
+    "SourceName",
+    "Rules",
     "ledger_import",
     "ledger_export",
     "ledger_log",
@@ -22,44 +25,47 @@ from typing import Annotated
 
 import typer
 
-from .app import Absent, Images, Version, app, say
+from .shared import Absent, Images, Version, app, say
 from ..core import MovieTaggerError
 
 # %% ../../nbs/cli/ledger.ipynb #01853960
 ledgers = typer.Typer(help="The record of who said what about which picture.", no_args_is_help=True)
 app.add_typer(ledgers, name="ledger")
 
-LedgerFile = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger's file.")]
+LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger's file.")]
 By = Annotated[str, typer.Option(help="Who does this, such as curator:anna.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Class folders, a CSV, or with --images a site: "
+        "dump.sql[.gz|.zst|.bz2] or mysql://user:password@host/site.",
+    ),
+]
+SourceName = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        help="The source's name, the same each time; 'import:' and the file's name by default.",
+    ),
+]
+Rules = Annotated[Path | None, typer.Option(help="From now on read labels by this rules file.")]
 
 
 @ledgers.command("import")
 def ledger_import(
-    ledger: LedgerFile,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="Class folders, a CSV, or with --images a site: "
-            "dump.sql[.gz|.zst|.bz2] or "
-            "mysql://user:password@host/site.",
-        ),
-    ],
-    actor: Annotated[
-        str | None,
-        typer.Option(
-            "--as",
-            help="The source's name, the same each time; 'import:' and the file's name by default.",
-        ),
-    ] = None,
+    ledger: LedgerPath,
+    source: Source,
+    actor: SourceName = None,
     images: Images = None,
     absent: Absent = None,
     batch: Annotated[str | None, typer.Option(help="A name for what this import adds.")] = None,
-    rules: Annotated[
-        Path | None, typer.Option(help="From now on read labels by this rules file.")
-    ] = None,
+    rules: Rules = None,
 ):
-    "Take over pictures and what is said about them; a second time only what is new. The ledger is made where there is none."
+    """
+    Take over pictures and what is said about them; a second time only what is new.
+    The ledger is made where there is none.
+    """
     from movie_tagger.ledger import exchange
     from movie_tagger.ledger.ledger import Ledger
     from movie_tagger.tags import is_site, read_site
@@ -69,9 +75,8 @@ def ledger_import(
         raise MovieTaggerError(
             "A site's tables hold no pictures: say where those are with --images FOLDER."
         )
-    actor = (
-        actor or f"import:{source.rpartition('/')[2]}"
-    )  # of a database its name; never its user and password
+    # of a database its name; never its user and password
+    actor = actor or f"import:{source.rpartition('/')[2]}"
     with Ledger(ledger) as book:
         if site:
             tables = read_site(source)
@@ -83,16 +88,13 @@ def ledger_import(
             took = exchange.import_data(book, source, actor, images, absent, batch)
         if rules:
             took += bool(book.set_rules(rules, actor))
-        say(
-            f"{took} new events; {ledger} now holds {len(book.items())} pictures and {book.version} events.",
-            "",
-            book.summary().to_string(),
-        )
+        now = f"{ledger} now holds {len(book.items())} pictures and {book.version} events."
+        say(f"{took} new events; {now}", "", book.summary().to_string())
 
 
 @ledgers.command("export")
 def ledger_export(
-    ledger: LedgerFile,
+    ledger: LedgerPath,
     out: Annotated[Path, typer.Option(help="A .csv, or a new folder for links to the pictures.")],
     version: Version = None,
     copy: Annotated[bool, typer.Option(help="Copies of the pictures instead of links.")] = False,
@@ -102,17 +104,16 @@ def ledger_export(
     from movie_tagger.ledger.ledger import Ledger
 
     with Ledger(ledger, create=False) as book:
-        n = (
-            exchange.export_csv(book, out, version)
-            if out.suffix.lower() == ".csv"
-            else exchange.export_folder(book, out, copy, version)
-        )
+        if out.suffix.lower() == ".csv":
+            n = exchange.export_csv(book, out, version)
+        else:
+            n = exchange.export_folder(book, out, copy, version)
     say(f"Wrote {n} pictures to {out}.")
 
 
 @ledgers.command("log")
 def ledger_log(
-    ledger: LedgerFile,
+    ledger: LedgerPath,
     last: Annotated[int, typer.Option("-n", min=1, help="How many events.")] = 20,
     item: Annotated[str | None, typer.Option(help="Only about this picture.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only about this tag.")] = None,
@@ -126,42 +127,41 @@ def ledger_log(
     from movie_tagger.ledger.ledger import Ledger
 
     with Ledger(ledger, create=False) as book:
-        if since is not None:
-            say(
-                str(found := book.diff(since)),
-                *([found.table.head(last).to_string(index=False)] if len(found) else []),
-            )
-        else:
-            say(
-                (events := book.events(item, tag, actor, batch, last).astype(object))
-                .where(events.notna(), "")
-                .to_string()
-            )
+        if since is None:
+            events = book.events(item, tag, actor, batch, last).astype(object)
+            say(events.where(events.notna(), "").to_string())
+            return
+        found = book.diff(since)
+        say(str(found))
+        if len(found):
+            say(found.table.head(last).to_string(index=False))
 
 
 @ledgers.command("undo")
 def ledger_undo(
-    ledger: LedgerFile,
+    ledger: LedgerPath,
     by: By,
     event: Annotated[int | None, typer.Option(help="The event with this number.")] = None,
     batch: Annotated[str | None, typer.Option(help="All of this batch.")] = None,
     actor: Annotated[str | None, typer.Option(help="All that this actor did.")] = None,
 ):
-    "Take back an event, a batch, all that an actor did, or else the last thing that you did. An undo can be undone too."
+    """
+    Take back an event, a batch, all that an actor did, or else the last thing that you did.
+    An undo can be undone too.
+    """
     from movie_tagger.ledger.ledger import Ledger
 
     with Ledger(ledger, create=False) as book:
         n = book.undo(by, event, batch, actor)
-        say(
-            f"{n} events changed; this undo is event {book.version}."
-            if n
-            else "There was nothing to undo."
-        )
+        if n:
+            say(f"{n} events changed; this undo is event {book.version}.")
+        else:
+            say("There was nothing to undo.")
 
 
 @ledgers.command("backup")
 def ledger_backup(
-    ledger: LedgerFile, out: Annotated[Path, typer.Option(help="The file to write.")]
+    ledger: LedgerPath, out: Annotated[Path, typer.Option(help="The file to write.")]
 ):
     "Copy the ledger while it is in use."
     from movie_tagger.ledger.ledger import Ledger
@@ -172,23 +172,25 @@ def ledger_backup(
 
 
 @ledgers.command("check")
-def ledger_check(ledger: LedgerFile):
-    "Whether the file is sound, pictures have changed, people disagree, and near duplicates lie in different groups."
+def ledger_check(ledger: LedgerPath):
+    """
+    Whether the file is sound, pictures have changed, people disagree, and near duplicates lie in
+    different groups.
+    """
     from movie_tagger.ledger.ledger import Ledger
 
     with Ledger(ledger, create=False) as book:
         book.verify()
-        wrong, torn, leaks = book.check(), book.disagreements(), book.leaks()
+        wrong = book.check()
+        torn = book.disagreements()[["item", "tag"]].drop_duplicates()
+        leaks = book.leaks()
+        first = f"; the first: {wrong.iloc[0]}" if len(wrong) else "."
         say(
             f"{ledger} is sound: {book.version} events.",
-            f"{len(wrong)} pictures are gone or "
-            "have changed" + (f"; the first: {wrong.iloc[0]}" if len(wrong) else "."),
-            f"{torn[['item', 'tag']].drop_duplicates().shape[0]} cells are said to be both yes and no.",
+            f"{len(wrong)} pictures are gone or have changed{first}",
+            f"{len(torn)} cells are said to be both yes and no.",
             f"{len(leaks)} pairs of near duplicates lie in different groups, "
             f"{leaks['across'].sum()} of them on both sides of the usual split.",
-            *(
-                [leaks[["item", "other", "score"]].head(10).to_string(index=False)]
-                if len(leaks)
-                else []
-            ),
         )
+        if len(leaks):
+            say(leaks[["item", "other", "score"]].head(10).to_string(index=False))

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from .app import app, say
+from .shared import app, say
 from ..core import MovieTaggerError
 
 
