@@ -106,11 +106,8 @@ def _doubts(thought, kind, mistakes, typed):
 def _top(score, most):
     "Row and column of the highest scores (n, t), NaN left out, the highest first."
     flat = score.ravel()
-    high = ~np.isnan(flat)
-    if flat.size > most:
-        least = np.partition(-flat, most)[most]  # NaN comes last
-        high = high if np.isnan(least) else -flat <= least
-    cells = np.flatnonzero(high)
+    least = np.partition(-flat, most)[most] if flat.size > most else np.nan  # NaN comes last
+    cells = np.flatnonzero(~np.isnan(flat) if np.isnan(least) else -flat <= least)
     cells = cells[np.argsort(-flat[cells], kind="stable")[:most]]
     return np.divmod(cells, score.shape[1])
 
