@@ -35,9 +35,7 @@ class Decision:
 
     item: str
     decision: str  # "keep", "exclude" or "relabel"; "" takes an earlier one back
-    tags: dict = field(
-        default_factory=dict
-    )  # tags that were decided about, True or False; for single labels, all tags
+    tags: dict = field(default_factory=dict)  # tag: is it there? Single labels: all tags
     reason: str = ""
 
 
@@ -199,6 +197,7 @@ def is_changed(before, tags, said: dict) -> bool:  # before (t,), said: tag: Tru
 
 
 def words(tags, cells) -> str:
+    "The label of one picture, from its cells (t,)."
     return ", ".join(t for t, c in zip(tags, cells) if c == 1)
 
 
@@ -242,6 +241,5 @@ def decision_table(
         k, before = row[d.item], cells[row[d.item]]
         after = "" if d.decision == "exclude" else words_after(tags, before, d)
         table.append((labels.index[k], d.decision, words(tags, before), after, d.reason))
-    return pd.DataFrame(table, columns=["item", "decision", "before", "after", "reason"]).set_index(
-        "item"
-    )
+    columns = ["item", "decision", "before", "after", "reason"]
+    return pd.DataFrame(table, columns=columns).set_index("item")

@@ -130,7 +130,7 @@ class LedgerDecisions:
         self._cells = data.to_array(self.labels)
 
     def _changes(self, mine, tags):
-        "The cells that this cleaning has changed since it began, as rows with a name for each value."
+        "The cells that this cleaning has changed since it began, as rows with named values."
         if not self._events:
             return []
         table = self.ledger.diff(self._events[0].number - 1, self.opened).table
@@ -138,7 +138,7 @@ class LedgerDecisions:
         return table[own].itertuples(index=False)
 
     def decide(self, *decisions: Decision):
-        "Add a step, tags first; another person's word against it since the beginning is an error, once."
+        "Add a step, tags first; another person's word against it meanwhile is an error, once."
         self.sync()
         old = defaultdict(lambda: Decision("", ""), self.state())
         step = f"{self.cleaning}{self._panel} {len(self._steps) + 1}"
@@ -223,5 +223,5 @@ class LedgerDecisions:
         return decision
 
     def closed(self) -> pd.DataFrame:
-        "Item and tag of what people have decided apart from this cleaning; without a tag, the picture."
+        "Item and tag of what people decided apart from this cleaning; without a tag, the picture."
         return self.ledger.closed(besides=[event.number for event in self._events])
