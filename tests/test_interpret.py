@@ -17,6 +17,7 @@ from sklearn import metrics as sk
 from movie_tagger import data
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.judge import interpretation as it
+from movie_tagger.judge.drawing import shade
 from movie_tagger.judge.evaluation import evaluate
 from movie_tagger.judge.report import write_report
 
@@ -414,7 +415,7 @@ def test_contrast_of_numbers_on_their_colours():
     ink = {"white": luminance([1, 1, 1]), "black": 0.0}
     for right in (True, False):
         for share in np.linspace(0, 1, 101):
-            colour, name = it.shade(share, right)
+            colour, name = shade(share, right)
             light, dark = sorted([luminance(colour), ink[name]], reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (right, share)
 

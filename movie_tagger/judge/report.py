@@ -18,8 +18,9 @@ import pandas as pd
 
 from ..core import write_text
 from ..images import thumbnail_or_cross
+from .drawing import captions, shade
 from .evaluation import Evaluation
-from .interpretation import Interpretation, captions, shade
+from .interpretation import Interpretation
 
 # %% ../../nbs/judge/report.ipynb #b3c36756
 _TABLE = """<div class="scroll" tabindex="0"><table{css}>
