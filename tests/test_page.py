@@ -19,12 +19,11 @@ sync_api = (
 see = sync_api.expect
 see.set_options(timeout=20_000)
 
-import uvicorn  # noqa: E402
 
 from movie_tagger.ledger.ledger import Ledger  # noqa: E402
 from movie_tagger.serve.app import create_app  # noqa: E402
 from movie_tagger.serve.keys import add_key  # noqa: E402
-from movie_tagger.serve.listen import Guarded  # noqa: E402
+from movie_tagger.serve.listen import Server  # noqa: E402
 from movie_tagger.serve.sensitive import Detector  # noqa: E402
 
 FLAGS = [
@@ -281,19 +280,8 @@ class Restartable:
 
     def start(self):
         sock = self.sock or socket.create_server(("127.0.0.1", self.port))
-        self.sock, self.server = (
-            None,
-            uvicorn.Server(
-                uvicorn.Config(
-                    self.make(),
-                    http=Guarded,
-                    ws="none",
-                    lifespan="on",
-                    log_config=None,
-                    access_log=False,
-                )
-            ),
-        )
+        self.sock = None
+        self.server = Server(self.make())
         self.thread = threading.Thread(target=self.server.run, args=([sock],), daemon=True)
         self.thread.start()
         while not self.server.started:

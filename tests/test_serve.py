@@ -32,7 +32,6 @@ if not CI:
         pytest.importorskip(name)
 
 import httpx  # noqa: E402
-import uvicorn  # noqa: E402
 
 from movie_tagger.core import MovieTaggerError  # noqa: E402
 from movie_tagger.ledger.ledger import Ledger  # noqa: E402
@@ -41,7 +40,7 @@ from movie_tagger.serve.app import Limits, create_app  # noqa: E402
 from movie_tagger.serve.champion import Looks  # noqa: E402
 from movie_tagger.serve.client import Client  # noqa: E402
 from movie_tagger.serve.keys import add_key, read_keys, revoke_key  # noqa: E402
-from movie_tagger.serve.listen import Guarded  # noqa: E402
+from movie_tagger.serve.listen import Server  # noqa: E402
 from movie_tagger.serve.sensitive import Detector  # noqa: E402
 
 TAGS = {"horror": "dark, blood", "romance": "pink, round", "superhero": "blue"}
@@ -91,17 +90,7 @@ def picture(tmp_path_factory):
 def serving(app):
     "A real server in a thread of this process, and a client for it."
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http=Guarded,
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-            )
-        )
+        server = Server(app)
         thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -938,9 +927,9 @@ def test_a_taken_port_is_one_sentence(models):
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(MovieTaggerError, match="Choose another with --port"),
     ):
-        from movie_tagger.serve.listen import listen
+        from movie_tagger.serve.listen import run_server
 
-        listen(None, port=taken.getsockname()[1])
+        run_server(None, port=taken.getsockname()[1])
 
 
 def test_importing_the_server_loads_no_torch():

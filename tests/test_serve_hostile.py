@@ -392,12 +392,12 @@ def test_who_hangs_up_leaves_nothing_behind(models, picture):  # noqa: F811
                     + picture[: None if k % 2 else 500]
                 )
         alive(client, picture)
-        gate = app.state.gates["tags"]
+        hall = app.state.desk.tags_hall
         for _ in range(100):
-            if (gate.seated, gate.slow, gate.held) == (0, 0, 0):
+            if (hall.seated, hall.slow, hall.held) == (0, 0, 0):
                 break
             time.sleep(0.05)
-        assert (gate.seated, gate.slow, gate.held) == (0, 0, 0)
+        assert (hall.seated, hall.slow, hall.held) == (0, 0, 0)
 
 
 def test_any_bytes_as_a_form_are_taken_apart_or_refused():

@@ -69,8 +69,8 @@ def serve(
     ] = None,
 ):
     "Suggest tags over HTTP: an API at /v1, described at /docs, and a page at /."
-    from movie_tagger.serve import sensitive as detectors
     from movie_tagger import serve as server
+    from movie_tagger.serve import sensitive as detectors
 
     known = detectors.DETECTORS
     if unknown := [d for d in detector or () if d not in known]:

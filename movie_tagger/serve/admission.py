@@ -6,9 +6,9 @@ says no early, cheaply and politely to the rest."""
 # %% auto #0
 __all__ = [
     "prometheus",
-    "log",
     "HEADERS",
-    "Gate",
+    "ANY",
+    "Hall",
     "Seat",
     "Gone",
     "declared",
@@ -16,10 +16,12 @@ __all__ = [
     "read_body",
     "Metrics",
     "new_id",
+    "problem_answer",
     "Refusals",
+    "say_busy",
     "Rule",
-    "Admission",
     "Visit",
+    "Admission",
     "again",
 ]
 
@@ -32,18 +34,18 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 from ..core import require
-from .keys import Keys
+from .keys import Key, Keys
+from .logs import note
 from .problem import Problem, busy
 
-prometheus, _ = (require(module, "serve") for module in ("prometheus_client", "fastapi"))
+prometheus = require("prometheus_client", "serve")
 
 
 # %% ../../nbs/serve/admission.ipynb #373578ba
 @dataclass
-class Gate:
+class Hall:
     "Counts who is inside."
 
     seats: int = 64  # requests that are answered or wait for their answer
@@ -53,12 +55,15 @@ class Gate:
     slow: int = 0
     held: int = 0
 
+    def is_full(self) -> bool:
+        return self.seated >= self.seats
+
     def enter(
         self,
         size: int,  # bytes that the body will need at most
     ) -> "Seat":
         "A seat; raises the `Problem` `busy` where there is none."
-        if self.seated >= self.seats or self.held + size > self.memory:
+        if self.is_full() or self.held + size > self.memory:
             raise busy()
         self.seated += 1
         self.held += size
@@ -69,13 +74,13 @@ class Gate:
 class Seat:
     "One request's place inside."
 
-    gate: Gate
+    hall: Hall
     size: int
     slow: bool = False
     crowded: bool = False  # no room was left in the waiting room
 
     def step_aside(self):
-        if self.gate.slow >= self.gate.aside:
+        if self.hall.slow >= self.hall.aside:
             self.crowded = True
         else:
             self._move(1)
@@ -86,13 +91,13 @@ class Seat:
 
     def _move(self, n):
         self.slow = n > 0
-        self.gate.slow += n
-        self.gate.seated -= n
+        self.hall.slow += n
+        self.hall.seated -= n
 
     def leave(self):
         self.come_back()
-        self.gate.seated -= 1
-        self.gate.held -= self.size
+        self.hall.seated -= 1
+        self.hall.held -= self.size
 
 
 # %% ../../nbs/serve/admission.ipynb #c35d2a5e
@@ -104,7 +109,7 @@ def declared(
     headers: dict,  # of bytes
     limit: int,
 ) -> int:  # bytes to reckon with
-    "How large the body says it is, the limit where it does not say; raises the `Problem` `too-large`."
+    "How large the body says it is, or the limit; raises the `Problem` `too-large`."
     size = int(headers.get(b"content-length", limit))
     if size > limit:
         raise too_large(limit)
@@ -122,29 +127,14 @@ async def read_body(
     seat: Seat | None = None,
     patience: float = 1.0,  # seconds until a slow upload steps aside
 ) -> bytes:
-    "The whole body; raises `Problem` where it is too large or too slow, `Gone` where the sender hangs up."
+    "The whole body; raises a `Problem` where it is too large or too slow, `Gone` without a sender."
     patient = seat and asyncio.get_running_loop().call_later(patience, seat.step_aside)
-    chunks, size = [], 0
     try:
         async with asyncio.timeout(seconds):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise Gone
-                chunks.append(message.get("body", b""))
-                size += len(chunks[-1])
-                if size > limit:
-                    raise too_large(limit)
-                if not message.get("more_body"):
-                    return b"".join(chunks)
-                if seat and seat.crowded:
-                    raise busy()
+            return await _gather(receive, limit, seat)
     except TimeoutError:
-        raise Problem(
-            "slow-upload",
-            f"The body did not arrive within {seconds:g} seconds.",
-            {"connection": "close"},
-        ) from None
+        detail = f"The body did not arrive within {seconds:g} seconds."
+        raise Problem("slow-upload", detail, {"connection": "close"}) from None
     finally:
         if patient:
             patient.cancel()
@@ -152,73 +142,87 @@ async def read_body(
             seat.come_back()
 
 
+async def _gather(receive, limit, seat):
+    chunks = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Gone
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise too_large(limit)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+        if seat and seat.crowded:
+            raise busy()
+
+
 # %% ../../nbs/serve/admission.ipynb #1d21d970
-log = logging.getLogger("movie_tagger.serve.app")
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_STILLS = (1, 2, 4, 8, 16, 32)
 
 
 class Metrics:
     "What Prometheus may ask about one server."
 
     def __init__(self):
-        self.registry, self._known = prometheus.CollectorRegistry(), {}
-
-        def make(kind, name, text, *labels, **more):
-            return kind(f"movie_tagger_{name}", text, labels, registry=self.registry, **more)
-
-        steps = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-        self.requests = make(prometheus.Counter, "requests", "Requests answered", "path", "status")
-        self.seconds = make(
-            prometheus.Histogram,
+        self.registry = prometheus.CollectorRegistry()
+        self._known = {}
+        self.requests = self._count("requests", "Requests answered", "path", "status")
+        self.seconds = self._spread(
             "request_seconds",
             "From the first line of a request to the end of its answer",
+            _SECONDS,
             "path",
-            buckets=steps,
         )
-        self.stills = make(prometheus.Counter, "stills", "Stills by what became of them", "outcome")
-        self.stages = make(
-            prometheus.Histogram,
-            "stage_seconds",
-            "Where the time of a still went",
-            "stage",
-            buckets=steps,
+        self.stills = self._count("stills", "Stills by what became of them", "outcome")
+        self.stages = self._spread(
+            "stage_seconds", "Where the time of a still went", _SECONDS, "stage"
         )
-        self.batch = make(
-            prometheus.Histogram,
-            "batch_stills",
-            "Stills that the model was asked about at once",
-            buckets=(1, 2, 4, 8, 16, 32),
+        self.batch = self._spread(
+            "batch_stills", "Stills that the model was asked about at once", _STILLS
         )
-        self.feedback = make(
-            prometheus.Counter, "feedback", "Decisions written to the ledger", "action"
-        )
-        self.swaps = make(prometheus.Counter, "model_swaps", "Changes of the model", "outcome")
-        self.model = make(prometheus.Gauge, "model_info", "The model in use", "name", "version")
-        self.gate = make(prometheus.Gauge, "inside", "Requests inside", "where")
+        self.feedback = self._count("feedback", "Decisions written to the ledger", "action")
+        self.swaps = self._count("model_swaps", "Changes of the model", "outcome")
+        self.model = self._level("model_info", "The model in use", "name", "version")
+        self.inside = self._level("inside", "Requests inside", "where")
 
-    def one(self, kind: str, *labels):
+    def _count(self, name, text, *labels):
+        return prometheus.Counter(f"movie_tagger_{name}", text, labels, registry=self.registry)
+
+    def _level(self, name, text, *labels):
+        return prometheus.Gauge(f"movie_tagger_{name}", text, labels, registry=self.registry)
+
+    def _spread(self, name, text, steps, *labels):
+        return prometheus.Histogram(
+            f"movie_tagger_{name}", text, labels, registry=self.registry, buckets=steps
+        )
+
+    def one(self, name: str, *labels):
         'One of the numbers, such as `one("requests", "/v1/tags", 200)`.'
-        if (kind, labels) not in self._known:
-            self._known[kind, labels] = getattr(self, kind).labels(*labels)
-        return self._known[kind, labels]
+        if (name, labels) not in self._known:
+            self._known[name, labels] = getattr(self, name).labels(*labels)
+        return self._known[name, labels]
 
     def text(self) -> bytes:
         return prometheus.generate_latest(self.registry)
 
 
 # %% ../../nbs/serve/admission.ipynb #1c914f34
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 HEADERS = [
-    (k.encode(), v.encode())
-    for k, v in {
-        "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-        "connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        "x-content-type-options": "nosniff",
-        "x-frame-options": "DENY",
-        "referrer-policy": "no-referrer",
-        "cross-origin-opener-policy": "same-origin",
-        "cross-origin-resource-policy": "same-origin",
-        "permissions-policy": "camera=(), geolocation=(), microphone=()",
-    }.items()
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
 
 
@@ -226,57 +230,49 @@ def new_id() -> str:
     return f"{random.getrandbits(48):012x}"  # of a request, for its log
 
 
-@dataclass
+def problem_answer(problem: Problem) -> tuple[dict, dict]:
+    "ASGI's two messages of an answer of problem details."
+    body = json.dumps(problem.document()).encode()
+    headers = {
+        "content-type": "application/problem+json",
+        "content-length": str(len(body)),
+        **problem.headers,
+    }
+    start = {
+        "type": "http.response.start",
+        "status": problem.status,
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    return start, {"type": "http.response.body", "body": body}
+
+
 class Refusals:
-    "Counts the requests that there was no room for, tells of them once a second, and refuses them before they cost anything."
+    "Counts the requests that there was no room for, and tells of them once a second."
 
-    gates: dict  # {(method, address): Gate}, both as bytes
-    metrics: Metrics
-
-    def __post_init__(self):
-        self._untold, self._told = 0, 0.0
-
-    def __call__(
-        self,
-        method: bytes,
-        target: bytes,  # address and query
-        headers: list,  # pairs of bytes, as of ASGI
-    ) -> tuple[bytes, bytes] | None:  # status and headers, and the body
-        "The whole answer to a request that there is no seat for, ready to be written; None where it may go on."
-        path = target.partition(b"?")[0]
-        gate = self.gates.get((method, path))
-        if not gate or gate.seated < gate.seats or any(name == b"origin" for name, _ in headers):
-            return None
-        self.count(path.decode())
-        return _BUSY[0] % new_id().encode(), _BUSY[1]
+    def __init__(self, metrics: Metrics):
+        self.metrics = metrics
+        self._untold = 0
+        self._told = 0.0
 
     def count(self, path: str):
         self.metrics.one("requests", path, 429).inc()
         self._untold += 1
-        if (now := time.monotonic()) - self._told > 1:
-            log.info(json.dumps({"event": "refused", "requests": self._untold}))
-            self._untold, self._told = 0, now
+        now = time.monotonic()
+        if now - self._told > 1:
+            note("refused", requests=self._untold)
+            self._untold = 0
+            self._told = now
 
 
-def _ready_made(problem):
-    body = json.dumps(problem.document()).encode()
-    own = {
-        "content-type": "application/problem+json",
-        "content-length": str(len(body)),
-        "cache-control": "no-store",
-        **problem.headers,
-    }
-    lines = [
-        f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}".encode(),
-        *(f"{k}: {v}".encode() for k, v in own.items()),
-        *(k + b": " + v for k, v in HEADERS),
-        b"x-request-id: %b",
-        b"",
-    ]
-    return b"\r\n".join(lines), body
+_START, _BODY = problem_answer(busy())
+_START["headers"] += [*HEADERS, (b"cache-control", b"no-store")]
 
 
-_BUSY = _ready_made(busy())
+async def say_busy(send):
+    "The refusal for want of a seat, ready-made."
+    headers = [*_START["headers"], (b"x-request-id", new_id().encode())]
+    await send(_START | {"headers": headers})
+    await send(_BODY)
 
 
 # %% ../../nbs/serve/admission.ipynb #63229aed
@@ -286,13 +282,95 @@ class Rule:
 
     key: bool = False  # an API key, where there are any?
     body: int = 0  # bytes of body that are read; 0 reads none
-    gate: Gate | None = None  # where a seat is needed
+    hall: Hall | None = None  # where a seat is needed
     rated: bool = False  # does it take a picture out of the key's rate?
-    json: bool = (
-        False  # is the body JSON, and says so? a page of another site may then not send it unasked
-    )
+    json: bool = False  # must it say that it is JSON? unasked, no page of another site can
 
 
+ANY = Rule()
+
+
+class Visit:
+    "One request, from its first line to the end of its answer."
+
+    def __init__(self, scope, send, rule: Rule = ANY, keys: Keys | None = None):
+        self.scope = scope
+        self.method = scope["method"]
+        self.path = scope["path"]
+        self.headers = dict(scope["headers"])
+        self.rule = rule
+        self.key: Key | None = None  # whose it is
+        self.status = 0  # of its answer, once it has one
+        self.began = time.perf_counter()
+        self.id = new_id()
+        self._send = send
+        self._keys = keys
+        scope["visit"] = self
+
+    def text(self, header: bytes) -> str:
+        return self.headers.get(header, b"").decode("latin-1")
+
+    async def send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = [*HEADERS, (b"x-request-id", self.id.encode())]
+            if self.path.startswith("/v1/"):
+                own.append((b"cache-control", b"no-store"))
+            message["headers"] = [*message.get("headers", ()), *own]
+        await self._send(message)
+
+    async def refuse(self, problem: Problem):
+        for message in problem_answer(problem):
+            await self.send(message)
+
+    def charge(self, pictures: int):
+        "Takes more pictures out of the key's rate."
+        if self.key:
+            self._keys.charge(self.key, pictures)
+
+
+# %% ../../nbs/serve/admission.ipynb #4052a2a8
+_HOST = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::\d*)?")
+
+
+def _called(headers):
+    "The name by which a request calls the server; None where it gives none, or several."
+    given = [value.decode("latin-1") for name, value in headers if name == b"host"]
+    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+    return found and (found[1] or found[2]).lower()
+
+
+def _check_host(visit, hosts):
+    if hosts and _called(visit.scope["headers"]) not in hosts:
+        raise Problem(
+            "wrong-host",
+            "This server does not answer to the name in the address; "
+            "its owner can allow it with --allow-host.",
+        )
+
+
+def _check_json(visit):
+    type = visit.text(b"content-type").partition(";")[0].strip().lower()
+    if visit.rule.json and type != "application/json":
+        raise Problem("not-json", "Send JSON, and the header `Content-Type: application/json`.")
+
+
+def _check_key(visit, keys):
+    "Whose key was sent; raises a `Problem` for a wrong one, and for one that has asked enough."
+    scheme, _, given = visit.text(b"authorization").partition(" ")
+    key = keys.who(given.strip() if scheme.lower() == "bearer" else visit.text(b"x-api-key"))
+    if not key:
+        raise Problem(
+            "no-key",
+            "Send a valid key in the header `Authorization: Bearer mt_...`.",
+            {"www-authenticate": "Bearer"},
+        )
+    if visit.rule.rated and (wait := keys.wait(key)):
+        raise busy("rate", wait)
+    return key
+
+
+# %% ../../nbs/serve/admission.ipynb #2fb74ab0
 @dataclass
 class Admission:
     "ASGI middleware that lets requests in to `app`."
@@ -304,189 +382,85 @@ class Admission:
     hosts: tuple | None = None  # names the server answers to; None for any
     upload: float = 30.0  # seconds in which a body must arrive
     patience: float = 1.0  # seconds until a slow upload gives its seat away
-    refusals: Refusals | None = None
     # {(method, path): ASGI application} asked instead of `app` where there is no query
     direct: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        self._paths, self.refusals = (
-            {path for _, path in self.rules},
-            self.refusals or Refusals({}, self.metrics),
-        )
+        self._paths = {path for _, path in self.rules}
+        self._refusals = Refusals(self.metrics)
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         if scope["method"] == "HEAD":
             scope = scope | {"method": "GET"}  # the server below leaves the body away
-        visit = Visit(scope, send, self.keys)
+        rule = self.rules.get((scope["method"], scope["path"]), ANY)
+        if rule.hall and rule.hall.is_full():
+            self._refusals.count(scope["path"])
+            return await say_busy(send)
+        visit = Visit(scope, send, rule, self.keys)
         try:
-            with self._let_in(visit) as seat:
-                if visit.rule.body:
-                    receive = again(
-                        await read_body(receive, visit.rule.body, self.upload, seat, self.patience)
-                    )
-                app = (
-                    None
-                    if scope.get("query_string")
-                    else self.direct.get((visit.method, visit.path))
-                )
-                await (app or self.app)(scope, receive, visit.send)
+            await self._attend(visit, receive)
         except Problem as p:
             await visit.refuse(p)
         except Gone:
             visit.status = 499
         except Exception:
-            log.exception(json.dumps({"event": "mistake", "request": visit.id, "path": visit.path}))
+            note("mistake", logging.ERROR, trace=True, request=visit.id, path=visit.path)
             if not visit.status:
-                await visit.refuse(
-                    Problem(
-                        "internal",
-                        f"The server made a mistake; its log tells more under {visit.id}.",
-                    )
-                )
+                detail = f"The server made a mistake; its log tells more under {visit.id}."
+                await visit.refuse(Problem("internal", detail))
         finally:
-            self._note(visit)
+            self._write_down(visit)
+
+    async def _attend(self, visit, receive):
+        with self._let_in(visit) as seat:
+            if visit.rule.body:
+                body = await read_body(receive, visit.rule.body, self.upload, seat, self.patience)
+                receive = again(body)
+            app = self.app
+            if not visit.scope.get("query_string"):
+                app = self.direct.get((visit.method, visit.path), app)
+            await app(visit.scope, receive, visit.send)
 
     @contextmanager
     def _let_in(self, visit):
         "Yields a seat where one is needed; raises a `Problem` where the request may not come in."
-        visit.rule = rule = self.rules.get((visit.method, visit.path), _ANY)
-        headers = visit.headers
-        if self.hosts and _called(visit.scope["headers"]) not in self.hosts:
-            raise Problem(
-                "wrong-host",
-                "This server does not answer to the name in the address; "
-                "its owner can allow it with --allow-host.",
-            )
-        size = declared(headers, rule.body) if rule.body else 0
-        if (
-            rule.json
-            and headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-            != b"application/json"
-        ):
-            raise Problem("not-json", "Send JSON, and the header `Content-Type: application/json`.")
+        rule = visit.rule
+        _check_host(visit, self.hosts)
+        size = declared(visit.headers, rule.body) if rule.body else 0
+        _check_json(visit)
         if rule.key and self.keys:
-            visit.key = self._whose(headers)
-        if rule.rated and visit.key and (wait := self.keys.wait(visit.key)):
-            raise busy("rate", wait)
-        if not rule.gate:
+            visit.key = _check_key(visit, self.keys)
+        if not rule.hall:
             yield None
-        else:
-            seat = rule.gate.enter(size)
-            try:
-                yield seat
-            finally:
-                seat.leave()
+            return
+        seat = rule.hall.enter(size)
+        try:
+            yield seat
+        finally:
+            seat.leave()
 
-    def _whose(self, headers):
-        scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        key = self.keys.who(
-            given.strip()
-            if scheme.lower() == "bearer"
-            else headers.get(b"x-api-key", b"").decode("latin-1")
-        )
-        if not key:
-            raise Problem(
-                "no-key",
-                "Send a valid key in the header `Authorization: Bearer mt_...`.",
-                {"www-authenticate": "Bearer"},
-            )
-        return key
-
-    def _note(self, visit):
-        path, seconds = (
-            visit.path if visit.path in self._paths else "other",
-            time.perf_counter() - visit.began,
-        )
+    def _write_down(self, visit):
+        path = visit.path if visit.path in self._paths else "other"
         if visit.status == 429:
-            return self.refusals.count(path)
+            return self._refusals.count(path)
+        seconds = time.perf_counter() - visit.began
         self.metrics.one("requests", path, visit.status).inc()
         self.metrics.one("seconds", path).observe(seconds)
-        if log.isEnabledFor(logging.INFO):
-            log.info(
-                json.dumps(
-                    {
-                        "event": "request",
-                        "request": visit.id,
-                        "method": visit.method,
-                        "path": path,
-                        "status": visit.status,
-                        "ms": round(seconds * 1000, 1),
-                        "key": visit.key and visit.key.name,
-                        **visit.scope.get("note", {}),
-                    }
-                )
-            )
-
-
-_ANY = Rule()
-_HOST = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::\d*)?")
-
-
-def _called(headers):
-    "The name by which a request calls the server; None where it gives none, or several."
-    given = [value.decode("latin-1") for name, value in headers if name == b"host"]
-    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
-    return found and (found[1] or found[2]).lower()
-
-
-class Visit:
-    "One request, from its first line to the end of its answer."
-
-    def __init__(self, scope, send, keys=None):
-        self.scope, self._send, self._keys, self.method, self.path = (
-            scope,
-            send,
-            keys,
-            scope["method"],
-            scope["path"],
+        note(
+            "request",
+            request=visit.id,
+            method=visit.method,
+            path=path,
+            status=visit.status,
+            ms=round(seconds * 1000, 1),
+            key=visit.key and visit.key.name,
+            **visit.scope.get("note", {}),
         )
-        self.began, self.id, self.status, self.rule, self.key = (
-            time.perf_counter(),
-            new_id(),
-            0,
-            _ANY,
-            None,
-        )
-        self.headers = dict(scope["headers"])
-        scope["visit"] = self
-
-    async def send(self, message):
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [
-                *message.get("headers", ()),
-                *HEADERS,
-                (b"x-request-id", self.id.encode()),
-            ]
-            if self.path.startswith("/v1/"):
-                message["headers"].append((b"cache-control", b"no-store"))
-        await self._send(message)
-
-    def charge(self, pictures):
-        "Takes more pictures out of the key's rate."
-        if self.key:
-            self._keys.charge(self.key, pictures)
-
-    async def refuse(self, problem):
-        body = json.dumps(problem.document()).encode()
-        headers = {
-            "content-type": "application/problem+json",
-            "content-length": str(len(body)),
-            **problem.headers,
-        }
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": problem.status,
-                "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
-            }
-        )
-        await self.send({"type": "http.response.body", "body": body})
 
 
-def again(body):
+def again(body: bytes):
     "An ASGI `receive` that tells of a body that was read before."
     told = False
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..models import bundle as bundles
 from .. import images
-from .problem import Problem
 from ..core import MovieTaggerError, sha256
+from ..models import bundle as bundles
+from .problem import Problem
 from .sensitive import Advice, Detector, advise
 
 

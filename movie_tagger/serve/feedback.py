@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .problem import Problem
 from ..core import MovieTaggerError, atomic
+from .problem import Problem
 
 
 # %% ../../nbs/serve/feedback.ipynb #79fd1d49

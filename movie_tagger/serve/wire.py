@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Literal
 
-from .problem import PROBLEMS, Problem
 from ..core import require
+from .problem import PROBLEMS, Problem
 
 _, python_multipart = (require(module, "serve") for module in ("pydantic", "python_multipart"))
 from pydantic import BaseModel, ConfigDict, Field  # noqa: E402
