@@ -204,12 +204,12 @@ def bare(bundle, pictures, seconds):
 
 def make_bundle(folder):
     from movie_tagger import data
-    from movie_tagger.learn import head
+    from movie_tagger import train
     from movie_tagger.models import bundle
 
     source = real_data() / "stills"
     return bundle.save(
-        head.train(
+        train(
             *data.usable(*data.read(source / "truth.csv", images=source, absent="no")), min_count=10
         ),
         folder / "stills",

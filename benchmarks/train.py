@@ -75,7 +75,7 @@ def head_fold(items, labels, valid):
 def finetune_fold(items, labels, valid):
     "The same from our fine-tuning recipe, the head it starts from included."
     start = time.perf_counter()
-    model = finetune.train(items[~valid], labels[~valid])
+    model = finetune.recipe(items[~valid], labels[~valid])
     seconds = time.perf_counter() - start  # its export to ONNX included
     with tempfile.TemporaryDirectory() as folder:
         return bundle.load(bundle.save(model, folder + "/tuned")).predict(

@@ -16,4 +16,7 @@ from . import serve as serve
 from . import suspects as suspects
 from . import tags as tags
 
+from .learn.recipes import train as train
+from .models.bundle import load as load
+
 __version__: str

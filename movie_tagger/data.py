@@ -9,6 +9,8 @@ __all__ = [
     "to_array",
     "from_array",
     "kind",
+    "by_silence",
+    "silence_as_no",
     "group_near_duplicates",
     "read",
     "usable",
@@ -216,6 +218,22 @@ def kind(
     "Single label if all cells are known and each row has exactly one yes."
     cells = to_array(labels)
     return "single" if not np.isnan(cells).any() and (cells.sum(1) == 1).all() else "multi"
+
+
+# %% ../nbs/01_data.ipynb #e806f6e3
+def by_silence(
+    y: np.ndarray,  # (n, t): 1 yes, 0 no, NaN nobody looked
+) -> np.ndarray:  # bool (t,)
+    "The tags that have to be learnt from silence, because fewer no than yes are known."
+    return np.isnan(y).any(0) & ((y == 0).sum(0) < np.maximum((y == 1).sum(0), 1))
+
+
+def silence_as_no(
+    y: np.ndarray,  # (n, t)
+    silent=None,  # (t,) from `by_silence`, of these labels by default
+) -> np.ndarray:  # (n, t)
+    "Labels with a no for each unknown cell of the tags that have to be learnt from silence."
+    return np.where(np.isnan(y) & (by_silence(y) if silent is None else silent), 0, y)
 
 
 # %% ../nbs/01_data.ipynb #7fa8820b

@@ -113,7 +113,7 @@ def room(monkeypatch):
 
 def test_batches_that_do_not_fit_are_halved(drawn, room, capsys):
     room(5)
-    model = finetune.train(*drawn, encoder="lite0@64", epochs=1, batch_size=16)
+    model = finetune.recipe(*drawn, encoder="lite0@64", epochs=1, batch_size=16)
     said = [line for line in capsys.readouterr().out.splitlines() if "do not fit" in line]
     assert said == [
         f"{n} pictures at a time do not fit into memory: going on with {n // 2}." for n in (16, 8)
@@ -127,13 +127,13 @@ def test_no_room_for_a_single_picture_is_one_sentence(drawn, room):
         MovieTaggerError,
         match="Not even one picture at a time fits into memory: take a smaller encoder",
     ):
-        finetune.train(*drawn, encoder="lite0@64", epochs=1, batch_size=2)
+        finetune.recipe(*drawn, encoder="lite0@64", epochs=1, batch_size=2)
 
 
 def test_pictures_that_are_left_when_a_fifth_is_set_apart_can_be_trained_on(drawn):
     items, labels = drawn
     rest = ~data.split(items["group"])
-    model = finetune.train(items[rest], labels[rest], encoder="lite0@64", epochs=1)
+    model = finetune.recipe(items[rest], labels[rest], encoder="lite0@64", epochs=1)
     assert 0 < model.evaluation.n < rest.sum() and len(model.trained_on) == rest.sum()
 
 
@@ -149,7 +149,7 @@ def test_a_class_that_the_split_leaves_empty_is_named(drawn):
 def test_resnets_by_name_run_through_the_same_code(drawn, tmp_path, encoder):
     few = np.r_[0:8, 20:28, 40:48]
     items, labels = (frame.iloc[few] for frame in drawn)
-    model = finetune.train(items, labels, encoder, weights="random", epochs=1, batch_size=8)
+    model = finetune.recipe(items, labels, encoder, weights="random", epochs=1, batch_size=8)
     saved = bundles.load(bundles.save(model, tmp_path / "resnet"))
     p = saved.predict(items["path"])
     assert (

@@ -16,13 +16,6 @@ from typing import Annotated
 
 import typer
 
-from movie_tagger.cli import (
-    collect as cli_collect,
-    learn as cli_learn,
-    ledger as cli_ledger,
-    retrain as cli_retrain,
-    serve as cli_ship,
-)  # noqa: F401, their commands join the app
 from .shared import app, say
 from ..core import MovieTaggerError, counted
 
@@ -67,8 +60,8 @@ def doctor(
     from importlib.util import find_spec
 
     from movie_tagger import __version__, features
-    from movie_tagger.features import engine
     from movie_tagger.core import cache_dir, folder_size
+    from movie_tagger.features import engine
 
     say(f"movie_tagger {__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     for extra, modules in _EXTRAS.items():
@@ -147,14 +140,14 @@ def _verdict(path, word):
 
 def _demo_model(name, source, absent, out, truth):
     "Trains on four fifths of the groups, measures on the rest, against the truth where labels were planted wrong; saves a bundle."
-    from movie_tagger.models import bundle as bundles
     from movie_tagger import data
-    from movie_tagger.learn import head
+    from movie_tagger.learn.recipes import train
+    from movie_tagger.models import bundle as bundles
 
     items, labels = data.usable(*data.read(source, absent=absent))
     held = data.folds(items["group"]) == 0
     model = bundles.load(
-        bundles.save(head.train(items[~held], labels[~held], min_count=10), out / f"{name}-model")
+        bundles.save(train(items[~held], labels[~held], min_count=10), out / f"{name}-model")
     )
     if truth is not None:
         labels = _true_labels(truth, labels)

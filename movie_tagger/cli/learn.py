@@ -60,11 +60,10 @@ def train(
 ):
     "Train a model and save it as a bundle."
     from movie_tagger import data, features
-    from movie_tagger.learn import head
+    from movie_tagger.learn.recipes import recipe_named
     from movie_tagger.models import bundle
 
-    if recipe not in ("head", "finetune"):
-        raise MovieTaggerError(f"There is no recipe {recipe!r}; there are 'head' and 'finetune'.")
+    cook = recipe_named(recipe)
     bundle.vacant(out)
     items, labels = read_data(source, images, absent, version)
     todo = features.to_compute(items, encoder, crop_bars, weights)
@@ -74,11 +73,7 @@ def train(
         f"{counted(len(items), 'picture')}, {what}; {todo} to embed, the others are in the cache.",
         *data.oddities(items, labels),
     )
-    if recipe == "finetune":
-        from movie_tagger.learn.finetune import train as fit
-    else:
-        fit = head.train
-    model = fit(items, labels, encoder, weights, crop_bars, folds, min_count, seed)
+    model = cook(items, labels, encoder, weights, crop_bars, folds, min_count, seed)
     bundle.save(model, out)
     _report_left_out(model, out)
     _report_metrics(model.kind, model.evaluation, json)

@@ -39,7 +39,6 @@ import numpy as np
 import pandas as pd
 
 from .. import images
-from . import engine
 from movie_tagger.core import (
     MovieTaggerError,
     atomic,
@@ -50,6 +49,7 @@ from movie_tagger.core import (
     sha256,
     write_json,
 )
+from . import engine
 
 
 # %% ../../nbs/features/01_embeddings.ipynb #d04f325b

@@ -36,7 +36,6 @@ import pandas as pd
 from scipy.special import expit, softmax
 
 from .. import __version__, images
-from ..features import engine
 from movie_tagger.core import (
     MovieTaggerError,
     atomic,
@@ -46,6 +45,7 @@ from movie_tagger.core import (
     write_json,
     write_text,
 )
+from ..features import engine
 from ..judge.evaluation import Evaluation, evaluate
 from ..judge.promise import Promise, from_manifest
 
@@ -54,7 +54,7 @@ FORMAT = 1
 
 
 def save(
-    model,  # what training ends in, such as `head.Model`
+    model,  # what training ends in, such as `learn.Model`
     path: str | Path,  # the folder to make; an older bundle there is replaced
 ) -> Path:
     "Write a model as a bundle."

@@ -36,8 +36,8 @@ try:
 except ImportError:
     fcntl = None  # Windows: nothing keeps two runs apart
 
-from . import bundle
 from ..core import MovieTaggerError, counted
+from . import bundle
 
 
 # %% ../../nbs/models/shelf.ipynb #1d469623

@@ -36,18 +36,20 @@ import pandas as pd
 from onnx import numpy_helper
 
 from .. import data, features
-from ..learn import finetune, head
-from ..models import bundle, shelf
 from ..core import MovieTaggerError, counted, sha256, write_json, write_text
+from ..data import by_silence, silence_as_no
 from ..judge.evaluation import evaluate
 from ..judge.promise import promises
-from .gates import Verdict, compare, judge, kept_promises
-from ..learn.head import by_silence, silence_as_no
+from ..learn import head
+from ..learn.recipes import train as train_by
+from ..learn.training import Model
 from ..ledger.ledger import Ledger
-from .plan import Plan
 from ..ledger.review import reviewed
-from ..suspects.ranking import suspects
+from ..models import bundle, shelf
+from .gates import Verdict, compare, judge, kept_promises
+from .plan import Plan
 from .sync import Refused, learnable, look_at, new_rows, read_tables, sync
+from ..suspects.ranking import suspects
 from ..tags.rules import read_rules
 
 # %% ../../nbs/retrain/02_month.ipynb #d525581c
@@ -128,16 +130,17 @@ def train(
     items: pd.DataFrame,
     labels: pd.DataFrame,
     champion: dict | None = None,  # its manifest
-) -> head.Model:
+) -> Model:
     "A challenger."
     how = plan.train
     same = {"crop_bars": how.crop_bars, "min_count": how.min_count, "seed": how.seed}
     if how.recipe == "finetune":
-        return finetune.train(items, labels, how.encoder, **same, epochs=how.epochs)
-    return head.train(
+        return train_by(items, labels, "finetune", encoder=how.encoder, **same, epochs=how.epochs)
+    return train_by(
         items,
         labels,
-        how.encoder,
+        "head",
+        encoder=how.encoder,
         **same,
         silence=True,
         kind="multi",

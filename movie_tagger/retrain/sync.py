@@ -25,14 +25,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from . import gates
-from ..ledger.precedence import rank
 from ..core import MovieTaggerError, atomic, counted, progress
-from ..download.pictures import inspect
-from ..ledger.exchange import import_site, inside
 from ..download.fetch import Options, fetch_all
+from ..download.pictures import inspect
 from ..images import BadPicture
+from ..ledger.exchange import import_site, inside
 from ..ledger.ledger import Ledger
+from ..ledger.precedence import rank
+from . import gates
 from .plan import Plan
 from ..tags.rules import Rules, read_rules, respelled
 from ..tags.sql.site import read_site

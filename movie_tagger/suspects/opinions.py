@@ -24,8 +24,8 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from .. import data
+from ..data import silence_as_no
 from ..judge.intervals import group_codes
-from ..learn.head import silence_as_no
 
 # %% ../../nbs/suspects/opinions.ipynb #dc248cef
 # of the ridge, for embeddings brought to mean 0 and deviation 1, an average over their numbers

@@ -16,8 +16,8 @@ from scipy.special import expit
 
 from .. import data, duplicates, images
 from ..core import progress
+from ..data import by_silence
 from ..judge.intervals import group_codes
-from ..learn.head import by_silence
 
 # %% ../../nbs/suspects/pictures.ipynb #4b6c8480
 FACTS = ["shape", "white", "colour", "edges"]

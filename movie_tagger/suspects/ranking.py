@@ -14,8 +14,8 @@ import pandas as pd
 
 from .. import data, features
 from ..core import MovieTaggerError
+from ..data import by_silence, silence_as_no
 from ..learn import head
-from ..learn.head import by_silence, silence_as_no
 from .opinions import blocks, components_of, neighbours, reconsidered
 from .pictures import found, look, troubles
 
