@@ -1,4 +1,4 @@
-"The metrics against scikit-learn and against what unknown labels, groups and bad input must do to them."
+"The metrics against scikit-learn, and what unknown labels, groups and bad input do to them."
 
 import json
 import math

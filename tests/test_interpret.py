@@ -1,4 +1,4 @@
-"Mistakes counted by hand and by scikit-learn; what unknown cells, plain fastai Learners and hostile texts must not break."
+"Mistakes counted by hand and by scikit-learn; what unknown cells and hostile texts do not break."
 
 import html.parser
 import math
@@ -139,7 +139,8 @@ def test_many_labels_by_hand():
     )
     seen = it.interpret(*frames(y), p)
     assert seen.kind == "multi"
-    #      car missed twice: once where rain, once where phone and kiss were wrongly said; unknown phone and kiss count nowhere
+    # car missed twice: once where rain, once where phone and kiss were wrongly said;
+    # unknown phone and kiss count nowhere
     assert seen.confusion_matrix().to_numpy().tolist() == [
         [0, 1, 1, 1],
         [0, 2, 0, 0],
@@ -668,7 +669,10 @@ def test_importing_needs_neither_torch_nor_fastai():
     import subprocess
     import sys
 
-    code = "import sys; import movie_tagger.judge.interpretation; print([m for m in ('torch', 'fastai') if m in sys.modules])"
+    code = (
+        "import sys; import movie_tagger.judge.interpretation; "
+        "print([m for m in ('torch', 'fastai') if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

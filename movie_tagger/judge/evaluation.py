@@ -16,6 +16,7 @@ __all__ = [
 # %% ../../nbs/judge/01_evaluation.ipynb #da34d6f4
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,106 +43,110 @@ def _numbers(x):
 def _checked(y, p, any_score=False):
     "`y` as float32 and `p` as floats, both (n x t); raises where they do not fit together."
     if isinstance(y, pd.DataFrame) and isinstance(p, pd.DataFrame):
-        for one, other, what in ((y.index, p.index, "pictures"), (y.columns, p.columns, "tags")):
-            if not one.equals(other):
-                raise MovieTaggerError(
-                    f"The labels and the probabilities do not name the same {what} in the same order: "
-                    "reindex one like the other."
-                )
+        _refuse_other_names(y.index, p.index, "pictures")
+        _refuse_other_names(y.columns, p.columns, "tags")
     y, p = _numbers(y), _numbers(p)
     if y.ndim != 2 or y.shape != p.shape or not y.shape[1]:
         raise MovieTaggerError(
-            f"The labels have the shape {y.shape} and the probabilities {p.shape}: both must be pictures x tags, "
-            "in the same order."
+            f"The labels have the shape {y.shape} and the probabilities {p.shape}: "
+            "both must be pictures x tags, in the same order."
         )
-    _refuse(
-        ~(np.isnan(y) | (y == 0) | (y == 1)),
-        "A label is neither 1 (yes), 0 (no) nor NaN (nobody looked)",
-    )
+    strange = ~(np.isnan(y) | (y == 0) | (y == 1))
+    _refuse(strange, "A label is neither 1 (yes), 0 (no) nor NaN (nobody looked)")
     gone = np.isnan(p)
     _refuse(
         gone & ~gone.all(1, keepdims=True),
-        "A probability is missing in a picture that has others; an unreadable picture is a row of NaN",
+        "A probability is missing in a picture that has others; "
+        "an unreadable picture is a row of NaN",
     )
-    if any_score:
-        return y.astype(np.float32), p
-    _refuse(
-        (p < -1e-6) | (p > 1 + 1e-6),
-        "A probability lies outside 0 to 1: apply the sigmoid or the softmax first",
-    )
+    if not any_score:
+        outside = (p < -1e-6) | (p > 1 + 1e-6)
+        why = "A probability lies outside 0 to 1: apply the sigmoid or the softmax first"
+        _refuse(outside, why)
     return y.astype(np.float32), p
 
 
+def _refuse_other_names(one, other, what):
+    if not one.equals(other):
+        raise MovieTaggerError(
+            f"The labels and the probabilities do not name the same {what} in the same order: "
+            "reindex one like the other."
+        )
+
+
 def _refuse(bad, why):
+    "Raises where a cell (n x t) is bad, and says which is the first."
     if bad.any():
-        raise MovieTaggerError("{} (first in row {}, column {}).".format(why, *np.argwhere(bad)[0]))
+        row, column = np.argwhere(bad)[0]
+        raise MovieTaggerError(f"{why} (first in row {row}, column {column}).")
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #34af753b
+class _Ranking(NamedTuple):
+    "A tag's sorted order; the last row of `no` are all that come after the last yes."
+
+    yes: csr_array  # (steps x n), which yes are met at each step
+    no: csr_array  # (steps + 1 x n), which no are met on the way to it
+
+
 def _rankings(y, p):
-    "For each tag the sorted order, as two sparse matrices steps x pictures: the yes met at each step, and the no."
+    "The order of each tag, from labels and scores (n x t)."
     return [_ranking(y[:, j], p[:, j]) for j in range(y.shape[1])]
 
 
 def _ranking(y, p):
     known = np.flatnonzero(~np.isnan(y) & ~np.isnan(p))
-    _, place = np.unique(
-        -p[known], return_inverse=True
-    )  # 0 is the best score; equal scores share a place
+    # 0 is the best score; equal scores share a place
+    _, place = np.unique(-p[known], return_inverse=True)
     yes = y[known] == 1
     has_yes = np.bincount(place, yes) > 0
     step = (np.cumsum(has_yes) - has_yes)[place]
     steps = max(1, int(has_yes.sum()))
 
     def met(who, rows):
-        return csr_array(
-            (np.ones(who.sum(), "float32"), (step[who], known[who])), shape=(rows, len(y))
-        )
+        at = step[who], known[who]
+        return csr_array((np.ones(who.sum(), "float32"), at), shape=(rows, len(y)))
 
-    return met(yes, steps), met(
-        ~yes, steps + 1
-    )  # the last row of no: all that come after the last yes
+    return _Ranking(met(yes, steps), met(~yes, steps + 1))
 
 
 def _ranked_precision(rankings, weights):
-    "Average precision (B x t) of rankings, with pictures weighted by the columns of `weights` (n x B)."
+    "Average precision (B x t), with pictures weighted by the columns of `weights` (n x B)."
     out = np.full((weights.shape[1], len(rankings)), np.nan)
-    for j, (met_yes, met_no) in enumerate(rankings):
-        yes, no = met_yes @ weights, met_no @ weights
+    for j, ranking in enumerate(rankings):
+        yes, no = ranking.yes @ weights, ranking.no @ weights
         found = yes.cumsum(0)
         seen = found + no[:-1].cumsum(0)
         precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
-        np.divide(
-            (yes * precision).sum(0), found[-1], out=out[:, j], where=(found[-1] > 0) & no.any(0)
-        )
+        measured = (found[-1] > 0) & no.any(0)
+        np.divide((yes * precision).sum(0), found[-1], out=out[:, j], where=measured)
     return out
 
 
 def _columns(weight, n):
-    "Blocks (n x b) of weights that fit into a processor's cache; integers become float32, which counts exactly up to 2**24."
-    if weight is None:
-        weight = np.ones(n, "uint16")
-    rows = np.atleast_2d(weight)
+    "Blocks (n x b) of weights; integers become float32, which counts exactly up to 2**24."
+    rows = np.atleast_2d(np.ones(n, "uint16") if weight is None else weight)
     if rows.ndim != 2 or rows.shape[1] != n:
         raise MovieTaggerError(
-            f"The weights have the shape {np.shape(weight)}: they must be one a picture, ({n},) or (B, {n})."
+            f"The weights have the shape {np.shape(weight)}: "
+            f"they must be one a picture, ({n},) or (B, {n})."
         )
-    kind, size = "float32" if rows.dtype.kind in "bui" else "float64", block_size(n)
+    dtype = "float32" if rows.dtype.kind in "bui" else "float64"
+    size = block_size(n)
     for start in range(0, len(rows), size):
-        yield np.ascontiguousarray(rows[start : start + size].T, kind)
+        yield np.ascontiguousarray(rows[start : start + size].T, dtype)
 
 
 def average_precision(
     y,  # labels (n x t): 1, 0 or NaN
     p,  # probabilities (n x t), or any other scores: only their order counts
     weight=None,  # weight of each picture (n,), or many weightings at once (B x n)
-) -> np.ndarray:  # (t,), or (B x t)
-    "Average precision of each tag over its known cells; NaN where a tag has no known yes or no known no."
+) -> np.ndarray:  # (t,), or (B x t); NaN where a tag has no known yes or no known no
+    "Average precision of each tag over its known cells."
     y, p = _checked(y, p, any_score=True)
     rankings = _rankings(y, p)
-    out = np.concatenate(
-        [_ranked_precision(rankings, columns) for columns in _columns(weight, len(y))]
-    )
+    blocks = [_ranked_precision(rankings, columns) for columns in _columns(weight, len(y))]
+    out = np.concatenate(blocks)
     return out if np.ndim(weight) == 2 else out[0]
 
 
@@ -156,9 +161,10 @@ def _one_label(y):
     yes = y == 1
     several = np.flatnonzero(yes.sum(1) > 1)
     if len(several):
+        first = several[0]
         raise MovieTaggerError(
-            f"Row {several[0]} has {yes[several[0]].sum()} labels where each picture must have one: use kind 'multi', "
-            "or keep one."
+            f"Row {first} has {yes[first].sum()} labels where each picture must have one: "
+            "use kind 'multi', or keep one."
         )
     return np.where(yes.any(1, keepdims=True), yes, y).astype(np.float32)
 
@@ -166,7 +172,8 @@ def _one_label(y):
 def _accuracy(y, p):
     "A function from weights (n x B) to accuracies (B,)."
     yes, readable = _one_label(y) == 1, ~np.isnan(p[:, 0])
-    right, labelled = (yes & _answers(p)).any(1) & readable, yes.any(1) & readable
+    right = (yes & _answers(p)).any(1) & readable
+    labelled = yes.any(1) & readable
     both = np.stack([right, labelled]).astype("float32")
     return lambda columns: _ratio(*(both @ columns))
 
@@ -190,8 +197,8 @@ def accuracy(
 def tune_thresholds(
     y,  # labels (n x t): 1, 0 or NaN
     p,  # out-of-fold probabilities (n x t): from models that did not see these pictures
-) -> np.ndarray:  # (t,); yes is `p >= threshold`
-    "The threshold of each tag that maximises F1 over its known cells; 1.0, out of reach, for a tag without a known yes."
+) -> np.ndarray:  # (t,), yes is `p >= threshold`; 1.0, out of reach, without a known yes
+    "The threshold of each tag that maximises F1 over its known cells."
     y, p = _checked(y, p)
     return np.array([_best_threshold(y[:, j], p[:, j].astype(float)) for j in range(y.shape[1])])
 
@@ -202,33 +209,35 @@ def _best_threshold(y, p):
     if not y.any():
         return 1.0
     scores, place = np.unique(p, return_inverse=True)
-    found, said = (np.bincount(place, what)[::-1].cumsum()[::-1] for what in (y, np.ones_like(y)))
+    found = np.bincount(place, y)[::-1].cumsum()[::-1]
+    said = np.bincount(place)[::-1].cumsum()[::-1]
     f1 = 2 * found / (said + y.sum())
     best = np.flatnonzero(f1 == f1.max())[-1]  # the strictest among equals
     below = scores[best - 1] if best else 0.0
     middle = (scores[best] + below) / 2
-    return float(
-        middle if middle > below else scores[best]
-    )  # two scores may be too close to have a middle
+    if middle > below:
+        return float(middle)
+    return float(scores[best])  # two scores may be too close to have a middle
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #938a0684
+class _Rates(NamedTuple):
+    precision: np.ndarray  # NaN where yes is never said
+    recall: np.ndarray  # NaN without a true yes
+    f1: np.ndarray  # NaN without a true yes
+
+
 def _rates(found, false, missed):
-    "Precision, recall and F1 from counts; recall and F1 are NaN without a true yes, precision where yes is never said."
+    "Precision, recall and F1 from counts of one shape."
     f1 = _ratio(2 * found, 2 * found + false + missed)
-    return (
-        _ratio(found, found + false),
-        _ratio(found, found + missed),
-        np.where(found + missed > 0, f1, np.nan),
-    )
+    f1 = np.where(found + missed > 0, f1, np.nan)
+    return _Rates(_ratio(found, found + false), _ratio(found, found + missed), f1)
 
 
 def _counter(y, said):
-    "A function from weights (n x B) to the weight (B x t) of found, false and missed yes, over known cells."
-    cells = [
-        csr_array(cell.T).astype("float32")
-        for cell in (said & (y == 1), said & (y == 0), ~said & (y == 1))
-    ]
+    "A function from weights (n x B) to the weights (B x t) of found, false and missed yes."
+    kinds = said & (y == 1), said & (y == 0), ~said & (y == 1)
+    cells = [csr_array(cell.T).astype("float32") for cell in kinds]
     return lambda columns: [(cell @ columns).T for cell in cells]
 
 
@@ -256,39 +265,28 @@ _BASELINES = {
 
 def _summary(counts, ap, kind, decided):
     "The metrics {name: (B,)} of a kind, from counts (B x t) and average precisions (B x t)."
-    found, false, missed = counts
-    _, recall, f1 = _rates(*counts)
-    yes = found + missed
+    found, _, missed = counts
+    rates, yes = _rates(*counts), found + missed
+    ranked = {"mean average precision": mean_of_known(ap)}
     if kind == "single":
-        return {
-            "accuracy": _ratio(found.sum(-1), yes.sum(-1)),
-            "balanced accuracy": mean_of_known(recall),
-            "mean average precision": mean_of_known(ap),
-        }
+        right = _ratio(found.sum(-1), yes.sum(-1))
+        return {"accuracy": right, "balanced accuracy": mean_of_known(rates.recall), **ranked}
     if not decided:
-        return {"mean average precision": mean_of_known(ap)}
-    micro = _rates(*(count.sum(-1) for count in counts))[2]
-    return {
-        "mean average precision": mean_of_known(ap),
-        "F1 macro": mean_of_known(f1),
-        "F1 weighted": _ratio((np.nan_to_num(f1) * yes).sum(-1), yes.sum(-1)),
-        "F1 micro": micro,
+        return ranked
+    return ranked | {
+        "F1 macro": mean_of_known(rates.f1),
+        "F1 weighted": _ratio((np.nan_to_num(rates.f1) * yes).sum(-1), yes.sum(-1)),
+        "F1 micro": _rates(*(count.sum(-1) for count in counts)).f1,
     }
 
 
 def _baselines(yes, no, kind, decided):
     "What the trivial model scores for each metric, from the known yes and no of each tag (1 x t)."
-    base = _summary(
-        (yes, no, 0 * yes),
-        np.where((yes > 0) & (no > 0), _ratio(yes, yes + no), np.nan),
-        kind,
-        decided,
-    )
+    by_chance = np.where((yes > 0) & (no > 0), _ratio(yes, yes + no), np.nan)
+    base = _summary((yes, no, 0 * yes), by_chance, kind, decided)
     if kind == "single":
-        base |= {
-            "accuracy": _ratio(yes.max(-1), yes.sum(-1)),
-            "balanced accuracy": _ratio(1, (yes > 0).sum(-1)),
-        }
+        base["accuracy"] = _ratio(yes.max(-1), yes.sum(-1))
+        base["balanced accuracy"] = _ratio(1, (yes > 0).sum(-1))
     return {name: float(value[0]) for name, value in base.items()}
 
 
@@ -313,8 +311,7 @@ class Evaluation:
     kind: str  # "single" or "multi"
     n: int  # pictures that were measured
     metrics: dict  # {name: {"value", "low", "high", "baseline"}}
-    # a dict a tag: counts, average precision with interval and baseline, threshold, precision, recall, F1
-    per_tag: list
+    per_tag: list  # a dict a tag: counts, average precision with ends and baseline, and rates
     baselines: dict  # {name of a metric: what its baseline does}
     groups: int  # different groups, such as films, among the pictures
     unreadable: int = 0  # pictures without probabilities, left out
@@ -340,165 +337,164 @@ class Evaluation:
         }
 
     def _rows(self):
+        "Name, value, interval, baseline, and what the baseline does, as texts."
         return [
-            (
-                name,
-                _show(m["value"]),
-                f"[{_show(m['low'])}, {_show(m['high'])}]",
-                _show(m["baseline"]),
-                self.baselines[name],
-            )
+            (name, _show(m["value"]), _ends(m), _show(m["baseline"]), self.baselines[name])
             for name, m in self.metrics.items()
         ]
 
     def _notes(self):
         counts = (self.unreadable, "unreadable"), (self.unlabelled, "without a label")
         left_out = ", ".join(f"{count} {what}" for count, what in counts if count)
-        notes = [
-            f"{counted(self.n, 'picture')} in {counted(self.groups, 'group')}"
-            + (f" (left out: {left_out})" if left_out else "")
-        ]
+        on = f"{counted(self.n, 'picture')} in {counted(self.groups, 'group')}"
+        notes = [f"{on} (left out: {left_out})" if left_out else on]
         missing = ", ".join(f"{tag} ({why})" for tag, why in self.unmeasured.items())
         if len(self.unmeasured) == len(self.per_tag):
-            missing = "no tag has both a known yes and a known no; have somebody look at some pictures for every tag"
-        return notes + [f"not measured: {missing}"] * bool(missing)
+            missing = (
+                "no tag has both a known yes and a known no; "
+                "have somebody look at some pictures for every tag"
+            )
+        return [*notes, f"not measured: {missing}"] if self.unmeasured else notes
 
     def __repr__(self):
         return str(self)
 
     def __str__(self):
-        width, span = (max((len(row[i]) for row in self._rows()), default=0) for i in (0, 2))
+        rows = self._rows()
+        width = max((len(name) for name, *_ in rows), default=0)
+        span = max((len(ends) for _, _, ends, *_ in rows), default=0)
         lines = [
             f"{name:{width}}  {value:>5}  {ends:{span}}  baseline {base} ({what})"
-            for name, value, ends, base, what in self._rows()
+            for name, value, ends, base, what in rows
         ]
         return "\n".join(lines + self._notes())
 
     def _repr_markdown_(self):
-        lines = [
-            "| metric | value | 95 % interval | baseline | which is |",
-            "|---|---|---|---|---|",
-        ]
-        return (
-            "\n".join(
-                lines
-                + [
-                    f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |"
-                    for row in self._rows()
-                ]
-            )
-            + "\n\n"
-            + "; ".join(self._notes())
-        )
+        head = "| metric | value | 95 % interval | baseline | which is |\n|---|---|---|---|---|"
+        rows = [[cell.replace("|", "&#124;") for cell in row] for row in self._rows()]
+        table = "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows)])
+        return f"{table}\n\n{'; '.join(self._notes())}"
+
+
+def _ends(metric):
+    return f"[{_show(metric['low'])}, {_show(metric['high'])}]"
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #8e36cefe
+class _Measure:
+    "The metrics of pictures as a function of how much each of them counts."
+
+    def __init__(self, y, p, said, kind, decided):  # labels, probabilities, answers (n x t)
+        self.kind = kind
+        self.decided = decided  # is there a yes and a no, or only an order?
+        self.yes = (y == 1).sum(0)
+        self.no = (y == 0).sum(0)
+        self.unknown = len(y) - self.yes - self.no
+        self.fair = (self.no > 0) | (kind == "single")  # where a yes can be wrong
+        self.rankings = _rankings(y, p)
+        self.count = _counter(y, said)
+
+    def __call__(self, weights):  # (n x B)
+        "Metrics {name: (B,)}, and under `tags` the average precisions (B x t)."
+        ap = _ranked_precision(self.rankings, weights)
+        counts = [count * self.fair for count in self.count(weights)]
+        return _summary(counts, ap, self.kind, self.decided) | {"tags": ap}
+
+    def baselines(self):
+        yes, no = self.yes * self.fair, self.no
+        return _baselines(yes[None], no[None], self.kind, self.decided)
+
+
 def evaluate(
     y,  # labels (n x t): 1, 0 or NaN
-    p,  # probabilities (n x t) from a model not trained on these pictures; rows of NaN are unreadable
+    p,  # probabilities (n x t) of a model not trained on these pictures; NaN rows are unreadable
     tags,  # names of the t tags
     kind: str,  # "single": the most probable tag is the answer; "multi": thresholds decide
-    groups=None,  # group of each picture (n,), such as its film; without, each picture is its own
-    thresholds=None,  # for "multi": (t,), one number, or a row a picture (n x t), tuned on other pictures; without, no F1
+    groups=None,  # group of each picture (n,), such as its film; without, each is its own
+    thresholds=None,  # for "multi": one number, (t,) or (n x t), tuned on others; without, no F1
     samples: int = 500,  # bootstrap resamples behind the intervals; 0 for none
     seed: int = 0,
 ) -> Evaluation:
-    "Every metric that fits the kind of labels, with its 95 % interval over groups and its baseline."
-    y, p, tags = *_checked(y, p), [str(tag) for tag in tags]
+    "Every metric that fits the kind of labels, with its 95 % interval and its baseline."
+    y, p = _checked(y, p)
+    tags = [str(tag) for tag in tags]
+    _refuse_misfit(kind, tags, y)
+    decided = kind == "single" or thresholds is not None
+    cuts = np.full(len(tags), np.nan)
+    if kind == "multi" and decided:
+        cuts = _one_each(thresholds, len(tags))
+    said = _answers(p) if kind == "single" else p >= cuts
+    y = _one_label(y) if kind == "single" else y
+    unreadable = np.isnan(p[:, 0])
+    keep = ~unreadable & ~np.isnan(y).all(1)
+    codes = group_codes(group_codes(groups, len(y))[keep], keep.sum())
+
+    measure = _Measure(y[keep], p[keep], said[keep], kind, decided)
+    now, ends = _with_intervals(measure, codes, samples, seed)
+    counts = [count[0] for count in measure.count(np.ones((len(codes), 1)))]
+    base = measure.baselines()
+    meaning = {"accuracy": f"always {tags[measure.yes.argmax()]}"} | _BASELINES
+    return Evaluation(
+        kind,
+        n=len(codes),
+        metrics={name: _metric(now[name], ends[name], base[name]) for name in base},
+        per_tag=_per_tag(tags, measure, counts, now["tags"], ends["tags"], cuts),
+        baselines={name: meaning[name] for name in base},
+        groups=len(np.unique(codes)),
+        unreadable=int(unreadable.sum()),
+        unlabelled=int((~keep & ~unreadable).sum()),
+    )
+
+
+def _refuse_misfit(kind, tags, y):
     if kind not in ("single", "multi"):
         raise MovieTaggerError(f"The kind of labels is 'single' or 'multi', not {kind!r}.")
     if len(tags) != y.shape[1]:
         raise MovieTaggerError(
-            f"There are {len(tags)} tag names for {y.shape[1]} columns of labels: give one a column."
+            f"There are {len(tags)} tag names for {y.shape[1]} columns of labels: "
+            "give one a column."
         )
-    decided = kind == "single" or thresholds is not None
-    cuts = (
-        np.full(len(tags), np.nan)
-        if kind == "single" or not decided
-        else _one_each(thresholds, len(tags))
-    )
-    said = _answers(p) if kind == "single" else p >= cuts
-    if kind == "single":
-        y = _one_label(y)
-    unreadable, codes = np.isnan(p[:, 0]), group_codes(groups, len(y))
-    keep = ~unreadable & ~np.isnan(y).all(1)
-    y, p, said, codes = y[keep], p[keep], said[keep], group_codes(codes[keep], keep.sum())
-    if cuts.ndim == 2:
-        cuts = np.median(cuts, axis=0)
-
-    rankings, counted_by, yes, no = (
-        _rankings(y, p),
-        _counter(y, said),
-        (y == 1).sum(0),
-        (y == 0).sum(0),
-    )
-    fair = (no > 0) | (kind == "single")  # where a yes can be wrong
-
-    def measure(columns):
-        counts, ap = counted_by(columns), _ranked_precision(rankings, columns)
-        return _summary([count * fair for count in counts], ap, kind, decided) | {
-            "tags": ap
-        }, counts
-
-    now, counts = measure(np.ones((len(y), 1)))
-    draws = [drawn for drawn, _ in bootstrap(measure, codes, samples, seed)]
-    ends = {
-        name: interval(np.concatenate([value[:0], *(drawn[name] for drawn in draws)]))
-        for name, value in now.items()
-    }
-
-    per_tag = _per_tag(
-        tags, yes, no, len(y), now.pop("tags")[0], ends["tags"], cuts, counts, decided
-    )
-    base = _baselines((yes * fair)[None], no[None], kind, decided)
-    metrics = {
-        name: {
-            "value": float(v[0]),
-            "low": float(ends[name][0]),
-            "high": float(ends[name][1]),
-            "baseline": base[name],
-        }
-        for name, v in now.items()
-    }
-    meaning = {"accuracy": f"always {tags[yes.argmax()]}"} | _BASELINES
-    return Evaluation(
-        kind,
-        len(y),
-        metrics,
-        per_tag,
-        {name: meaning[name] for name in now},
-        len(np.unique(codes)),
-        int(unreadable.sum()),
-        int((~keep & ~unreadable).sum()),
-    )
 
 
-def _per_tag(tags, yes, no, n, ap, ends, cuts, counts, decided):
-    nothing = np.full(len(tags), np.nan)
-    precision, recall, f1 = (rate[0] for rate in _rates(*counts)) if decided else [nothing] * 3
-    precision, f1 = (np.where(no > 0, rate, np.nan) for rate in (precision, f1))
+def _with_intervals(measure, codes, samples, seed):
+    "What is measured on all pictures, and the ends (2, ...) of each interval, by name."
+    now = measure(np.ones((len(codes), 1)))
+    draws = bootstrap(measure, codes, samples, seed)
+    ends = {}
+    for name, value in now.items():
+        blocks = [drawn[name] for drawn in draws]
+        ends[name] = interval(np.concatenate([value[:0], *blocks]))
+    return {name: value[0] for name, value in now.items()}, ends
+
+
+def _metric(value, ends, baseline):
+    low, high = map(float, ends)
+    return {"value": float(value), "low": low, "high": high, "baseline": baseline}
+
+
+def _per_tag(tags, measure, counts, ap, ends, cuts):
+    "A dict a tag, from counts of found, false and missed yes (t,) and average precisions (t,)."
+    yes, no, nothing = measure.yes, measure.no, np.full(len(tags), np.nan)
+    rates = _rates(*counts) if measure.decided else _Rates(nothing, nothing, nothing)
     share = _ratio(yes, yes + no)
+    guess = np.where((yes > 0) & (no > 0), 2 * share / (1 + share), np.nan)
     columns = {
         "tag": tags,
         "yes": yes,
         "no": no,
-        "unknown": n - yes - no,
+        "unknown": measure.unknown,
         "average precision": ap,
         "low": ends[0],
         "high": ends[1],
         "baseline": share,
-        "threshold": cuts,
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "f1 baseline": np.where((yes > 0) & (no > 0), 2 * share / (1 + share), np.nan)
-        if decided
-        else nothing,
+        "threshold": np.median(cuts, axis=0) if cuts.ndim == 2 else cuts,
+        "precision": np.where(no > 0, rates.precision, np.nan),
+        "recall": rates.recall,
+        "f1": np.where(no > 0, rates.f1, np.nan),
+        "f1 baseline": guess if measure.decided else nothing,
     }
-    plain = {
-        name: list(column) if name == "tag" else column.tolist() for name, column in columns.items()
-    }
-    return [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
+    plain = [list(tags), *(column.tolist() for column in list(columns.values())[1:])]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #d024ddeb
@@ -520,12 +516,13 @@ def paired_difference(
     samples: int = 2000,  # bootstrap resamples behind the interval
     seed: int = 0,
 ) -> dict:  # value, low, high
-    "How much better `p2` is than `p1`, with a 95 % interval, over the pictures that both could read."
+    "How much better `p2` is than `p1`, over the pictures that both could read, and how sure."
     if metric not in _PAIRED:
         raise MovieTaggerError(f"The metric is {' or '.join(map(repr, _PAIRED))}, not {metric!r}.")
-    (y, p1), (_, p2), codes = _checked(y, p1), _checked(y, p2), group_codes(groups, len(y))
+    _, p2 = _checked(y, p2)
+    y, p1 = _checked(y, p1)
     keep = ~np.isnan(p1[:, 0]) & ~np.isnan(p2[:, 0]) & ~np.isnan(y).all(1)
-    codes = group_codes(codes[keep], keep.sum())
+    codes = group_codes(group_codes(groups, len(y))[keep], keep.sum())
     one, two = (_PAIRED[metric](y[keep], p[keep]) for p in (p1, p2))
 
     def gain(columns):
