@@ -8,6 +8,7 @@ __all__ = [
     "MAX_PIXELS",
     "EXTENSIONS",
     "BadPicture",
+    "TooLarge",
     "opened",
     "load",
     "open_image",
@@ -49,6 +50,10 @@ MAX_PIXELS = 100_000_000
 
 class BadPicture(MovieTaggerError):
     "Something that cannot be used as a picture; the text says which file, and why."
+
+
+class TooLarge(BadPicture):
+    "A picture of more pixels than are allowed."
 
 
 _BEGINNINGS = {
@@ -140,7 +145,7 @@ def opened(source, max_pixels):
     limit = min(
         max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels)
     )  # the second is where Pillow itself refuses
-    too_large = BadPicture(f"Cannot open {name}: it has more than the {limit:,} pixels allowed.")
+    too_large = TooLarge(f"Cannot open {name}: it has more than the {limit:,} pixels allowed.")
     try:
         with _hushed():
             if isinstance(source, Image.Image):

@@ -27,15 +27,9 @@ from web import LICENCE, SIGNATURE, picture, serve
 from movie_tagger import data, download, duplicates, images
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.download import fetch, pictures
+from movie_tagger.download.addresses import read_urls, search
 from movie_tagger.download.fetch import Options, address, allowed, data_url, retry_after, unwanted
-from movie_tagger.download.pictures import (
-    by_status,
-    download_images,
-    file_name,
-    read_urls,
-    search,
-    show,
-)
+from movie_tagger.download.pictures import by_status, download_images, file_name, show
 
 QUICK = dict(allow_private=True, backoff=0.01, patience=2, timeout=10)
 
@@ -175,7 +169,8 @@ def test_any_text_is_an_address_or_none(text):
         found[0] == "example.org" and found[1].isascii() and not set(found[1]) & set(' "<>\\^`{}\n')
     )
     for url in (text, "http://" + text, "data:image/" + text):
-        data_url(url), address(url)
+        data_url(url)
+        address(url)
 
 
 @given(
@@ -485,13 +480,15 @@ def test_a_rest_that_is_asked_for_is_given():
     )
     options = Options(per_host=2)
     queue = fetch._Queue(
-        [fetch.Reply(k, "", "a") for k in range(3)] + [fetch.Reply(3, "", "b")],
+        [fetch.Answer(k, "", "a") for k in range(3)] + [fetch.Answer(3, "", "b")],
         Options(per_host=2),
     )
     now = time.monotonic()
     first, other = queue.take(now), queue.take(now)
     assert {first.host, other.host} == {"a", "b"}
-    first.tries, first.http, first.head = 1, 429, {"retry-after": "30"}
+    first.tries = 1
+    first.http = 429
+    first.head = {"retry-after": "30"}
     pause = fetch._pause(first, options)
     assert 30 <= pause <= 31
     queue.done(first, pause, rest=True)
@@ -531,7 +528,7 @@ def test_limits_of_connections_and_rate_hold(tmp_path):
             **QUICK | dict(per_host=3),
         )
         assert hits(web)["most"] == 3
-    queue, now = fetch._Queue([fetch.Reply(k, "", "a") for k in range(5)], Options(rate=2)), 100.0
+    queue, now = fetch._Queue([fetch.Answer(k, "", "a") for k in range(5)], Options(rate=2)), 100.0
     assert [queue.take(now + t) is not None for t in (0, 0.1, 0.4, 0.5, 0.9, 1.1)] == [
         True,
         False,
@@ -863,7 +860,10 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 @pytest.mark.parametrize("blocked", [".unfinished.csv", "downloads.csv", "horror"])
 def test_a_folder_that_cannot_be_written_to(blocked, tmp_path):
     "Something else stands where the journal, the table or a label's folder belongs."
-    (tmp_path / blocked).mkdir() if "csv" in blocked else (tmp_path / blocked).write_text("")
+    if "csv" in blocked:
+        (tmp_path / blocked).mkdir()
+    else:
+        (tmp_path / blocked).write_text("")
     frame = pd.DataFrame(
         {
             "url": ["data:image/jpeg;base64," + base64.b64encode(picture(1)).decode()],

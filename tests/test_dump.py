@@ -96,11 +96,9 @@ def test_fast_and_exact_rows_say_the_same(table, escape, comma, between, cut):
         ).encode()
         + b";"
     )
-    block, header, kinds = (
-        whole[: max(0, len(whole) - cut)],
-        b"INSERT INTO `t` VALUES",
-        ["int", "text", "text"],
-    )
+    block = whole[: max(0, len(whole) - cut)]
+    header = b"INSERT INTO `t` VALUES"
+    kinds = ["int", "text", "text"]
     exact, end = rows.exact_rows(block, 0, None, header)
     assert [[v for v, _ in row] for row in exact] == [
         [None if v is None else str(v).encode() for v in row] for row in table[: len(exact)]
@@ -259,12 +257,12 @@ def selected(connection, table):
 
 
 def convert(type, value):
-    kind = rows.kind_of(type)
-    if kind in ("int", "uint"):
+    held = rows.column_type(type)
+    if held in ("int", "uint"):
         return int(value)
-    if kind == "float":
+    if held == "float":
         return float(value)
-    if kind == "date":
+    if held == "date":
         return None if "-00" in value or value < "0001" else pd.Timestamp(value)
     return value
 
@@ -786,10 +784,8 @@ def test_all_tables_are_of_one_moment(server, monkeypatch):
     "Rows that arrive between the first table and the second are not seen."
     with server.connection.cursor() as cursor:
         for name in ("first", "second"):
-            (
-                cursor.execute(f"CREATE OR REPLACE TABLE {name} (id int) ENGINE=InnoDB"),
-                cursor.execute(f"INSERT INTO {name} VALUES (1)"),
-            )
+            cursor.execute(f"CREATE OR REPLACE TABLE {name} (id int) ENGINE=InnoDB")
+            cursor.execute(f"INSERT INTO {name} VALUES (1)")
         from movie_tagger.tags.sql import database
 
         one = database._table

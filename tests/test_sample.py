@@ -146,11 +146,9 @@ def test_every_tag_appears_and_is_visible(made):
 
 
 def test_typed_tags_and_planted_mistakes_add_up(made):
-    truth, planted, tags = (
-        table(made.stills_truth),
-        table(made.stills_planted),
-        table(made.export / "tags.csv"),
-    )
+    truth = table(made.stills_truth)
+    planted = table(made.stills_planted)
+    tags = table(made.export / "tags.csv")
     true = truth.assign(tag=truth["tags"].str.split(", ")).explode("tag").query("tag != ''")
     kinds = planted["mistake"].value_counts()
     assert set(kinds.index) == {

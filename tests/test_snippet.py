@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 from web import picture
 
-from movie_tagger.download.pictures import SNIPPET, download_images, read_urls
+from movie_tagger.download import SNIPPET, download_images, read_urls
 
 CI = os.environ.get("CI") == "true"
 sync_api = (

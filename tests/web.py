@@ -76,13 +76,11 @@ class Server:
     "What happens on each connection, one request after the other."
 
     def __init__(self, latency):
-        self.latency, self.asked, self.hits, self.busy, self.most = (
-            latency,
-            Counter(),
-            Counter(),
-            0,
-            0,
-        )
+        self.latency = latency
+        self.asked = Counter()
+        self.hits = Counter()
+        self.busy = 0
+        self.most = 0
 
     async def serve(self, reader, writer):
         with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):

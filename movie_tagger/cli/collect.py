@@ -147,34 +147,40 @@ def tags(
     ] = None,
 ):
     "Turn a site's database into a table to train on, and say where every row went."
-    from dataclasses import replace
-
     from movie_tagger import tags as cleaning
 
-    decided = cleaning.read_rules(rules) if rules else cleaning.Rules()
-    decided = replace(
-        decided, min_count=min_count if min_count is not None else decided.min_count or 500
-    )
+    decided = _rules(rules, min_count)
     site = cleaning.read_site(source)
     if unknown := cleaning.unknown_names(site["tags"], decided):
-        print(
-            f"movie-tagger: nobody typed what {rules} names: {', '.join(unknown)}.", file=sys.stderr
-        )
+        names = ", ".join(unknown)
+        print(f"movie-tagger: nobody typed what {rules} names: {names}.", file=sys.stderr)
     clean, report = cleaning.clean_tags(site.pop("tags"), decided, site["shots"])
-    typed = int(report["typed"].sum())
-    say(
-        f"{typed:,} tags were typed:",
-        *(
-            f"  {row.typed:>9,}  {row.Index}" + (f": {row[3]}" if row[3] else "")
-            for row in report.itertuples()
-            if row.typed
-        ),
-        *([f"{report['implied'].sum():,} more were implied."] if report["implied"].any() else []),
-        "",
-    )
+    say(*_accounted(report), "")
     table = cleaning.tag_table(site["shots"], clean, images=images)
     cleaning.write_table(out, table)
     say(
         f"{out}: {counted(len(table), 'still')}, {counted(clean['value'].nunique(), 'tag')}. Next: "
         f"movie-tagger train {out} --images FOLDER --absent unknown --out model"
     )
+
+
+def _rules(file, min_count):
+    "The rules of a file, with the count of the command line where it says one."
+    from dataclasses import replace
+
+    from movie_tagger.tags import Rules, read_rules
+
+    rules = read_rules(file) if file else Rules()
+    if min_count is None:
+        min_count = rules.min_count or 500
+    return replace(rules, min_count=min_count)
+
+
+def _accounted(report):
+    "The report of where every row went, in lines."
+    yield f"{report['typed'].sum():,} tags were typed:"
+    for fate, row in report[report["typed"] > 0].iterrows():
+        example = f": {row['for example']}" if row["for example"] else ""
+        yield f"  {row['typed']:>9,}  {fate}{example}"
+    if report["implied"].any():
+        yield f"{report['implied'].sum():,} more were implied."

@@ -10,7 +10,7 @@ __all__ = [
     "allowed",
     "unwanted",
     "Options",
-    "Reply",
+    "Answer",
     "retry_after",
     "fetch_all",
 ]
@@ -31,6 +31,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 import pycurl
@@ -38,32 +39,36 @@ import pycurl
 from .. import __version__
 from ..core import MovieTaggerError
 
-
 # %% ../../nbs/download/fetch.ipynb #ddfddee9
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?):[/\\]{2}"
+    r"(?:(?P<user>[^/\\?#]*)@)?"
+    r"(?P<host>[^/\\?#@:\[\]]+|\[[0-9a-f:.%]+\])"
+    r"(?P<port>:\d{1,5})?(?=[/\\?#]|$)"
+    r"(?P<path>[^#]*)",
+    re.I,
+)
+
+
 def address(
     url: str,
-) -> (
-    tuple[str, str] | None
-):  # the host, and the address in ASCII; None where it is no address on the web
+) -> tuple[str, str] | None:  # the host, and the address in ASCII; None where it is none
     "What is asked of whom for `url`."
-    m = re.match(
-        r"(https?):[/\\]{2}(?:([^/\\?#]*)@)?([^/\\?#@:\[\]]+|\[[0-9a-f:.%]+\])(:\d{1,5})?(?=[/\\?#]|$)([^#]*)",
-        url,
-        re.I,
-    )
+    m = _ADDRESS.match(url)
     if not m:
         return None
-    scheme, user, host, port, path = m.groups("")
+    part = m.groupdict("")
+    host = part["host"]
     try:
         host = host.lower() if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
         return None
-    user = quote(user, safe="%:!$&'()*+,;=") + "@" if user else ""
-    path = quote(path, safe="%/?:@!$&'()*+,;=-._~[]|")
-    return (
-        host,
-        f"{scheme.lower()}://{user}{quote(host, safe='[]:%')}{port}{path if path[:1] == '/' else '/' + path}",
-    )
+    user = quote(part["user"], safe="%:!$&'()*+,;=") + "@" if part["user"] else ""
+    path = quote(part["path"], safe="%/?:@!$&'()*+,;=-._~[]|")
+    if not path.startswith("/"):
+        path = "/" + path
+    place = user + quote(host, safe="[]:%") + part["port"]
+    return host, f"{part['scheme'].lower()}://{place}{path}"
 
 
 # %% ../../nbs/download/fetch.ipynb #dc50d2c2
@@ -75,10 +80,10 @@ def data_url(
     if not m:
         return None
     body = unquote_to_bytes(m[2])
+    if ";base64" not in m[1].lower():
+        return body
     try:
-        return (
-            base64.b64decode(body + b"=" * (-len(body) % 4)) if ";base64" in m[1].lower() else body
-        )
+        return base64.b64decode(body + b"=" * (-len(body) % 4))
     except ValueError:
         return b""
 
@@ -95,21 +100,22 @@ def allowed(
     if allow_private is True:
         return True
     try:
-        a = ipaddress.ip_address(ip.partition("%")[0])
+        a = _undisguised(ipaddress.ip_address(ip.partition("%")[0]))
     except ValueError:
         return False
-    if a.version == 6:  # IPv4 in one of its disguises
-        a = (
-            a.ipv4_mapped
-            or a.sixtofour
-            or (a.teredo or (0, 0))[1]
-            or (ipaddress.ip_address(int(a) & 0xFFFFFFFF) if a in _NAT64 else a)
-        )
-    return (
-        a.is_global
-        and not a.is_multicast
-        or any(a in ipaddress.ip_network(n) for n in allow_private or ())
-    )
+    if a.is_global and not a.is_multicast:
+        return True
+    return any(a in ipaddress.ip_network(n) for n in allow_private or ())
+
+
+def _undisguised(a):
+    "The IPv4 address that an IPv6 one stands for, where it does."
+    if a.version == 4:
+        return a
+    if a in _NAT64:
+        return ipaddress.ip_address(int(a) & 0xFFFFFFFF)
+    _, behind = a.teredo or (None, None)
+    return a.ipv4_mapped or a.sixtofour or behind or a
 
 
 # %% ../../nbs/download/fetch.ipynb #9a5de9e9
@@ -128,7 +134,8 @@ def unwanted(
     for part in head.get("x-robots-tag", "").lower().split(","):
         name, colon, rest = part.partition(":")
         if colon and name.strip() not in _NO_AGENT:
-            about, part = name.strip(), rest
+            about = name.strip()
+            part = rest
         if part.strip() in _UNWANTED and about in ("", "*", agent):
             return f"X-Robots-Tag: {part.strip()}"
     return ""
@@ -164,16 +171,15 @@ class Options:
 
 # %% ../../nbs/download/fetch.ipynb #ed823c44
 @dataclass(slots=True)
-class Reply:
+class Answer:
     "What became of one address."
 
     row: int  # its place in the list
     url: str
     host: str = ""
     address: str = ""
-    status: str = (
-        ""  # "" where bytes came; else "gone", "refused", "timed out", "too large" or "failed"
-    )
+    # "" where bytes came; else "gone", "refused", "timed out", "too large" or "failed"
+    status: str = ""
     note: str = ""  # why
     http: int = 0  # the last status code, 0 if there was none
     final_url: str = ""  # after redirects
@@ -197,27 +203,29 @@ class _Queue:
     "Whom to ask next."
 
     def __init__(self, answers, options):
-        self.options, self.hosts, self._heap, self._later, self._n, self.left = (
-            options,
-            {},
-            [],
-            [],
-            0,
-            0,
-        )
+        self.options = options
+        self.hosts = {}  # name → _Host
+        self.left = 0  # addresses that nobody has taken
+        self._heap = []  # (time, number, name) of the hosts that can be asked
+        self._later = []  # (time, number, answer) of further tries
+        self._n = 0  # numbers decide between equal times
         for answer in answers:
             self._add(answer)
 
     def _add(self, answer):
         host = self.hosts.setdefault(answer.host, _Host())
-        host.waiting.appendleft(answer) if answer.tries else host.waiting.append(answer)
+        if answer.tries:
+            host.waiting.appendleft(answer)
+        else:
+            host.waiting.append(answer)
         self.left += 1
         self._enqueue(answer.host)
 
     def _enqueue(self, name):
         host = self.hosts[name]
         if host.waiting and not host.queued and host.busy < self.options.per_host:
-            host.queued, self._n = True, self._n + 1
+            host.queued = True
+            self._n += 1
             heapq.heappush(self._heap, (host.free_at, self._n, name))
 
     def take(self, now):
@@ -227,32 +235,45 @@ class _Queue:
             self._add(heapq.heappop(self._later)[2])
         while self._heap and self._heap[0][0] <= now:
             name = heapq.heappop(self._heap)[2]
-            host, answer = self.hosts[name], None
+            host = self.hosts[name]
             host.queued = False
-            if host.free_at <= now:
-                host.busy, self.left, answer = host.busy + 1, self.left - 1, host.waiting.popleft()
-                if self.options.rate:
-                    host.free_at = now + 1 / self.options.rate
+            answer = self._next(host, now)
             self._enqueue(name)
             if answer:
                 return answer
 
+    def _next(self, host, now):
+        "The first address that waits for a host, or None where the host must be left alone."
+        if host.free_at > now:
+            return None
+        host.busy += 1
+        self.left -= 1
+        if self.options.rate:
+            host.free_at = now + 1 / self.options.rate
+        return host.waiting.popleft()
+
     def next_at(self):
+        "When to ask for more."
         return min((heap[0][0] for heap in (self._heap, self._later) if heap), default=float("inf"))
 
     def done(self, answer, pause=None, rest=False):
-        "Makes room for the next; with `pause`, this one comes back after so many seconds, and with `rest` its host is left alone so long."
+        """Makes room for the next.
+
+        With `pause`, this one comes back after so many seconds, and with `rest` its host is left
+        alone so long.
+        """
         host, now = self.hosts[answer.host], time.monotonic()
         host.busy -= 1
         if pause is not None:
-            self._n, self.left = self._n + 1, self.left + 1
+            self._n += 1
+            self.left += 1
             heapq.heappush(self._later, (now + pause, self._n, answer))
             if rest:
                 host.free_at = max(host.free_at, now + pause)
         self._enqueue(answer.host)
 
     def dead(self, answer):
-        "Has the host failed so often in a row that further tries are a waste of time? Counts this answer."
+        "Counts this answer: has its host failed so often in a row that it is useless to go on?"
         host = self.hosts[answer.host]
         host.let_down = host.let_down + 1 if answer.status in ("failed", "timed out") else 0
         return host.let_down > 4 * (self.options.per_host + 1)
@@ -288,6 +309,7 @@ _FINAL = {
     pycurl.E_URL_MALFORMAT,
     pycurl.E_UNSUPPORTED_PROTOCOL,
 }
+_TOO_MANY = "it has more than the {:,} bytes allowed"
 
 
 def retry_after(head: dict) -> float | None:
@@ -299,43 +321,44 @@ def retry_after(head: dict) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
 
 
-def _judged(
-    a, error, message, size, refused, options
-):  # -> status, note, may another try go better?
-    if size > options.max_bytes:
-        return "too large", f"it has more than the {options.max_bytes:,} bytes allowed", False
-    if error and refused:
-        return "refused", f"{refused} is a private address; --allow-private allows it", False
+class _Outcome(NamedTuple):
+    status: str = ""
+    note: str = ""
+    again: bool = False  # may another try go better?
+
+
+def _outcome(line, error, message):
+    "What to make of a try that has ended."
+    a, options = line.to, line.options
+    if line.size > options.max_bytes:
+        return _Outcome("too large", _TOO_MANY.format(options.max_bytes))
+    if error and line.refused:
+        note = f"{line.refused} is a private address; --allow-private allows it"
+        return _Outcome("refused", note)
     if error == pycurl.E_OPERATION_TIMEDOUT:
-        return (
-            "timed out",
-            f"no whole answer within {options.timeout:g} s, or nothing for {options.stall} s",
-            True,
-        )
+        note = f"no whole answer within {options.timeout:g} s, or nothing for {options.stall} s"
+        return _Outcome("timed out", note, True)
     if error == pycurl.E_UNSUPPORTED_PROTOCOL and a.http:
-        return "refused", "it leads to something else than http or https", False
+        return _Outcome("refused", "it leads to something else than http or https")
     if error:
-        return (
-            "failed",
-            _WORDS.get(error, message or f"libcurl gives up with error {error}"),
-            error not in _FINAL,
-        )
+        note = _WORDS.get(error, message or f"libcurl gives up with error {error}")
+        return _Outcome("failed", note, error not in _FINAL)
     if a.http not in (200, 203):
-        return _STATUS.get(a.http, "failed"), f"HTTP {a.http}", a.http in _AGAIN
+        return _Outcome(_STATUS.get(a.http, "failed"), f"HTTP {a.http}", a.http in _AGAIN)
     if not options.ignore_robots and (why := unwanted(a.head)):
-        return "refused", f"{why}; --ignore-robots takes it anyway", False
-    return "", "", False
+        return _Outcome("refused", f"{why}; --ignore-robots takes it anyway")
+    return _Outcome()
 
 
 def _pause(a, options):
     "Seconds to wait before another try; None where there is none."
-    if a.tries > (min(options.retries, 2) if a.status == "timed out" else options.retries):
+    most = min(options.retries, 2) if a.status == "timed out" else options.retries
+    if a.tries > most:
         return None
     asked = retry_after(a.head) if a.http in _AGAIN else None
     if asked is None:
-        return min(options.backoff * 2 ** (a.tries - 1), options.patience) * random.uniform(
-            0.5, 1.5
-        )
+        usual = min(options.backoff * 2 ** (a.tries - 1), options.patience)
+        return usual * random.uniform(0.5, 1.5)
     if asked <= options.patience:
         return asked + random.uniform(0, 0.5)
     a.note += f", and the server asks to wait {asked:.0f} s"
@@ -356,11 +379,9 @@ class _Line:
     "One request after the other."
 
     def __init__(self, options):
-        self.options, self.curl, web = (
-            options,
-            pycurl.Curl(),
-            pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
-        )
+        self.options = options
+        self.curl = pycurl.Curl()
+        web = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
         settings = {
             pycurl.PROTOCOLS: web,
             pycurl.REDIR_PROTOCOLS: web,
@@ -387,7 +408,11 @@ class _Line:
         self.curl.line = self
 
     def ask(self, answer):
-        self.to, self.head, self.parts, self.size, self.refused = answer, [], [], 0, ""
+        self.to = answer
+        self.head = []  # its lines
+        self.parts = []  # what came of the body
+        self.size = 0  # bytes of it, unpacked
+        self.refused = ""  # the private address that it led to
         answer.tries += 1
         self.curl.setopt(pycurl.URL, answer.address)
         self.curl.setopt(pycurl.HTTP_CONTENT_DECODING, answer.packed)
@@ -411,26 +436,33 @@ class _Line:
         self.parts.append(data)
 
     def ended(self, error=0, message=""):  # -> the answer; may another try go better?
-        a, head = self.to, {}
-        for line in self.head[1:]:
-            name, _, value = line.decode("latin-1").partition(":")
-            name, value = name.strip().lower(), value.strip()
-            if name:
-                head[name] = f"{head[name]}, {value}" if name in head else value
-        a.head = head
+        a = self.to
+        a.head = _headers(self.head)
         a.body = b"".join(self.parts)
         a.http = self.curl.getinfo(pycurl.RESPONSE_CODE)
         a.final_url = a.address
         with suppress(pycurl.error):
             a.final_url = self.curl.getinfo(pycurl.EFFECTIVE_URL)
         a.seconds += self.curl.getinfo(pycurl.TOTAL_TIME)
-        a.status, a.note, again = _judged(a, error, message, self.size, self.refused, self.options)
+        a.status, a.note, again = _outcome(self, error, message)
         if a.status:
             a.body = b""
         if error == pycurl.E_BAD_CONTENT_ENCODING:
             a.packed = False
-        self.to, self.parts = None, []
+        self.to = None
+        self.parts = []
         return a, again
+
+
+def _headers(lines):
+    "Name → value of a response's headers, names in lower case; the first line is the status."
+    head = {}
+    for line in lines[1:]:
+        name, _, value = line.decode("latin-1").partition(":")
+        name, value = name.strip().lower(), value.strip()
+        if name:
+            head[name] = f"{head[name]}, {value}" if name in head else value
+    return head
 
 
 # %% ../../nbs/download/fetch.ipynb #acab5a94
@@ -438,14 +470,15 @@ class _Web:
     "All requests under way."
 
     def __init__(self, options):
-        self.options, self.idle, self.busy, self._due = options, [], 0, None
-        self._multi, self._selector = pycurl.CurlMulti(), selectors.DefaultSelector()
-        for name, value in (
-            (pycurl.M_SOCKETFUNCTION, self._watch),
-            (pycurl.M_TIMERFUNCTION, self._timer),
-            (pycurl.M_MAXCONNECTS, options.connections),
-        ):
-            self._multi.setopt(name, value)
+        self.options = options
+        self.idle = []  # lines that nobody uses
+        self.busy = 0  # requests under way
+        self._due = None  # when libcurl wants to be called, whatever has come
+        self._selector = selectors.DefaultSelector()
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._timer)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, options.connections)
 
     def ask(self, answer):
         line = self.idle.pop() if self.idle else _Line(self.options)
@@ -454,21 +487,23 @@ class _Web:
         self.busy += 1
 
     def wait(self, seconds):
-        "Lets the requests go on for at most so many seconds; those that ended, as `_Line.ended` has them."
+        "Lets the requests go on for so long at most; those that ended, as `_Line.ended` says it."
         if self._due is not None:
             seconds = min(seconds, self._due - time.monotonic())
-        if not self._selector.get_map():
-            time.sleep(max(0, seconds))  # some systems cannot wait for nothing
-        for key, mask in self._selector.select(max(0, seconds)) if self._selector.get_map() else ():
-            self._multi.socket_action(
-                key.fd,
-                pycurl.CSELECT_IN * bool(mask & selectors.EVENT_READ)
-                | pycurl.CSELECT_OUT * bool(mask & selectors.EVENT_WRITE),
-            )
+        for key, mask in self._ready(max(0, seconds)):
+            reads = pycurl.CSELECT_IN if mask & selectors.EVENT_READ else 0
+            writes = pycurl.CSELECT_OUT if mask & selectors.EVENT_WRITE else 0
+            self._multi.socket_action(key.fd, reads | writes)
         if self._due is not None and self._due <= time.monotonic():
             self._due = None
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         return self._ended()
+
+    def _ready(self, seconds):
+        if self._selector.get_map():
+            return self._selector.select(seconds)
+        time.sleep(seconds)  # some systems cannot wait for nothing
+        return []
 
     def _ended(self):
         found, more = [], True
@@ -500,11 +535,9 @@ class _Web:
 def fetch_all(
     urls: Iterable[str],
     options: Options = Options(),  # noqa: B008
-) -> Iterator[
-    list[Reply]
-]:  # each address once, in the order in which they end; now and then an empty list
+) -> Iterator[list[Answer]]:  # each once, as they end; now and then an empty list
     "Ask for all addresses, again where that may help, and yield what came of them."
-    answers = [Reply(row, url, *address(url) or ()) for row, url in enumerate(urls)]
+    answers = [Answer(row, url, *address(url) or ()) for row, url in enumerate(urls)]
     yield from ([_without_web(a, options)] for a in answers if not a.host)
     queue, web = _Queue((a for a in answers if a.host), options), _Web(options)
     del answers
@@ -514,9 +547,8 @@ def fetch_all(
             while web.busy < options.connections and (a := queue.take(now)):
                 web.ask(a)
             until = queue.next_at() - now if web.busy < options.connections else 1
-            yield [
-                a for a, again in web.wait(min(until, 0.1)) if not _again(a, again, queue, options)
-            ]
+            ended = web.wait(min(until, 0.1))
+            yield [a for a, again in ended if not _again(a, again, queue, options)]
     finally:
         web.close()
 
@@ -531,12 +563,11 @@ def _again(a, again, queue, options):
 def _without_web(a, options):
     body = data_url(a.url)
     if body is None:
-        a.status, a.note = (
-            "refused",
-            "it is no address that begins with http://, https:// or data:image/",
-        )
+        a.status = "refused"
+        a.note = "it is no address that begins with http://, https:// or data:image/"
     elif len(body) > options.max_bytes:
-        a.status, a.note = "too large", f"it has more than the {options.max_bytes:,} bytes allowed"
+        a.status = "too large"
+        a.note = _TOO_MANY.format(options.max_bytes)
     else:
         a.body = body
     return a

@@ -8,17 +8,12 @@ __all__ = [
     "EXTENSION",
     "WITHOUT",
     "COLUMNS",
-    "providers",
-    "SNIPPET",
-    "read_urls",
     "file_name",
+    "TooSmall",
     "inspect",
     "download_images",
     "by_status",
     "show",
-    "SearchBusy",
-    "ddgs_images",
-    "search",
 ]
 
 # %% ../../nbs/download/01_pictures.ipynb #f2696b7a
@@ -28,10 +23,8 @@ import io
 import os
 import re
 import shutil
-import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,109 +32,16 @@ from urllib.parse import unquote
 
 import pandas as pd
 
-from ..core import MovieTaggerError, atomic, progress, require, sha256
+from ..core import MovieTaggerError, atomic, progress, sha256
+from .addresses import read_urls
 from .fetch import Options, fetch_all
 from ..duplicates import duplicate_groups, phash
-from ..images import BadPicture, contact_sheet, opened
+from ..images import BadPicture, TooLarge, contact_sheet, opened
 
 try:
     import fcntl
 except ImportError:
     fcntl = None  # Windows: nothing keeps two downloads into one folder apart
-
-
-# %% ../../nbs/download/01_pictures.ipynb #c68efa0c
-def read_urls(
-    source,  # path of a .txt or .csv, an address, a list of addresses or paths, or a frame with a column `url` [and `label`]
-) -> pd.DataFrame:  # `url` and `label`, a row an entry; no label is ""
-    "The addresses in `source`, in their order."
-    if isinstance(source, pd.DataFrame):
-        return _rows(source, "The table")
-    if (
-        isinstance(source, Path)
-        or isinstance(source, str)
-        and not re.match(r"\s*(https?:|data:)", source, re.I)
-    ):
-        return _read_file(Path(source))
-    source = [source] if isinstance(source, str) else list(source)
-    files = [_read_file(s) for s in source if isinstance(s, Path)]
-    return pd.concat(
-        [
-            *files,
-            _rows(
-                pd.DataFrame({"url": [s for s in source if not isinstance(s, Path)]}, dtype=object)
-            ),
-        ],
-        ignore_index=True,
-    )
-
-
-def _rows(table, name=""):
-    table = table.rename(columns=lambda c: _tidy(c).lower())
-    if "url" not in table:
-        raise MovieTaggerError(
-            f"{name} needs a column `url`; it has {', '.join(map(repr, table)) or 'none'}."
-        )
-    cells = {
-        c: [_tidy(x) for x in table[c].fillna("")] if c in table else [""] * len(table)
-        for c in ("url", "label")
-    }
-    rows = pd.DataFrame(cells, dtype="str")
-    return rows[rows["url"].ne("")].reset_index(drop=True)
-
-
-def _tidy(cell):
-    "A cell without the blanks, marks and quotes that copying leaves around it, on one line."
-    cell = (
-        re.sub(r"[\r\n\t\0]", "", str(cell))
-        .strip(" \ufeff\u200b\xa0")
-        .encode("utf-8", "replace")
-        .decode()
-    )
-    return (
-        cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'" else cell
-    )
-
-
-def _read_file(path):
-    try:
-        text = _decoded(path.read_bytes())
-    except OSError as e:
-        raise MovieTaggerError(
-            f"Cannot read {path}: {e.strerror}. Name a file with an address a line, "
-            "or a CSV with a column `url`."
-        ) from None
-    lines = re.split(r"\r\n|\r|\n", text)
-    head = next((line for line in lines if line.strip()), "").lower()
-    comma = next((c for c in ",;\t" if "url" in map(_tidy, head.split(c))), None)
-    if path.suffix.lower() == ".csv" and comma:
-        try:
-            table = pd.read_csv(
-                io.StringIO(text),
-                sep=comma,
-                dtype=str,
-                keep_default_na=False,
-                skipinitialspace=True,
-                index_col=False,
-            )
-        except ValueError as e:
-            raise MovieTaggerError(
-                f"Cannot read {path} as a table: {' '.join(str(e).split()).rstrip('.')}."
-            ) from None
-    else:
-        table = pd.DataFrame({"url": lines})
-    rows, named = _rows(table, path), re.fullmatch(r"urls_(.+)", path.stem)
-    return rows.assign(label=rows["label"].mask(rows["label"].eq(""), named[1])) if named else rows
-
-
-def _decoded(data):
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
-
 
 # %% ../../nbs/download/01_pictures.ipynb #cc10f6df
 EXTENSION = {
@@ -156,10 +56,8 @@ EXTENSION = {
 }
 
 _PARTS_OF = re.compile(r"https?:[/\\]+(?:[^/\\?#]*@)?\[?([^/\\?#:\]]*)[^/\\?#]*([^?#]*)", re.I)
-_KNOWN, _ODD = (
-    re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|avif)$", re.I),
-    re.compile(r"[^\w.]+|\.\.+"),
-)
+_KNOWN = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|avif)$", re.I)
+_ODD = re.compile(r"[^\w.]+|\.\.+")
 
 
 def file_name(
@@ -168,28 +66,30 @@ def file_name(
 ) -> str:
     "A name that tells where a picture came from; the same address always gets the same."
     m = _PARTS_OF.match(url)
-    host, stem = (m[1], unquote(m[2].rstrip("/").rpartition("/")[2])) if m else ("data", "")
-    stem = _KNOWN.sub("", stem)
-    words = [_ODD.sub("-", unicodedata.normalize("NFC", w)).strip("-.")[:40] for w in (host, stem)]
-    return (
-        "-".join([*filter(None, words), hashlib.sha256(url.encode()).hexdigest()[:12]])
-        + EXTENSION[format]
-    )
+    host, path = m.groups() if m else ("data", "")
+    stem = _KNOWN.sub("", unquote(path.rstrip("/").rpartition("/")[2]))
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    return "-".join(filter(None, [_word(host), _word(stem), digest])) + EXTENSION[format]
+
+
+def _word(text):
+    return _ODD.sub("-", unicodedata.normalize("NFC", text)).strip("-.")[:40]
 
 
 # %% ../../nbs/download/01_pictures.ipynb #ce791985
-_SMALL = "its shorter side has too few pixels"
+class TooSmall(BadPicture):
+    "A picture that is an icon, or counts visitors."
 
 
 def inspect(
     body: bytes,
     options: Options,
 ) -> dict:  # format, width, height, and phash as 16 hexadecimal digits
-    "What kind of picture this is; raises `BadPicture` where it is none, or one that is too large or too small."
+    "What kind of picture this is; raises `BadPicture` where it is none, `TooLarge`, `TooSmall`."
     with opened(body, options.max_pixels) as im:
         found = {"format": im.format, "width": im.width, "height": im.height}
         if min(im.size) < options.min_side:
-            raise BadPicture(_SMALL)
+            raise TooSmall("its shorter side has too few pixels")
         if im.format in ("JPEG", "MPO"):
             im.draft("L", (64, 64))  # reads every byte, and spares most of the arithmetic
         return found | {"phash": f"{phash(im):016x}"}
@@ -197,11 +97,6 @@ def inspect(
 
 def _kept(a, label, dest, options):
     "The outcome of an answer; its bytes become a file if they are a picture."
-    licence = (
-        re.search(r'<([^>]*)>[^,]*;\s*rel="?license"?', a.head["link"], re.I)
-        if "link" in a.head
-        else None
-    )
     out = {
         "url": a.url,
         "label": label,
@@ -212,7 +107,7 @@ def _kept(a, label, dest, options):
         "tries": a.tries,
         "seconds": round(a.seconds, 3),
         "type": a.head.get("content-type", ""),
-        "licence": licence[1] if licence else "",
+        "licence": _licence(a.head.get("link", "")),
     }
     if a.status:
         return out
@@ -220,22 +115,23 @@ def _kept(a, label, dest, options):
     try:
         out |= inspect(a.body, options)
     except BadPicture as e:
+        status = {TooSmall: "too small", TooLarge: "too large"}.get(type(e), "not an image")
         note = str(e).removeprefix("Cannot open the picture: ").rstrip(".")
-        return out | {
-            "status": "too small"
-            if note == _SMALL
-            else "too large"
-            if "pixels allowed" in note
-            else "not an image",
-            "note": note,
-        }
-    file = "/".join(filter(None, [label, file_name(a.url, out["format"])]))
+        return out | {"status": status, "note": note}
+    name = file_name(a.url, out["format"])
+    file = f"{label}/{name}" if label else name
     _place(dest, file, a.body)
     return out | {"status": "ok", "file": file, "sha256": sha256(a.body)}
 
 
+def _licence(link):
+    "The address of a licence in the header `Link`, or nothing."
+    m = re.search(r'<([^>]*)>[^,]*;\s*rel="?license"?', link, re.I)
+    return m[1] if m else ""
+
+
 def _place(dest, file, body):
-    "Writes a file under another name and renames it: a process that is killed leaves no half picture."
+    "Writes a file under another name and renames it: who is killed leaves no half picture."
     part = f"{dest}/{_PARTS}/{file.rpartition('/')[2]}"
     try:
         f = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
@@ -257,15 +153,19 @@ def _place(dest, file, body):
 # %% ../../nbs/download/01_pictures.ipynb #40c02fc3
 def _outcomes(wanted, dest, options):
     "Yields the outcome of each row of `wanted`, in the order in which they come."
-    labels, cores, looking = wanted["label"].tolist(), os.cpu_count() or 1, set()
-    look = lambda some: [_kept(a, labels[a.row], dest, options) for a in some]
+    labels, cores = wanted["label"].tolist(), os.cpu_count() or 1
+
+    def look(some):
+        return [_kept(a, labels[a.row], dest, options) for a in some]
+
+    looking = set()
     with ThreadPoolExecutor(cores, "look") as pool:
         try:
             for some in fetch_all(wanted["url"], options):
-                looking |= {
-                    pool.submit(look, part) for k in range(cores) if (part := some[k::cores])
-                }
-                done, looking = wait(looking, timeout=0.05 if len(looking) < 8 * cores else None)
+                parts = (some[k::cores] for k in range(min(cores, len(some))))
+                looking |= {pool.submit(look, part) for part in parts}
+                patience = 0.05 if len(looking) < 8 * cores else None
+                done, looking = wait(looking, timeout=patience)
                 for part in done:
                     yield from part.result()
             for part in looking:
@@ -298,7 +198,9 @@ COLUMNS = {
     "duplicate_of": "str",
     "near_duplicate_of": "str",
 }
-_TABLE, _JOURNAL, _PARTS = "downloads.csv", ".unfinished.csv", ".unfinished"
+_TABLE = "downloads.csv"
+_JOURNAL = ".unfinished.csv"  # outcomes of a run that has not ended
+_PARTS = ".unfinished"  # folder of pictures that are being written
 
 
 def _read_table(path):
@@ -310,11 +212,10 @@ def _read_table(path):
     except OSError as e:
         raise MovieTaggerError(f"Cannot read {path}: {e.strerror}.") from None
     whole = data[: data.rfind(b"\n") + 1] or ",".join(COLUMNS).encode()
-    numbers = {c: [""] for c, kind in COLUMNS.items() if kind != "str"}
+    numbers = {c: [""] for c, dtype in COLUMNS.items() if dtype != "str"}
+    missing = dict(na_values=numbers, keep_default_na=False)
     try:
-        return pd.read_csv(
-            io.BytesIO(whole), dtype=COLUMNS, na_values=numbers, keep_default_na=False
-        )[list(COLUMNS)]
+        return pd.read_csv(io.BytesIO(whole), dtype=COLUMNS, **missing)[list(COLUMNS)]
     except (ValueError, KeyError):
         raise MovieTaggerError(
             f"{path} is not a table of downloads: move it away, or choose another folder."
@@ -323,14 +224,15 @@ def _read_table(path):
 
 @contextmanager
 def _journal(path):
-    "Yields a function that adds an outcome to a journal; it is in the hands of the system before the function returns."
+    "Yields a function that adds an outcome, and returns when it is in the system's hands."
     try:
         file = open(path, "a+b")
     except OSError as e:
         raise _cannot_write(path.parent, e) from None
     with file as f:
         try:
-            fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise MovieTaggerError(
                 f"Another download is writing to {path.parent}: wait until it is done, "
@@ -338,7 +240,8 @@ def _journal(path):
             ) from None
         f.seek(0)
         f.truncate(f.read().rfind(b"\n") + 1)
-        lines = csv.writer(text := io.TextIOWrapper(f, "utf-8", newline=""), lineterminator="\n")
+        text = io.TextIOWrapper(f, "utf-8", newline="")
+        lines = csv.writer(text, lineterminator="\n")
 
         def write(outcome):
             lines.writerow([outcome.get(c, "") for c in COLUMNS])
@@ -360,30 +263,29 @@ def _latest(*tables):
 
 
 def _todo(wanted, known, dest, retry_failed):
-    "The entries that need work: without an outcome, or with a file that is not there whole; with `retry_failed`, also without a file."
+    "The entries without an outcome, or whose file is not there whole; to retry, or has none."
 
-    def settled(status, file, size):
-        if not file:
-            return bool(status) and not retry_failed
+    def settled(old):
+        if not old.file:
+            return bool(old.status) and not retry_failed
         try:
-            return os.stat(dest / file).st_size == size
+            return os.stat(dest / old.file).st_size == old.bytes
         except OSError:
             return False
 
     rows = wanted.drop_duplicates()
     old = known.reindex(_key(rows))[["status", "file", "bytes"]].astype(object)
-    return rows[
-        [not settled(*cells) for cells in old.where(old.notna(), None).itertuples(index=False)]
-    ]
+    old = old.where(old.notna(), None)
+    return rows[[not settled(outcome) for outcome in old.itertuples(index=False)]]
 
 
 def _merged(table, journal, wanted):
-    "The rows of the new table: the old ones, what is new in the list, and what an unfinished run for another list has left."
-    known, old, new = _latest(table, journal), _key(table), _key(wanted)
+    "The rows of the new table: the old, the new, and what an unfinished run for others has left."
+    known = _latest(table, journal)
+    old, new = _key(table), _key(wanted)
     keys = [*old, *new[~new.isin(old)]]
-    return _with_duplicates(
-        known.loc[[*keys, *known.index.difference(keys, sort=False)]].reset_index(drop=True)
-    )
+    rest = known.index.difference(keys, sort=False)
+    return _with_duplicates(known.loc[[*keys, *rest]].reset_index(drop=True))
 
 
 def _with_duplicates(rows):
@@ -393,14 +295,10 @@ def _with_duplicates(rows):
     again = files.index.difference(first.index)
     rows.loc[files.index, ["status", "duplicate_of", "near_duplicate_of"]] = ["ok", "", ""]
     rows.loc[again, "status"] = "duplicate"
-    rows.loc[again, "duplicate_of"] = rows.loc[again, "sha256"].map(
-        first.set_index("sha256")["file"]
-    )
-    leader = (
-        first["file"]
-        .groupby(duplicate_groups([int(h, 16) for h in first["phash"]]))
-        .transform("first")
-    )
+    original = first.set_index("sha256")["file"]
+    rows.loc[again, "duplicate_of"] = rows.loc[again, "sha256"].map(original)
+    alike = duplicate_groups([int(digits, 16) for digits in first["phash"]])
+    leader = first["file"].groupby(alike).transform("first")
     rows.loc[first.index, "near_duplicate_of"] = leader.mask(leader.eq(first["file"]), "")
     return rows
 
@@ -411,16 +309,15 @@ def download_images(
     dest: str | Path,  # folder for the pictures, with a folder a label in it, and for downloads.csv
     retry_failed: bool = False,  # try again what left no picture the last time?
     **options,  # see `Options`
-) -> (
-    pd.DataFrame
-):  # downloads.csv: a row for each entry of `urls`, and of earlier lists for this folder
+) -> pd.DataFrame:  # downloads.csv: a row an entry of `urls`, and of earlier lists
     "Fetch each picture that is not there yet, and tell what became of each address."
     options, dest, wanted = Options(**options), Path(dest), read_urls(urls)
     _check(wanted, dest)
     with _journal(dest / _JOURNAL) as write:
         shutil.rmtree(dest / _PARTS, ignore_errors=True)
         table, journal = _read_table(dest / _TABLE), _read_table(dest / _JOURNAL)
-        _run(_todo(wanted, _latest(table, journal), dest, retry_failed), dest, options, write)
+        todo = _todo(wanted, _latest(table, journal), dest, retry_failed)
+        _run(todo, dest, options, write)
         rows = _merged(table, _read_table(dest / _JOURNAL), wanted)
         with atomic(dest / _TABLE) as t:
             rows.to_csv(t, index=False, lineterminator="\n")
@@ -440,9 +337,8 @@ def _check(wanted, dest):
     try:
         dest.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as e:
-        raise MovieTaggerError(
-            f"Cannot make the folder {dest}: {getattr(e, 'strerror', e)}."
-        ) from None
+        why = getattr(e, "strerror", e)
+        raise MovieTaggerError(f"Cannot make the folder {dest}: {why}.") from None
 
 
 def _run(todo, dest, options, write):
@@ -472,9 +368,8 @@ def by_status(
     "How many addresses of each label came to what end."
     table = _table_of(table)
     counts = pd.crosstab(table["label"], table["status"]).rename_axis(columns=None)
-    counts = counts[[s for s in ("ok", "duplicate", *WITHOUT) if s in counts]].assign(
-        all=lambda c: c.sum(axis=1)
-    )
+    counts = counts[[s for s in ("ok", "duplicate", *WITHOUT) if s in counts]]
+    counts = counts.assign(all=counts.sum(axis=1))
     return pd.concat([counts, counts.sum().to_frame("all").T]).rename_axis("label")
 
 
@@ -502,108 +397,5 @@ def show(
     turn = there.groupby("label").cumcount().sort_values(kind="stable").index[:n]
     some = there.loc[turn].sort_values("label", kind="stable")
     titles = some["label"] if some["label"].ne("").any() else some["file"]
-    return contact_sheet(
-        [Path(folder, f) for f in some["file"]], titles, columns=columns, cell=cell
-    )
-
-
-# %% ../../nbs/download/01_pictures.ipynb #d1f7a4fc
-class SearchBusy(MovieTaggerError):
-    "What a provider raises where its search engine asks us to slow down."
-
-
-def ddgs_images(query, n):
-    "Pictures that the search engines behind the package ddgs find."
-    ddgs, found, page, before = require("ddgs", "search"), {}, 0, -1
-    while before < len(found) < n:
-        page, before = page + 1, len(found)
-        try:
-            rows = ddgs.DDGS(timeout=20).images(query, max_results=None, page=page)
-        except ddgs.exceptions.DDGSException as e:
-            if found or "no results" in str(e).lower():
-                break
-            if re.search(r"rate.?limit|\b(202|403|429)\b", f"{type(e).__name__} {e}", re.I):
-                raise SearchBusy(str(e)) from e
-            raise MovieTaggerError(
-                "The search engines do not answer: check the connection to the internet, "
-                "or try again later."
-            ) from e
-        found |= {
-            r["image"]: {"url": r["image"], "title": r.get("title", ""), "source": r.get("url", "")}
-            for r in rows
-        }
-    return list(found.values())
-
-
-providers: dict[str, Callable] = {"ddgs": ddgs_images}
-
-
-def search(
-    query: str,
-    n: int = 200,  # most addresses
-    provider: str
-    | Callable = "ddgs",  # a name in `providers`, or a function (query, n) -> rows of url, title, source
-    waits: Iterable[float] = (
-        5,
-        20,
-        60,
-    ),  # seconds before further tries where the engine asks to slow down
-) -> pd.DataFrame:  # `url`, `title`, `source`, each address once
-    "Addresses of pictures that a search engine finds for `query`."
-    if isinstance(provider, str) and provider not in providers:
-        raise MovieTaggerError(
-            f"There is no search provider {provider!r}: choose among {', '.join(providers)}, "
-            "or pass a function."
-        )
-    for pause in (*waits, None):
-        try:
-            rows = list(
-                (providers.get(provider) if isinstance(provider, str) else provider)(query, n)
-            )
-        except SearchBusy as e:
-            if pause is None:
-                raise MovieTaggerError(
-                    "The search engine still asks us to slow down: try again in an hour, "
-                    "or use another provider."
-                ) from e
-            time.sleep(pause)
-        else:
-            break
-    table = (
-        pd.DataFrame(rows, columns=["url", "title", "source"])
-        .drop_duplicates("url")
-        .head(n)
-        .reset_index(drop=True)
-    )
-    if table.empty:
-        raise MovieTaggerError(f"Nothing was found for {query!r}: try other words.")
-    return table
-
-
-# %% ../../nbs/download/01_pictures.ipynb #4eed54f8
-SNIPPET = r"""
-(() => {
-  const found = new Set(), button = document.body.appendChild(document.createElement("button"));
-  button.style = "position:fixed; right:1em; bottom:1em; z-index:2147483647; padding:1em; font:bold 16px sans-serif; color:#000; background:#fd0";
-  const largest = image => image.srcset.split(/,\s+/).map(part => part.trim().split(/\s+/))
-    .sort((a, b) => parseFloat(b[1] || 1) - parseFloat(a[1] || 1))[0][0] || image.currentSrc || image.src;
-  const address = image => {
-    const link = image.closest("a[href]")?.href ?? "", inside = /[?&](?:imgurl|mediaurl|iurl)=([^&]+)/i.exec(link);
-    if (inside) return decodeURIComponent(inside[1]);
-    return /^[^?#]+\.(jpe?g|png|webp|avif)([?#]|$)/i.test(link) ? link : new URL(largest(image), document.baseURI).href;
-  };
-  const look = () => {
-    for (const image of document.images) {
-      const box = image.getBoundingClientRect(), inView = box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth;
-      if (inView && box.width >= 64 && box.height >= 64 && image.naturalWidth >= 64) found.add(address(image));
-    }
-    button.textContent = `Save ${found.size} addresses`;
-  };
-  button.onclick = () => {
-    const file = new Blob([[...found].join("\n") + "\n"], {type: "text/csv"});
-    Object.assign(document.createElement("a"), {href: URL.createObjectURL(file), download: "urls.csv"}).click();
-  };
-  setInterval(look, 250);
-  look();
-})();
-""".strip()
+    files = [Path(folder, file) for file in some["file"]]
+    return contact_sheet(files, titles, columns=columns, cell=cell)

@@ -1,4 +1,4 @@
-"""Drawn posters and stills whose truth is known, with mistakes planted; a web server and a database to practise on."""
+"""Drawn posters and stills whose truth is known; a web server and a database to practise on."""
 
 import lazy_loader
 

@@ -83,19 +83,17 @@ class Canvas:
     "A picture in the making, kept at twice its size; lengths are in picture widths, y grows downwards."
 
     def __init__(self, width, height, rng, tags=()):
-        self.size, self.h, self.rng, self.tags, self.tag = (
-            (width, height),
-            height / width,
-            rng,
-            ["", *tags],
-            0,
-        )
-        self.image, self.seen = (
-            Image.new("RGB", (2 * width, 2 * height)),
-            Image.new("L", (width // 2, height // 2)),
-        )
+        self.size = (width, height)
+        self.h = height / width
+        self.rng = rng
+        self.tags = ["", *tags]
+        self.tag = 0
+        self.image = Image.new("RGB", (2 * width, 2 * height))
+        self.seen = Image.new("L", (width // 2, height // 2))
         self.pen, self.marker = ImageDraw.Draw(self.image, "RGBA"), ImageDraw.Draw(self.seen)
-        self.unit, self.turn, self.shift = 2 * width, np.eye(2) * 2 * width, np.zeros(2)
+        self.unit = 2 * width
+        self.turn = np.eye(2) * 2 * width
+        self.shift = np.zeros(2)
 
     def at(self, x=0.0, y=0.0, size=1.0, angle=0.0, flip=False, tag=None):
         "The same picture seen from (x, y): scaled, turned by degrees, mirrored; `tag` names what is drawn from there."
@@ -105,11 +103,9 @@ class Canvas:
             * np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
             * [-1 if flip else 1, 1]
         )
-        c.unit, c.turn, c.shift = (
-            self.unit * size,
-            self.turn @ turn,
-            self.turn @ [x, y] + self.shift,
-        )
+        c.unit = self.unit * size
+        c.turn = self.turn @ turn
+        c.shift = self.turn @ [x, y] + self.shift
         if tag is not None:
             c.tag = self.tags.index(tag)
         return c
@@ -191,7 +187,9 @@ def _corners(size):
 
 def develop(c, grain=6.0, dark=0.5, contrast=1.0, tint=(1, 1, 1), grey=False):
     "The finished picture: halved, graded, darker at the corners, with film grain."
-    small, (w, h), (x, y) = c.image.reduce(2), c.size, c.rng.integers(0, 512 - np.array(c.size))
+    small = c.image.reduce(2)
+    (w, h) = c.size
+    (x, y) = c.rng.integers(0, 512 - np.array(c.size))
     p = np.asarray(small.convert("L").convert("RGB") if grey else small, dtype="float32")
     p = p * np.float32(contrast) + np.float32(118 * (1 - contrast))
     p *= (1 - np.float32(dark) * _corners(c.size)) * np.float32(tint)
@@ -290,7 +288,8 @@ window - -58 -36 -40 -54 0 -58 26 -54 48 -36
 
 # %% ../../nbs/sample/draw.ipynb #f2bc0071
 def orb(c, x, y, r, fill, craters=True):
-    c.glow(x, y, r * 2.6, fill, 0.55), c.disc(x, y, r, fill)
+    c.glow(x, y, r * 2.6, fill, 0.55)
+    c.disc(x, y, r, fill)
     for a, d, s in c.rng.random((6 * craters, 3)) * [6.3, 0.75, 0.2]:
         c.disc(
             x + r * d * math.cos(a),
@@ -335,8 +334,10 @@ def house(c, ink, light):
     ):
         if i and c.rng.random() > 0.6:
             continue
-        c.glow(x, y, s * 3, light, 0.5), c.box(x - s * 0.7, y - s, x + s * 0.7, y + s, light)
-        c.line([x, y - s, x, y + s], ink, 0.014), c.line([x - s, y, x + s, y], ink, 0.014)
+        c.glow(x, y, s * 3, light, 0.5)
+        c.box(x - s * 0.7, y - s, x + s * 0.7, y + s, light)
+        c.line([x, y - s, x, y + s], ink, 0.014)
+        c.line([x - s, y, x + s, y], ink, 0.014)
 
 
 def tower(c, x, top, w, bottom, ink, light, lit, step=0.022):
@@ -357,27 +358,24 @@ def skyline(c, y, ink, light, height=0.35, lit=0.35):
 
 # %% ../../nbs/sample/draw.ipynb #c6889a40
 def figure(c, kind, ink):
-    c.disc(0, -0.93, 0.052, ink, 0.065), c.shape(kind, ink)
+    c.disc(0, -0.93, 0.052, ink, 0.065)
+    c.shape(kind, ink)
     if kind == "woman":
         c.shape("hair", ink)
 
 
 def couple(c, ink):
-    (
-        figure(c.at(-0.13), "man", ink),
-        figure(c.at(0.13, 0.01, 0.93), "woman", ink),
-        c.line([-0.02, -0.46, 0.02, -0.46], ink, 0.035),
-    )
+    figure(c.at(-0.13), "man", ink)
+    figure(c.at(0.13, 0.01, 0.93), "woman", ink)
+    c.line([-0.02, -0.46, 0.02, -0.46], ink, 0.035)
 
 
 def hero(c, suit, cape, trim):
     c.at(flip=c.rng.random() < 0.5).shape("cape", cape)
-    (
-        figure(c, "hero", suit),
-        c.box(-0.1, -0.52, 0.1, -0.485, trim),
-        c.disc(0, -0.72, 0.05, trim),
-        c.shape("mask", cape),
-    )
+    figure(c, "hero", suit)
+    c.box(-0.1, -0.52, 0.1, -0.485, trim)
+    c.disc(0, -0.72, 0.05, trim)
+    c.shape("mask", cape)
     for flip in (False, True):
         c.at(flip=flip).shape("boot", cape)
 
@@ -396,24 +394,26 @@ def heart(c, fill):
 
 def bouquet(c, petals, green, n=11):
     for a, d, s in c.rng.random((n, 3)) * [360, 0.5, 0.14]:
-        f, petal = (
-            c.at(d * math.cos(a), d * math.sin(a) * 0.7, 0.16 + s, a),
-            petals[c.rng.integers(len(petals))],
-        )
-        f.at(angle=60).shape("leaf", green), f.at(angle=200).shape("leaf", mix(green, BLACK, 0.2))
+        f = c.at(d * math.cos(a), d * math.sin(a) * 0.7, 0.16 + s, a)
+        petal = petals[c.rng.integers(len(petals))]
+        f.at(angle=60).shape("leaf", green)
+        f.at(angle=200).shape("leaf", mix(green, BLACK, 0.2))
         for k in range(6):
             f.at(angle=60 * k).disc(0, -0.3, 0.19, mix(petal, WHITE, 0.18 * (k % 2)), 0.27)
         f.disc(0, 0, 0.17, (250, 205, 90))
 
 
 def ghost(c, fill, ink):
-    c.glow(0, -0.5, 0.9, fill, 0.35), c.shape("ghost", fill), c.disc(0, -0.52, 0.05, ink, 0.1)
+    c.glow(0, -0.5, 0.9, fill, 0.35)
+    c.shape("ghost", fill)
+    c.disc(0, -0.52, 0.05, ink, 0.1)
     for s in (-0.1, 0.1):
         c.disc(s, -0.72, 0.055, ink, 0.085)
 
 
 def skull(c, bone, ink):
-    c.shape("skull", bone), c.poly([0, 0.08, 0.06, 0.2, -0.06, 0.2], ink)
+    c.shape("skull", bone)
+    c.poly([0, 0.08, 0.06, 0.2, -0.06, 0.2], ink)
     for s in (-1, 1):
         c.at(0.19 * s, -0.06, angle=12 * s).disc(0, 0, 0.14, ink, 0.125)
     for x in np.linspace(-0.17, 0.17, 5):
@@ -424,7 +424,8 @@ def eyes(c, light):
     c.glow(0, 0, 1.3, light, 0.35)
     for s in (-1, 1):
         e = c.at(0.5 * s, 0, angle=14 * s)
-        e.poly(curve([-0.36, 0, 0, -0.2, 0.36, 0, 0, 0.18]), light), e.disc(0, 0, 0.06, BLACK, 0.17)
+        e.poly(curve([-0.36, 0, 0, -0.2, 0.36, 0, 0, 0.18]), light)
+        e.disc(0, 0, 0.06, BLACK, 0.17)
 
 
 def drips(c, y, fill, n=22, length=0.4):
@@ -455,20 +456,22 @@ def star(c, fill, n=5, inner=0.4):
 
 
 def emblem(c, field, rim, sign):
-    outline, k = (
-        [_CIRCLE, OUTLINES["shield"], OUTLINES["gem"]][c.rng.integers(3)],
-        c.rng.integers(3),
-    )
-    c.poly(outline, rim), c.poly(outline * 0.86, field)
-    c.at(size=0.6).shape("bolt", sign) if k == 0 else star(
-        c.at(size=0.62), sign, 3 + k, 0.25 + 0.15 * (k - 1)
-    )
+    outline = [_CIRCLE, OUTLINES["shield"], OUTLINES["gem"]][c.rng.integers(3)]
+    k = c.rng.integers(3)
+    c.poly(outline, rim)
+    c.poly(outline * 0.86, field)
+    if k == 0:
+        c.at(size=0.6).shape("bolt", sign)
+    else:
+        star(c.at(size=0.62), sign, 3 + k, 0.25 + 0.15 * (k - 1))
 
 
 def water(c, y, fill, light, x=0.5):
     c.box(-0.6, y, 1.6, 3, fill)
     for a, b, s in c.rng.random((46, 3)) - [0, 0, 0.5]:
-        yy, w, xx = y + 0.6 * a**1.6, (0.02 + 0.1 * b) * (0.4 + a), x + s * (0.1 + 0.5 * a)
+        yy = y + 0.6 * a**1.6
+        w = (0.02 + 0.1 * b) * (0.4 + a)
+        xx = x + s * (0.1 + 0.5 * a)
         c.line([xx - w, yy, xx + w, yy], (*light, int(60 + 110 * b)), 0.005 + 0.004 * a)
 
 
@@ -477,40 +480,43 @@ def person(
     c, woman, skin, hair, coat, trousers, hat=False, glasses=False, phone=False, beard=False
 ):
     "Somebody who looks at us; the head is 1 tall with its middle at (0, 0), the whole person 7.5."
-    b, k, dim = c.at(tag="woman" if woman else "man"), 0.84 if woman else 1, mix(coat, BLACK, 0.3)
+    b = c.at(tag="woman" if woman else "man")
+    k = 0.84 if woman else 1
+    dim = mix(coat, BLACK, 0.3)
     if woman:
-        b.shape("long_hair", hair), b.shape("skirt", trousers)
+        b.shape("long_hair", hair)
+        b.shape("skirt", trousers)
     for s in (b, b.at(flip=True)):
         s.box(0.08, 5.4 if woman else 3.4, 0.38 if woman else 0.66, 7, skin if woman else trousers)
-        s.box(0.06, 6.9, 0.8, 7.1, mix(hair, BLACK, 0.6)), s.disc(k, 3.72, 0.2, skin)
+        s.box(0.06, 6.9, 0.8, 7.1, mix(hair, BLACK, 0.6))
+        s.disc(k, 3.72, 0.2, skin)
         s.line([0.88 * k, 1.25, 1.08 * k, 2.5, k, 3.6], mix(coat, BLACK, 0.18), 0.38)
-    b.box(-0.24, 0.3, 0.24, 1.1, mix(skin, BLACK, 0.22)), b.poly(OUTLINES["torso"] * [k, 1], coat)
+    b.box(-0.24, 0.3, 0.24, 1.1, mix(skin, BLACK, 0.22))
+    b.poly(OUTLINES["torso"] * [k, 1], coat)
     b.poly([-0.3, 0.66, 0, 1.5, 0.3, 0.66], skin if woman else (236, 232, 224))
     if not woman:
         b.poly([-0.07, 0.85, 0, 1.9, 0.08, 0.85], mix(trousers, (120, 30, 40), 0.5))
-    b.shape("chin" if woman else "jawed", skin), face(b, skin, hair, woman, beard)
+    b.shape("chin" if woman else "jawed", skin)
+    face(b, skin, hair, woman, beard)
     b.shape("fringe" if woman else "short_hair", hair)
     if glasses:
         spectacles(c.at(0, -0.05, tag="glasses"))
     if hat:
         h = c.at(tag="hat")
-        (
-            h.shape("crown", dim),
-            h.box(-0.38, -0.5, 0.38, -0.4, mix(coat, WHITE, 0.3)),
-            h.disc(0, -0.36, 0.64, mix(dim, BLACK, 0.15), 0.1),
-        )
+        h.shape("crown", dim)
+        h.box(-0.38, -0.5, 0.38, -0.4, mix(coat, WHITE, 0.3))
+        h.disc(0, -0.36, 0.64, mix(dim, BLACK, 0.15), 0.1)
     if phone:
-        (
-            b.line([0.95 * k, 1.9, 0.62, 0.5], coat, 0.34),
-            b.disc(0.5, 0.2, 0.16, mix(skin, BLACK, 0.15)),
-        )
+        b.line([0.95 * k, 1.9, 0.62, 0.5], coat, 0.34)
+        b.disc(0.5, 0.2, 0.16, mix(skin, BLACK, 0.15))
         c.at(tag="telephone").line([0.41, -0.22, 0.47, 0.1, 0.37, 0.44], (28, 26, 30), 0.12)
 
 
 def spectacles(c):
     c.line([-0.36, 0, 0.36, 0], (30, 28, 32), 0.035)
     for x in (-0.17, 0.17):
-        c.disc(x, 0, 0.15, (30, 28, 32), 0.125), c.disc(x, 0, 0.115, (205, 215, 220, 120))
+        c.disc(x, 0, 0.15, (30, 28, 32), 0.125)
+        c.disc(x, 0, 0.115, (205, 215, 220, 120))
 
 
 def face(c, skin, hair, woman, beard):
@@ -520,14 +526,10 @@ def face(c, skin, hair, woman, beard):
     dark, brow = mix(skin, BLACK, 0.4), mix(hair, BLACK, 0.3)
     for s in (-1, 1):
         e = c.at(0.16 * s, -0.05)
-        (
-            e.poly(curve([-0.09, 0, 0, -0.055, 0.09, 0, 0, 0.045]), (244, 240, 234)),
-            e.disc(0, 0, 0.04, mix(hair, (40, 50, 60), 0.5)),
-        )
-        (
-            e.line([-0.09, -0.01, 0, -0.06, 0.09, -0.01], dark, 0.018),
-            c.line([0.07 * s, -0.16, 0.25 * s, -0.17], brow, 0.025 if woman else 0.04),
-        )
+        e.poly(curve([-0.09, 0, 0, -0.055, 0.09, 0, 0, 0.045]), (244, 240, 234))
+        e.disc(0, 0, 0.04, mix(hair, (40, 50, 60), 0.5))
+        e.line([-0.09, -0.01, 0, -0.06, 0.09, -0.01], dark, 0.018)
+        c.line([0.07 * s, -0.16, 0.25 * s, -0.17], brow, 0.025 if woman else 0.04)
     c.poly(curve([0, -0.05, 0.07, 0.13, 0, 0.16, -0.03, 0.13]), (*dark, 70))
     c.poly(
         curve([0.14, -0.46, 0.35, -0.3, 0.36, 0.1, 0.18, 0.47, 0.1, 0.42, 0.21, 0.1]), (*BLACK, 30)
@@ -540,18 +542,16 @@ def face(c, skin, hair, woman, beard):
 
 def car(c, paint):
     "A car that stands on y = 0, 2 long."
-    (
-        c.box(-0.9, -0.16, 0.9, -0.1, (25, 25, 28)),
-        c.shape("car", paint),
-        c.shape("window", (188, 206, 214)),
-    )
-    (
-        c.line([0.03, -0.5, 0.03, -0.28], paint, 0.05),
-        c.line([-0.9, -0.22, 0.9, -0.22], mix(paint, BLACK, 0.3), 0.025),
-    )
+    c.box(-0.9, -0.16, 0.9, -0.1, (25, 25, 28))
+    c.shape("car", paint)
+    c.shape("window", (188, 206, 214))
+    c.line([0.03, -0.5, 0.03, -0.28], paint, 0.05)
+    c.line([-0.9, -0.22, 0.9, -0.22], mix(paint, BLACK, 0.3), 0.025)
     for x in (-0.6, 0.6):
-        c.disc(x, -0.12, 0.16, (22, 22, 24)), c.disc(x, -0.12, 0.08, (150, 150, 154))
-    c.disc(0.93, -0.26, 0.05, (255, 240, 190)), c.disc(-0.95, -0.26, 0.04, (190, 30, 30))
+        c.disc(x, -0.12, 0.16, (22, 22, 24))
+        c.disc(x, -0.12, 0.08, (150, 150, 154))
+    c.disc(0.93, -0.26, 0.05, (255, 240, 190))
+    c.disc(-0.95, -0.26, 0.04, (190, 30, 30))
 
 
 def sign(c, x, y, w, text):
@@ -561,9 +561,7 @@ def sign(c, x, y, w, text):
 
 def blood(c):
     b, red = c.at(tag="blood"), (122, 10, 16)
-    (
-        b.poly(curve([-0.2, 0, -0.1, -0.22, 0.12, -0.2, 0.22, 0.02, 0.1, 0.22, -0.12, 0.18]), red),
-        b.line([0.02, 0.1, 0.03, 0.62], red, 0.07),
-    )
+    b.poly(curve([-0.2, 0, -0.1, -0.22, 0.12, -0.2, 0.22, 0.02, 0.1, 0.22, -0.12, 0.18]), red)
+    b.line([0.02, 0.1, 0.03, 0.62], red, 0.07)
     for x, y, s in c.rng.normal(0, 0.2, (3, 3)):
         b.disc(x, y, 0.03 + abs(s) * 0.1, red)

@@ -66,7 +66,8 @@ def _start(jobs):
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
-        json.dump(jobs, process.stdin), process.stdin.close()
+        json.dump(jobs, process.stdin)
+        process.stdin.close()
     except OSError:
         process.kill()
     return process
@@ -83,7 +84,9 @@ def _draw_all(jobs):
             tags[k::n] = json.loads(answer) if helper.wait() == 0 else map(_draw, jobs[k::n])
     finally:
         for helper in helpers:
-            helper.kill(), helper.wait(), helper.stdout.close()
+            helper.kill()
+            helper.wait()
+            helper.stdout.close()
     return tags
 
 
@@ -123,21 +126,17 @@ def _posters(t, n, seed, weights=None, wrong=0.08, copies=0.05):
         )
     if wrong + 2 * copies > 1:
         raise MovieTaggerError("wrong + 2 × copies must stay below 1: ask for fewer mistakes.")
-    r, names, share = (
-        np.random.default_rng([seed, 0]),
-        list(weights),
-        np.array(list(weights.values()), float),
-    )
+    r = np.random.default_rng([seed, 0])
+    names = list(weights)
+    share = np.array(list(weights.values()), float)
     label = np.repeat(
         names, np.diff(np.r_[0, np.cumsum(share / share.sum()) * n].round().astype(int))
     )
     order = r.permutation(n)
-    k, w, source, label = (
-        round(copies * n),
-        round(wrong * n) * (len(names) > 1),
-        np.arange(n),
-        r.permutation(label),
-    )
+    k = round(copies * n)
+    w = round(wrong * n) * (len(names) > 1)
+    source = np.arange(n)
+    label = r.permutation(label)
     source[order[:k]] = order[k : 2 * k]
     label, shelf = label[source], label[source]
     for i in order[2 * k : 2 * k + w]:
@@ -197,7 +196,9 @@ def lazy_tags(
     pd.DataFrame, pd.DataFrame
 ]:  # what was typed (`value`, `ref_id`: row of the still, from 1), and the mistakes in it
     "Tags as the users of a site would have typed them, and what is wrong with them."
-    r, typed, planted = np.random.default_rng([seed, 4]), [], []
+    r = np.random.default_rng([seed, 4])
+    typed = []
+    planted = []
 
     def say(item, value, ref, mistake="", right=""):
         typed.append((value, ref))
@@ -392,15 +393,11 @@ def make_sample(
         )
     if not made.is_file():
         with suppress(FileExistsError), _new(folder) as t:
-            (
-                _posters(t / "posters", posters, seed),
-                _stills(t / "stills", stills, max(1, stills // 10), seed),
-            )
-            (
-                url_lists(t / "posters", seed=seed),
-                sql_dump(t / "stills"),
-                write_json(t / "sample.json", asked),
-            )
+            _posters(t / "posters", posters, seed)
+            _stills(t / "stills", stills, max(1, stills // 10), seed)
+            url_lists(t / "posters", seed=seed)
+            sql_dump(t / "stills")
+            write_json(t / "sample.json", asked)
             if made.is_file():
                 raise FileExistsError(errno.EEXIST, "somebody else drew it meanwhile", str(folder))
     return Sample(*(folder / path for path in _FILES.values()))

@@ -105,15 +105,11 @@ PALETTES = {
 # %% ../../nbs/sample/scenes.ipynb #c0b7d7ee
 def haunted_house(c, top, mid, low, ink, light):
     u = c.rng.uniform
-    (
-        orb(c, u(0.25, 0.75), u(0.35, 0.55), u(0.12, 0.24), mix(light, mid, 0.15)),
-        c.smoke(mix(top, low, 0.5), 0.6, 0.1, 1.1),
-    )
-    (
-        hills(c, 0.98, 0.1, mix(ink, low, 0.25)),
-        c.smoke(low, 0.7, 0.7, 1.3, 7),
-        hills(c, 1.1, 0.05, ink),
-    )
+    orb(c, u(0.25, 0.75), u(0.35, 0.55), u(0.12, 0.24), mix(light, mid, 0.15))
+    c.smoke(mix(top, low, 0.5), 0.6, 0.1, 1.1)
+    hills(c, 0.98, 0.1, mix(ink, low, 0.25))
+    c.smoke(low, 0.7, 0.7, 1.3, 7)
+    hills(c, 1.1, 0.05, ink)
     house(c.at(u(0.35, 0.65), 1.11, u(0.4, 0.6), u(-4, 4)), ink, light)
     for x in (0.06, 0.93):
         bare_tree(c.at(x, 1.18, u(0.5, 0.8)), ink)
@@ -139,19 +135,20 @@ def in_the_woods(c, top, mid, low, ink, light):
 
 def menace(c, top, mid, low, ink, light):
     u, kind = c.rng.uniform, c.rng.integers(3)
-    c.smoke(mix(mid, low, 0.5), 0.6, -0.3, 1.8, 9), c.glow(0.5, 0.7, 0.75, low, 0.7)
+    c.smoke(mix(mid, low, 0.5), 0.6, -0.3, 1.8, 9)
+    c.glow(0.5, 0.7, 0.75, low, 0.7)
     s, red = c.at(0.5, u(0.66, 0.78), u(0.55, 0.8), u(-25, 25)), (165, 14, 20)
     if kind == 0:
         skull(s.at(size=0.9), mix(light, mid, 0.2), ink)
     elif kind == 1:
         s = s.at(0, 0, 0.95, 180 * (u() < 0.3)).at(0, 0.15)
-        s.shape("blade", (205, 208, 212)), s.shape("edge", (150, 153, 160)), s.shape("grip", ink)
+        s.shape("blade", (205, 208, 212))
+        s.shape("edge", (150, 153, 160))
+        s.shape("grip", ink)
     else:
         for x in (-0.27, -0.1, 0.08, 0.25):
-            (
-                s.at(x + 0.02, 0.02, u(1, 1.3)).shape("claw", ink),
-                s.at(x, 0, u(1, 1.3)).shape("claw", red),
-            )
+            s.at(x + 0.02, 0.02, u(1, 1.3)).shape("claw", ink)
+            s.at(x, 0, u(1, 1.3)).shape("claw", red)
     if kind == 1 or u() < 0.5:
         drips(c, u(0.03, 0.15), mix(red, ink, u()))
     c.smoke(ink, 0.5, 0.4, 1.6, 6)
@@ -159,13 +156,12 @@ def menace(c, top, mid, low, ink, light):
 
 def graveyard(c, top, mid, low, ink, light):
     u = c.rng.uniform
-    skyline(c, 1, mix(ink, mid, 0.3), light, 0.3, 0.1) if u() < 0.4 else hills(
-        c, 0.95, 0.12, mix(ink, mid, 0.4)
-    )
-    (
-        orb(c, u(0.2, 0.8), u(0.32, 0.42), u(0.07, 0.16), mix(light, mid, 0.1)),
-        hills(c, 1.08, 0.04, ink),
-    )
+    if u() < 0.4:
+        skyline(c, 1, mix(ink, mid, 0.3), light, 0.3, 0.1)
+    else:
+        hills(c, 0.95, 0.12, mix(ink, mid, 0.4))
+    orb(c, u(0.2, 0.8), u(0.32, 0.42), u(0.07, 0.16), mix(light, mid, 0.1))
+    hills(c, 1.08, 0.04, ink)
     if u() < 0.7:
         ghost(c.at(u(0.4, 0.6), 1.12, u(0.55, 0.75), u(-8, 8)), mix(light, low, 0.25), ink)
     else:
@@ -178,31 +174,28 @@ def graveyard(c, top, mid, low, ink, light):
 # %% ../../nbs/sample/scenes.ipynb #6452b9eb
 def at_sunset(c, top, mid, low, ink, light):
     u = c.rng.uniform
-    s, gap, y = u(0.62, 0.74), u(0.01, 0.05), u(0.74, 0.84)
-    (
-        orb(c, 0.5, y + u(-0.1, 0.1), u(0.22, 0.36), mix(light, (255, 240, 200), 0.4), False),
-        c.smoke(light, 0.4, 0.1, 0.9),
-    )
+    s = u(0.62, 0.74)
+    gap = u(0.01, 0.05)
+    y = u(0.74, 0.84)
+    orb(c, 0.5, y + u(-0.1, 0.1), u(0.22, 0.36), mix(light, (255, 240, 200), 0.4), False)
+    c.smoke(light, 0.4, 0.1, 0.9)
     for x, flip, fill in (
         (0.5 - gap - 0.44 * s, False, mix(ink, mid, 0.14)),
         (0.5 + gap + 0.44 * s, True, ink),
     ):
         p = c.at(x, y + u(-0.02, 0.02), s, u(-3, 3), flip)
-        p.shape("curls" if u() < 0.5 else "crop", fill), p.shape("face", fill)
+        p.shape("curls" if u() < 0.5 else "crop", fill)
+        p.shape("face", fill)
 
 
 def on_the_shore(c, top, mid, low, ink, light):
     u = c.rng.uniform
     x, y = u(0.3, 0.7), u(0.7, 0.85)
-    (
-        orb(c, x, y - u(0, 0.2), u(0.1, 0.2), mix(light, (255, 235, 190), 0.3), u() < 0.3),
-        c.smoke(mix(light, low, 0.3), 0.5, 0, 0.8),
-    )
-    (
-        water(c, y, mix(low, ink, 0.3), light, x),
-        hills(c, 1.08, 0.04, ink),
-        couple(c.at(u(0.35, 0.65), 1.1, u(0.4, 0.55)), ink),
-    )
+    orb(c, x, y - u(0, 0.2), u(0.1, 0.2), mix(light, (255, 235, 190), 0.3), u() < 0.3)
+    c.smoke(mix(light, low, 0.3), 0.5, 0, 0.8)
+    water(c, y, mix(low, ink, 0.3), light, x)
+    hills(c, 1.08, 0.04, ink)
+    couple(c.at(u(0.35, 0.65), 1.1, u(0.4, 0.55)), ink)
     for x, y, s in c.rng.random((5, 3)):
         c.at(x, 0.6 * y, 0.01 + 0.03 * s).line(
             [-1, -0.3, -0.5, -0.5, 0, 0, 0.5, -0.5, 1, -0.3], ink, 0.14
@@ -213,7 +206,8 @@ def big_heart(c, top, mid, low, ink, light):
     u, red = c.rng.uniform, mix(low, (214, 40, 70), c.rng.uniform(0.2, 0.8))
     c.glow(0.5, 0.65, 0.7, light, 0.6)
     h = c.at(0.5, u(0.6, 0.72), u(0.55, 0.8), u(-14, 14))
-    heart(h, red), heart(h.at(-0.02, -0.03, 0.88), mix(red, WHITE, 0.12))
+    heart(h, red)
+    heart(h.at(-0.02, -0.03, 0.88), mix(red, WHITE, 0.12))
     if u() < 0.5:
         couple(c.at(0.5, 0.98, 0.45), light)
     for x, y, s in c.rng.random((9, 3)):
@@ -221,11 +215,10 @@ def big_heart(c, top, mid, low, ink, light):
 
 
 def in_bloom(c, top, mid, low, ink, light):
-    u, petals = (
-        c.rng.uniform,
-        [low, mix(low, light, 0.5), mix(low, WHITE, 0.4), mix(low, ink, 0.25)],
-    )
-    c.disc(0.5, 0.66, 0.33, mix(light, mid, 0.3)), c.disc(0.5, 0.66, 0.31, light)
+    u = c.rng.uniform
+    petals = [low, mix(low, light, 0.5), mix(low, WHITE, 0.4), mix(low, ink, 0.25)]
+    c.disc(0.5, 0.66, 0.33, mix(light, mid, 0.3))
+    c.disc(0.5, 0.66, 0.31, light)
     if u() < 0.6:
         couple(c.at(0.5, 0.94, 0.5), ink)
     for x, y in [(0.02, 1.25), (0.97, 1.22), (0.3, 1.36), (0.66, 1.37), (0.95, 0.1), (0.08, 0.12)][
@@ -241,9 +234,11 @@ def city_rain(c, top, mid, low, ink, light):
     skyline(c, 1, mix(ink, mid, 0.35), light, 0.55, 0.3)
     for x, y, s in c.rng.random((26, 3)):
         c.disc(x, 0.2 + y, 0.015 + 0.04 * s, (*mix(light, low, s), 70))
-    c.box(-0.5, 1, 1.5, 2, mix(ink, low, 0.25)), c.smoke(low, 0.5, 0.7, 1.3)
+    c.box(-0.5, 1, 1.5, 2, mix(ink, low, 0.25))
+    c.smoke(low, 0.5, 0.7, 1.3)
     s = c.at(u(0.4, 0.6), 1.12, u(0.5, 0.65))
-    couple(s, ink), s.line([0.02, -1, 0.02, -0.5], ink, 0.012)
+    couple(s, ink)
+    s.line([0.02, -1, 0.02, -0.5], ink, 0.012)
     s.at(0.02, -1.05, 0.45, u(-8, 8)).shape("umbrella", mix(low, (220, 50, 70), 0.6))
     for x, y in c.rng.random((60, 2)):
         c.line([x, y * 1.4, x - 0.012, y * 1.4 + 0.05], (*light, 70), 0.002)
@@ -251,11 +246,10 @@ def city_rain(c, top, mid, low, ink, light):
 
 def under_the_tree(c, top, mid, low, ink, light):
     u, x = c.rng.uniform, c.rng.choice([0.27, 0.73])
-    (
-        orb(c, u(0.2, 0.8), u(0.3, 0.5), u(0.08, 0.16), mix(light, mid, 0.1), u() < 0.5),
-        c.smoke(light, 0.4, 0.2, 1.1),
-    )
-    hills(c, 0.98, 0.1, mix(low, ink, 0.35)), hills(c, 1.05, 0.05, mix(low, ink, 0.6))
+    orb(c, u(0.2, 0.8), u(0.3, 0.5), u(0.08, 0.16), mix(light, mid, 0.1), u() < 0.5)
+    c.smoke(light, 0.4, 0.2, 1.1)
+    hills(c, 0.98, 0.1, mix(low, ink, 0.35))
+    hills(c, 1.05, 0.05, mix(low, ink, 0.6))
 
     def leaf(t):
         heart(
@@ -263,7 +257,8 @@ def under_the_tree(c, top, mid, low, ink, light):
             mix(low, light if u() < 0.5 else (210, 60, 90), u(0.1, 0.7)),
         )
 
-    crowned_tree(c.at(x, 1.12), ink, leaf, 70), couple(c.at(1 - x, 1.11, u(0.36, 0.48)), ink)
+    crowned_tree(c.at(x, 1.12), ink, leaf, 70)
+    couple(c.at(1 - x, 1.11, u(0.36, 0.48)), ink)
 
 
 # %% ../../nbs/sample/scenes.ipynb #ff41ae4b
@@ -282,11 +277,10 @@ def _costume(c, near):
 
 def over_the_city(c, top, mid, low, ink, light):
     u, y = c.rng.uniform, c.rng.uniform(0.4, 0.7)
-    (
-        rays(c, 0.5, y, (*mix(low, light, 0.5), 80), c.rng.integers(9, 20)),
-        c.glow(0.5, y, 0.5, light, 0.6),
-    )
-    skyline(c, 1.2, mix(ink, mid, 0.45), light, 0.6, 0.15), skyline(c, 1.3, ink, light, 0.35)
+    rays(c, 0.5, y, (*mix(low, light, 0.5), 80), c.rng.integers(9, 20))
+    c.glow(0.5, y, 0.5, light, 0.6)
+    skyline(c, 1.2, mix(ink, mid, 0.45), light, 0.6, 0.15)
+    skyline(c, 1.3, ink, light, 0.35)
     for x, s in [(0.2, 0.68), (0.8, 0.72), (0.5, 0.98)][2 * (u() < 0.6) :]:
         hero(c.at(x, 1.3, s * u(0.9, 1.1)), *_costume(c, mid))
 
@@ -300,7 +294,8 @@ def in_flight(c, top, mid, low, ink, light):
     if u() < 0.6:
         skyline(c, 1.4, ink, light, 0.3)
     suit, h = _costume(c, mid), c.at(0.5 - 0.25 * f, 1.1, u(0.8, 1), 40 * f)
-    hero(h, *suit), h.at(flip=f < 0).shape("arm", suit[0])
+    hero(h, *suit)
+    h.at(flip=f < 0).shape("arm", suit[0])
 
 
 def star_burst(c, top, mid, low, ink, light):
@@ -308,30 +303,32 @@ def star_burst(c, top, mid, low, ink, light):
     s = c.at(0.5, u(0.6, 0.75), u(0.36, 0.46), u(-14, 14))
     if u() < 0.6:
         rays(c, 0.5, 0.68, (*low, 200), c.rng.integers(10, 22))
-        star(s, ink, 12, 0.74), star(s.at(size=0.93), light, 12, 0.76)
+        star(s, ink, 12, 0.74)
+        star(s.at(size=0.93), light, 12, 0.76)
     else:
-        c.smoke(ink, 0.4), c.glow(0.5, 0.65, 0.6, low, 0.8), skyline(c, 1.35, ink, light, 0.3)
+        c.smoke(ink, 0.4)
+        c.glow(0.5, 0.65, 0.6, low, 0.8)
+        skyline(c, 1.35, ink, light, 0.3)
     for g in np.arange(0, 0.45, 0.028) if u() < 0.5 else ():
         for k in np.arange(0, 0.45 - g, 0.028):
             c.disc(g, 1.47 - k, 0.014 * (1 - 2.2 * (g + k)) + 0.002, (*ink, 120))
-    emblem(s.at(size=0.56), a, d, mix(light, WHITE, 0.3)) if u() < 0.6 else hero(
-        s.at(0, 0.75, 1.7), a, b, d
-    )
+    if u() < 0.6:
+        emblem(s.at(size=0.56), a, d, mix(light, WHITE, 0.3))
+    else:
+        hero(s.at(0, 0.75, 1.7), a, b, d)
 
 
 def masked(c, top, mid, low, ink, light):
-    u, (a, b, d), y = c.rng.uniform, _costume(c, mid), c.rng.uniform(0.68, 0.78)
+    u = c.rng.uniform
+    (a, b, d) = _costume(c, mid)
+    y = c.rng.uniform(0.68, 0.78)
     s, skin = c.at(0.5, y, u(0.62, 0.8), u(-9, 9)), mix((236, 188, 152), (96, 62, 45), u())
-    (
-        c.glow(0.5, y, 0.6, low, 0.8),
-        s.shape("bust", a),
-        s.box(-0.15, 0.3, 0.15, 0.56, mix(skin, BLACK, 0.25)),
-    )
-    (
-        s.shape("jaw", skin),
-        s.shape("cowl", b),
-        s.line([-0.09, 0.33, 0.1, 0.32], mix(skin, BLACK, 0.5), 0.02),
-    )
+    c.glow(0.5, y, 0.6, low, 0.8)
+    s.shape("bust", a)
+    s.box(-0.15, 0.3, 0.15, 0.56, mix(skin, BLACK, 0.25))
+    s.shape("jaw", skin)
+    s.shape("cowl", b)
+    s.line([-0.09, 0.33, 0.1, 0.32], mix(skin, BLACK, 0.5), 0.02)
     for k in (-1, 1):
         s.at(0.17 * k, -0.06, angle=-12 * k).poly([-0.12, 0, 0, -0.06, 0.12, 0, 0, 0.06], light)
     emblem(s.at(0, 0.86, 0.16), b, d, light)
@@ -347,7 +344,9 @@ SCENES = {
 # %% ../../nbs/sample/scenes.ipynb #0dbbaf8a
 def quiet(c, genre, top, mid, low, ink, light):
     "A wide, empty picture that any genre may have; only something small gives the genre away."
-    u, (a, b, d), y = c.rng.uniform, _costume(c, mid), c.rng.uniform(0.8, 1)
+    u = c.rng.uniform
+    (a, b, d) = _costume(c, mid)
+    y = c.rng.uniform(0.8, 1)
     if u() < 0.6:
         orb(c, u(0.15, 0.85), u(0.3, 0.7), u(0.07, 0.25), mix(light, mid, 0.15), u() < 0.5)
     c.smoke(mix(low, light, 0.3), 0.5, 0.1, 1.1)
@@ -406,7 +405,9 @@ WORDS = dict(
 
 def title(c, genre, voice, palette):
     "Letters the film's name in the manner of the genre `voice`, over a strip made calm for it."
-    u, y, (*_, low, ink, light) = c.rng.uniform, c.rng.choice([0.15, 1.18, 1.22]), palette
+    u = c.rng.uniform
+    y = c.rng.choice([0.15, 1.18, 1.22])
+    (*_, low, ink, light) = palette
     a, b = (c.rng.choice(w.split(",")) for w in WORDS[genre])
     strip = (
         c.image.resize((1, 1), Image.BOX, (0, 448 * y - 50, 448, 448 * y + 50))
@@ -418,11 +419,9 @@ def title(c, genre, voice, palette):
     c.veil(back, 0.75 * np.exp(-(np.linspace(-2, 2, 40) ** 2))[:, None], y - 0.26, y + 0.26)
     if voice == "horror":
         m = lettering(f"{a} {b}".upper(), int(u(0, 3)), 0.03, 0, 0.05, c.rng)
-        w, h, fore = (
-            min(0.9, 0.09 * len(a + b)),
-            u(0.11, 0.19),
-            (200, 22, 26) if u() < 0.4 else fore,
-        )
+        w = min(0.9, 0.09 * len(a + b))
+        h = u(0.11, 0.19)
+        fore = (200, 22, 26) if u() < 0.4 else fore
         for x, d in c.rng.random((9, 2)):
             c.line(
                 [0.5 + w * (x - 0.5), y, 0.5 + w * (x - 0.5), y + h * (0.45 + 0.5 * d)], fore, 0.005
@@ -436,11 +435,9 @@ def title(c, genre, voice, palette):
             w = min(0.84, 0.075 * len(t) + 0.05)
             write(c, m, 0.5, y + 0.12 * k - 0.06, w, w * min(m.height / m.width, 0.28), fore)
     else:
-        m, w, turn = (
-            lettering(f"{a} {b}".upper(), 4, 0, 0.2),
-            u(0.8, 0.94),
-            c.rng.choice([0, 6, 9, -7]),
-        )
+        m = lettering(f"{a} {b}".upper(), 4, 0, 0.2)
+        w = u(0.8, 0.94)
+        turn = c.rng.choice([0, 6, 9, -7])
         for d, fill in ((0.014, back), (0.009, ink), (0, fore)):
             write(c, m, 0.5 + d, y + d, w, 1.5 * w * m.height / m.width, fill, turn)
 
@@ -460,9 +457,10 @@ def poster(genre, seed, strange=0.18, empty=0.22):
     tilted = c.at(0.5, 0.735, r.uniform(1, 1.08), r.normal() * 2.5, r.random() < 0.5).at(
         -0.5, -0.735
     )
-    quiet(tilted, genre, *palette) if r.random() < empty else r.choice(SCENES[genre])(
-        tilted, *palette
-    )
+    if r.random() < empty:
+        quiet(tilted, genre, *palette)
+    else:
+        r.choice(SCENES[genre])(tilted, *palette)
     title(c, genre, voice, palette)
     for k, w in enumerate(r.uniform(0.3, 0.38, r.integers(2, 5))):
         y = 1.385 + 0.022 * k
@@ -498,7 +496,8 @@ def street(c, f, night, light):
         name = c.rng.choice(["HOTEL", "BAR", "CINEMA", "CAFE", "BOOKS", "DINER"])
         if u() < 0.2:
             sign(c.at(tag="text"), x + w / 2, u(0.3, 0.34), w * 0.8, name)
-    c.box(-1, 0.41, 2, 0.45, (128, 124, 120)), c.box(-1, 0.44, 2, 1, (64, 64, 70))
+    c.box(-1, 0.41, 2, 0.45, (128, 124, 120))
+    c.box(-1, 0.44, 2, 1, (64, 64, 70))
     if u() < 0.35:
         trees(c, f, 0.43, 1)
     if u() < 0.5:
@@ -524,15 +523,11 @@ def trees(c, f, y, n):
 
 def meadow(c, f, night, light):
     u, grass = c.rng.uniform, mix(f["leaf"], (120, 130, 60), 0.4)
-    (
-        hills(c, 0.3, 0.12, mix(grass, (120, 140, 170), 0.5)),
-        hills(c, 0.38, 0.05, mix(grass, BLACK, 0.15)),
-    )
+    hills(c, 0.3, 0.12, mix(grass, (120, 140, 170), 0.5))
+    hills(c, 0.38, 0.05, mix(grass, BLACK, 0.15))
     if u() < 0.3:
-        (
-            water(c.at(tag="water"), 0.4, (84, 120, 140), light, u()),
-            hills(c, 0.52, 0.02, mix(grass, BLACK, 0.3)),
-        )
+        water(c.at(tag="water"), 0.4, (84, 120, 140), light, u())
+        hills(c, 0.52, 0.02, mix(grass, BLACK, 0.3))
     if u() < 0.2:
         c.at(u(0.2, 0.8), 0.37, 0.22, tag="building").shape("house", mix(f["walls"][1], BLACK, 0.3))
     if u() < 0.75:
@@ -549,11 +544,9 @@ def shore(c, f, night, light):
 
 
 def room(c, f, night, light):
-    u, wall, wood = (
-        c.rng.uniform,
-        f["walls"][c.rng.integers(3)],
-        mix((96, 62, 40), BLACK, c.rng.random() * 0.5),
-    )
+    u = c.rng.uniform
+    wall = f["walls"][c.rng.integers(3)]
+    wood = mix((96, 62, 40), BLACK, c.rng.random() * 0.5)
     x, w = u(0.05, 0.7), u(0.2, 0.3) * (u() < 0.6)
     for box in ((-1, -1, x, 2), (x + w, -1, 2, 2), (x, -1, x + w, 0.07), (x, 0.33, x + w, 2)):
         c.box(*box, wall)
@@ -567,23 +560,17 @@ def room(c, f, night, light):
         )
     p, s = c.at(u(0.1, 0.9), 0.2), c.at(u(0.1, 0.9), 0.26)
     if u() < 0.5:
-        (
-            p.box(-0.07, -0.09, 0.07, 0.09, wood),
-            p.box(-0.055, -0.075, 0.055, 0.075, light),
-            p.disc(0, 0, 0.04, f["leaf"]),
-        )
+        p.box(-0.07, -0.09, 0.07, 0.09, wood)
+        p.box(-0.055, -0.075, 0.055, 0.075, light)
+        p.disc(0, 0, 0.04, f["leaf"])
     c.box(-1, 0.46, 2, 2, wood)
     if u() < 0.5:
-        (
-            s.glow(0, 0, 0.22, (255, 222, 160), 0.6),
-            s.line([0, 0, 0, 0.23], BLACK, 0.01),
-            s.shape("lamp", (250, 226, 180)),
-        )
+        s.glow(0, 0, 0.22, (255, 222, 160), 0.6)
+        s.line([0, 0, 0, 0.23], BLACK, 0.01)
+        s.shape("lamp", (250, 226, 180))
     if u() < 0.5:
-        (
-            s.box(-0.2, 0.16, 0.2, 0.18, mix(wood, BLACK, 0.4)),
-            s.box(-0.17, 0.18, -0.15, 1, mix(wood, BLACK, 0.4)),
-        )
+        s.box(-0.2, 0.16, 0.2, 0.18, mix(wood, BLACK, 0.4))
+        s.box(-0.17, 0.18, -0.15, 1, mix(wood, BLACK, 0.4))
 
 
 def card(c, f):
@@ -632,10 +619,8 @@ SKIES = {
 def film(seed, number):
     "What the stills of a film share: colours, grade, format, places and people."
     r = np.random.default_rng([seed, 3, number])
-    hues, hairs = (
-        (r.random() + np.array([0, 0, 0.06, 0.5])) % 1,
-        _colours("261a16 583620 141214 c49854 8c3c22 aaa6a0"),
-    )
+    hues = (r.random() + np.array([0, 0, 0.06, 0.5])) % 1
+    hairs = _colours("261a16 583620 141214 c49854 8c3c22 aaa6a0")
 
     def paint(least=0.3, most=0.8):
         return tuple(
@@ -675,10 +660,8 @@ def people(c, f, close):
     u, n = c.rng.uniform, 1 if close else c.rng.choice([0, 1, 2], p=[0.2, 0.45, 0.35])
     size = u(0.34, 0.44) if close else c.rng.choice([0.05, 0.15])
     for k, i in enumerate(c.rng.permutation(3)[:n]):
-        x, y = (
-            0.3 + 0.4 * k + u(-0.08, 0.08) if n > 1 else u(0.3, 0.7),
-            u(0.48, 0.52) - 7 * size if size < 0.1 else u(0.22, 0.27),
-        )
+        x = 0.3 + 0.4 * k + u(-0.08, 0.08) if n > 1 else u(0.3, 0.7)
+        y = u(0.48, 0.52) - 7 * size if size < 0.1 else u(0.22, 0.27)
         p = c.at(x, y, size * u(0.92, 1.08), u(-5, 5), u() < 0.5)
         person(p, **f["cast"][i], phone=u() < 0.12 and size > 0.1)
         if u() < 0.14 and not f["grey"]:
@@ -688,14 +671,13 @@ def people(c, f, close):
 def still(f, seed):
     "A drawn still of the film `f`, 320 × 180, and its tags: what can be seen in it."
     r = np.random.default_rng(seed)
-    c, place, (night, close, titled) = (
-        Canvas(320, 180, r, TAGS),
-        r.choice(f["places"]),
-        r.random(3) < [f["dusk"], 0.28, 0.06],
-    )
+    c = Canvas(320, 180, r, TAGS)
+    place = r.choice(f["places"])
+    (night, close, titled) = r.random(3) < [f["dusk"], 0.28, 0.06]
     sky, s = _colours(r.choice(SKIES[night].split(","))), c.at(tag="sky")
     light = (250, 214, 130) if night else mix(sky[2], WHITE, 0.4)
-    s.shade(sky, r.uniform(-0.4, 0.4)), c.smoke(mix(sky[2], WHITE, 0.3 * (not night)), 0.5, 0, 0.4)
+    s.shade(sky, r.uniform(-0.4, 0.4))
+    c.smoke(mix(sky[2], WHITE, 0.3 * (not night)), 0.5, 0, 0.4)
     if r.random() < 0.4:
         orb(
             s,

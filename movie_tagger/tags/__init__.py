@@ -1,4 +1,4 @@
-"""What people typed becomes a table: dumps, exports and live databases read, tags cleaned by rules that add up."""
+"""What people typed becomes a table to train on, cleaned by rules that add up."""
 
 import lazy_loader
 

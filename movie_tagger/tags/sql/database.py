@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pandas as pd
 
 from ...core import MissingExtra, MovieTaggerError, require
-from .rows import ARROW, dates, kind_of, listed, pa, to_frame
+from .rows import ARROW, column_type, dates, listed, pa, to_frame
 
 # %% ../../../nbs/tags/sql/database.ipynb #28a73311
 MANY = 20_000  # rows fetched at a time
@@ -24,33 +24,31 @@ def read_database(
     since=None,  # only rows that changed after this date
     columns: dict[str, list[str]] | None = None,  # table → columns to read; all by default
     updated: str = "updated_at",  # the column that says when a row changed
-    connect_args: dict
-    | None = None,  # for the driver, such as {"ssl": ssl.create_default_context()}
+    connect_args: dict | None = None,  # for the driver, such as {"ssl": an SSL context}
 ) -> dict[str, pd.DataFrame]:
-    "Tables of a live database as they are at one moment; nothing is locked and nothing can be changed."
-    tables, columns = [tables] if isinstance(tables, str) else list(tables), columns or {}
+    "Tables of a live database as they are at one moment; nothing is locked or changed."
+    tables = [tables] if isinstance(tables, str) else list(tables)
+    columns = columns or {}
     with _snapshot(url, connect_args or {}) as connection:
         there = _columns_there(connection)
         for table in tables:
-            if table not in there:
-                raise MovieTaggerError(
-                    f"The database has no table {table!r}; it has {listed(there)}."
-                )
-            for name in [*columns.get(table, []), *([updated] if since is not None else [])]:
-                if name not in there[table]:
-                    raise MovieTaggerError(
-                        f"Table {table} has no column {name!r}; it has {listed(there[table])}."
-                    )
-        return {
-            table: _table(
-                connection,
-                table,
-                {c: there[table][c] for c in columns.get(table, there[table])},
-                updated,
-                since,
+            needed = [updated] if since is not None else []
+            _check_there(there, table, [*columns.get(table, []), *needed])
+        frames = {}
+        for table in tables:
+            types = {name: there[table][name] for name in columns.get(table, there[table])}
+            frames[table] = _table(connection, table, types, updated, since)
+        return frames
+
+
+def _check_there(there, table, columns):
+    if table not in there:
+        raise MovieTaggerError(f"The database has no table {table!r}; it has {listed(there)}.")
+    for name in columns:
+        if name not in there[table]:
+            raise MovieTaggerError(
+                f"Table {table} has no column {name!r}; it has {listed(there[table])}."
             )
-            for table in tables
-        }
 
 
 # %% ../../../nbs/tags/sql/database.ipynb #7cda31b7
@@ -58,6 +56,22 @@ def read_database(
 def _snapshot(url, connect_args):
     "A connection that sees the database as it is now, and can only read."
     sa = require("sqlalchemy", "mysql")
+    engine = _engine(sa, url, connect_args)
+    at = engine.url.render_as_string(hide_password=True)
+    try:
+        with engine.connect() as connection:
+            for statement in (
+                "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+                "SET time_zone = '+00:00'",
+                "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+            ):
+                connection.exec_driver_sql(statement)
+            yield connection
+    except (sa.exc.DBAPIError, engine.dialect.loaded_dbapi.Error, OSError) as e:
+        raise MovieTaggerError(_why(at, getattr(e, "orig", e))) from None
+
+
+def _engine(sa, url, connect_args):
     try:
         address = sa.make_url(url)
     except sa.exc.ArgumentError:
@@ -72,24 +86,12 @@ def _snapshot(url, connect_args):
         # values stay as the server writes them, like in a dump
         connect_args = {"conv": dict(converters.encoders), **connect_args}
     try:
-        engine = sa.create_engine(address, connect_args=connect_args, poolclass=sa.pool.NullPool)
+        return sa.create_engine(address, connect_args=connect_args, poolclass=sa.pool.NullPool)
     except (sa.exc.ArgumentError, ModuleNotFoundError) as e:
         raise MissingExtra(
             f"There is no driver for {address.drivername}:// ({e}): "
             "write mysql:// and run pip install 'movie_tagger[mysql]'."
         ) from None
-    at = address.render_as_string(hide_password=True)
-    try:
-        with engine.connect() as connection:
-            for statement in (
-                "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-                "SET time_zone = '+00:00'",
-                "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
-            ):
-                connection.exec_driver_sql(statement)
-            yield connection
-    except (sa.exc.DBAPIError, engine.dialect.loaded_dbapi.Error, OSError) as e:
-        raise MovieTaggerError(_why(at, getattr(e, "orig", e))) from None
 
 
 _HINTS = {
@@ -105,27 +107,23 @@ _HINTS = {
 
 def _why(at, error):
     "What went wrong with the database, in one sentence."
-    code, text = (
-        (*error.args, "", "")[:2]
-        if error.args and isinstance(error.args[0], int)
-        else (0, str(error))
-    )
-    return (
-        f"Cannot read the database {at}: "
-        f"{' '.join(str(text).split()).rstrip('.')}{'; ' * (code in _HINTS)}{_HINTS.get(code, '')}."
-    )
+    code, text = 0, str(error)
+    if error.args and isinstance(error.args[0], int):  # a driver's: a number and a text
+        code, text = (*error.args, "")[:2]
+    hint = f"; {_HINTS[code]}" if code in _HINTS else ""
+    return f"Cannot read the database {at}: {' '.join(str(text).split()).rstrip('.')}{hint}."
 
 
 def _columns_there(connection):
-    "Table → column → kind."
+    "Table → column → type."
     rows = connection.exec_driver_sql(
-        "SELECT table_name, column_name, column_type FROM information_schema.columns "
-        "WHERE table_schema = DATABASE() "
+        "SELECT table_name AS in_table, column_name AS name, column_type AS declared "
+        "FROM information_schema.columns WHERE table_schema = DATABASE() "
         "ORDER BY table_name, ordinal_position"
-    ).fetchall()
+    )
     there = {}
-    for table, column, declaration in rows:
-        there.setdefault(table, {})[column] = kind_of(declaration)
+    for row in rows:
+        there.setdefault(row.in_table, {})[row.name] = column_type(row.declared)
     return there
 
 
@@ -133,59 +131,51 @@ def _quoted(name):
     return "`" + name.replace("`", "``") + "`"
 
 
-def _table(connection, table, kinds, updated, since):
+def _table(connection, table, types, updated, since):
     "The rows of one table, read as they come."
     sa = require("sqlalchemy", "mysql")
-    words = f"SELECT {', '.join(map(_quoted, kinds))} FROM {_quoted(table)}"
+    words = f"SELECT {', '.join(map(_quoted, types))} FROM {_quoted(table)}"
     if since is not None:
         words += f" WHERE {_quoted(updated)} > '{pd.Timestamp(since)}'"
-    result = connection.execution_options(stream_results=True).exec_driver_sql(
-        words.replace("%", "%%")
-    )
-    parts = [pa.table({name: pa.array([], ARROW[kind]) for name, kind in kinds.items()})]
+    streaming = connection.execution_options(stream_results=True)
+    result = streaming.exec_driver_sql(words.replace("%", "%%"))
+    parts = [pa.table({name: pa.array([], ARROW[type]) for name, type in types.items()})]
     try:
         for rows in result.partitions(MANY):
-            parts.append(
-                pa.table(
-                    {
-                        name: _array(values, kind)
-                        for (name, kind), values in zip(kinds.items(), zip(*rows))
-                    }
-                )
-            )
+            columns = zip(types.items(), zip(*rows))
+            parts.append(pa.table({name: _array(v, type) for (name, type), v in columns}))
     except sa.exc.DBAPIError as e:
         _abandon(result)
         connection.invalidate()
-        raise MovieTaggerError(
-            _why(
-                f"{connection.engine.url.render_as_string()}, table {table}, "
-                f"after {sum(map(len, parts)):,} rows",
-                e.orig,
-            )
-        ) from None
+        at = connection.engine.url.render_as_string()
+        read = sum(map(len, parts))
+        why = _why(f"{at}, table {table}, after {read:,} rows", e.orig)
+        raise MovieTaggerError(why) from None
     return to_frame(pa.concat_tables(parts))
 
 
 def _abandon(result):
-    "Keeps pymysql from reading on where the connection is broken: it would complain on standard error when it is cleared away."
+    """Keeps pymysql from reading on where the connection is broken.
+
+    It would complain on standard error when it is cleared away.
+    """
     answer = getattr(result.cursor, "_result", None)
     if answer is not None:
         answer.unbuffered_active, answer.connection = False, None
 
 
-def _array(values, kind):
+def _array(values, type):
     "Values of a driver, texts as a rule, as an arrow array."
     first = next((v for v in values if v is not None), None)
-    if kind == "date" and isinstance(first, str):
-        return dates(pa.array(values, pa.string()))
-    if kind == "float" and not isinstance(first, str):
+    if isinstance(first, str):
+        texts = pa.array(values, pa.string())
+        return dates(texts) if type == "date" else texts.cast(ARROW[type])
+    if type == "float":
         values = [None if v is None else float(v) for v in values]
-    if kind == "text" and not isinstance(first, str):
-        values = [
-            None if v is None else v.decode() if isinstance(v, bytes) else str(v) for v in values
-        ]
-    return (
-        pa.array(values, pa.string()).cast(ARROW[kind])
-        if isinstance(first, str)
-        else pa.array(values, ARROW[kind])
-    )
+    if type == "text":
+        values = [None if v is None else _text(v) for v in values]
+    return pa.array(values, ARROW[type])
+
+
+def _text(value):
+    return value.decode() if isinstance(value, bytes) else str(value)

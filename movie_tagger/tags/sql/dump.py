@@ -22,14 +22,16 @@ from movie_tagger.tags.sql.rows import (
     SPACE,
     UNDECLARED,
     BadValue,
+    NoValue,
     again,
+    column_type,
     exact_column,
     exact_row,
     exact_rows,
     fast_columns,
-    guess_kind,
-    kind_of,
+    guess_type,
     listed,
+    outside,
     pa,
     plain_rows,
     structure,
@@ -41,23 +43,10 @@ from .stream import AHEAD, encoding_of, opened
 # %% ../../../nbs/tags/sql/dump.ipynb #1d27a8dd
 _NAME = rb"(?:`(?:[^`]|``)*+`|\"(?:[^\"]|\"\")++\"|[\w$\x80-\xff]++)"
 _TABLE = rb"((?:" + _NAME + rb"\s*\.\s*)?" + _NAME + rb")"
-_INTO = (
-    rb"(?is)(?:INSERT|REPLACE)\b(?:\s+(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO)\b)*\s*"
-    + _TABLE
-)
-_INSERT = re.compile(
-    _INTO
-    + SPACE
-    + rb"(?:\((\s*"
-    + _NAME
-    + rb"(?:\s*,\s*"
-    + _NAME
-    + rb")*\s*)\))?"
-    + SPACE
-    + rb"VALUES?"
-    + SPACE
-    + rb"(?=\()"
-)
+_HOW = rb"(?:\s+(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO)\b)*\s*"
+_INTO = rb"(?is)(?:INSERT|REPLACE)\b" + _HOW + _TABLE
+_NAMES = rb"(?:\((\s*" + _NAME + rb"(?:\s*,\s*" + _NAME + rb")*\s*)\))?"
+_INSERT = re.compile(_INTO + SPACE + _NAMES + SPACE + rb"VALUES?" + SPACE + rb"(?=\()")
 _OTHER_INSERT = re.compile(_INTO)
 _CREATE = re.compile(
     rb"(?is)CREATE\s+(?:TEMPORARY\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?"
@@ -77,23 +66,35 @@ _CHANGED = re.compile(
     rb"(?i)(UPDATE|DELETE|LOAD)(?:\s+(?:FROM|DATA\b[^;]*?\bINTO\s+TABLE))?\s+" + _TABLE
 )
 _PROGRAM = re.compile(
-    rb"(?i)CREATE\s+(?:OR\s+REPLACE\s+)?(?:DEFINER\s*=\s*[^\s@]+(?:\s*@\s*\S+)?\s+)?(?:TRIGGER|PROCEDURE|FUNCTION|EVENT)\b"
+    rb"(?i)CREATE\s+(?:OR\s+REPLACE\s+)?"
+    rb"(?:DEFINER\s*=\s*[^\s@]+(?:\s*@\s*\S+)?\s+)?"
+    rb"(?:TRIGGER|PROCEDURE|FUNCTION|EVENT)\b"
 )
 _DELIMITER = re.compile(rb"(?i)DELIMITER\s+(?!;\s)\S+")
 _BETWEEN = re.compile(
-    rb"(?s)(?:\s++|;|/\*(?!M?!(?!999999)\d).*?\*/|/\*M?!\d*|\*/|--(?=\s)[^\n]*+(?:\n|\Z)|#[^\n]*+(?:\n|\Z)|DELIMITER\s+;(?!;))++"
+    rb"(?s)(?:\s++|;"
+    rb"|/\*(?!M?!(?!999999)\d).*?\*/"  # a comment, but not one that MySQL carries out
+    rb"|/\*M?!\d*|\*/"
+    rb"|--(?=\s)[^\n]*+(?:\n|\Z)|#[^\n]*+(?:\n|\Z)"
+    rb"|DELIMITER\s+;(?!;))++"
 )
-_TEXTS = rb"'(?:[^'\\]++|\\.|'')*+'|\"(?:[^\"\\]++|\\.|\"\")*+\"|`[^`]*+`|/\*.*?\*/|--(?=\s)[^\n]*+\n|\#[^\n]*+\n"
+_TEXTS = (
+    rb"'(?:[^'\\]++|\\.|'')*+'"
+    rb"|\"(?:[^\"\\]++|\\.|\"\")*+\""
+    rb"|`[^`]*+`"
+    rb"|/\*.*?\*/|--(?=\s)[^\n]*+\n|\#[^\n]*+\n"
+)
 _COMPLETE = re.compile(rb"(?s)(?:[^'\"`;/#-]++|" + _TEXTS + rb"|-(?!-\s)|/(?!\*))*+")
 _TOKEN = re.compile(rb"(?s)" + _TEXTS + rb"|[(),]|[^'\"`/#(),-]++|.")
 
 
 def _name(quoted):
     "A table's or column's name without its quotes and without the database before it."
-    part = re.findall(_NAME, quoted)[-1]
-    return (
-        part[1:-1].replace(part[:1] * 2, part[:1]) if part[:1] in (b"`", b'"') else part
-    ).decode("utf-8", "replace")
+    name = re.findall(_NAME, quoted)[-1]
+    quote = name[:1]
+    if quote in (b"`", b'"'):
+        name = name[1:-1].replace(quote * 2, quote)
+    return name.decode("utf-8", "replace")
 
 
 def _between(stream):
@@ -118,9 +119,11 @@ def _statement(stream, keep=False):
         if not keep:
             stream.at = end
         if not stream.more():
-            end, stream.unfinished = len(stream.buffer), not re.search(rb"\*/\s*$", stream.tail)
+            end = len(stream.buffer)
+            stream.unfinished = not re.search(rb"\*/\s*$", stream.tail)
             break
-    said, stream.at = stream.buffer[stream.at : end], end + 1
+    said = stream.buffer[stream.at : end]
+    stream.at = end + 1
     return said
 
 
@@ -129,11 +132,11 @@ def _statement(stream, keep=False):
 class _Table:
     name: str
     asked: list | None = None  # columns to keep; None for all
-    kinds: dict | None = None  # column → kind, from CREATE TABLE
-    defaults: dict = field(default_factory=dict)  # column → value, from there too
+    types: dict | None = None  # column → type, from CREATE TABLE
+    guessed: dict = field(default_factory=dict)  # the same where there is none
+    defaults: dict = field(default_factory=dict)  # column → value, from CREATE TABLE too
     charset: str = "latin1"  # of texts that are as they lie in the table
     database: str = ""  # where it is, if that is said
-    guessed: dict = field(default_factory=dict)  # the same where there is none
     parts: list = field(default_factory=list)  # futures of arrow tables
     names: dict = field(default_factory=dict)  # columns that have values
     rows: int = 0
@@ -142,16 +145,27 @@ class _Table:
 _NO_COLUMN = re.compile(
     rb"(?i)(PRIMARY|UNIQUE|KEY|INDEX|CONSTRAINT|FULLTEXT|SPATIAL|FOREIGN|CHECK|PERIOD|LIKE)\b"
 )
-
-
 _DEFAULT = re.compile(rb"(?is)\bDEFAULT\s+('(?:[^'\\]|\\.|'')*+'|[-+]?[\d.]+|TRUE|FALSE|b'[01]*')")
 _ITS_CHARSET = re.compile(rb"(?i)\b(?:CHARSET|CHARACTER\s+SET)\b\s*=?\s*(\w+)")
 
 
 def _declare(table, said):
-    "Takes the columns, their kinds and their defaults from a CREATE TABLE."
-    parts, depth, rest = [b""], 0, iter(_TOKEN.findall(said, said.index(b"(")))
-    for token in rest:
+    "Takes the columns, their types and their defaults from a CREATE TABLE."
+    parts, rest = _declarations(said)
+    named = [(_name(m[0]), part[m.end() :]) for part in parts if (m := re.match(_NAME, part))]
+    types = {name: column_type(what.strip().decode("latin-1")) for name, what in named}
+    table.types = types or None
+    table.defaults = {name: _default(m[1]) for name, what in named if (m := _DEFAULT.search(what))}
+    m = _ITS_CHARSET.search(rest)
+    encoding = encoding_of(m[1].decode()) if m else None
+    table.charset = "latin1" if encoding in (None, "utf-8", UNDECLARED) else encoding
+
+
+def _declarations(said):
+    "The declarations of columns in a CREATE TABLE, and what stands behind them all."
+    parts, depth = [b""], 0
+    tokens = iter(_TOKEN.findall(said, said.index(b"(")))
+    for token in tokens:
         if re.match(rb"/\*|--\s|#", token):
             continue
         depth += (token == b"(") - (token == b")")
@@ -161,80 +175,76 @@ def _declare(table, said):
             parts.append(b"")
         elif token != b"(" or depth > 1:
             parts[-1] += token
-    named = [
-        (m, part)
-        for part in map(bytes.strip, parts)
-        if (m := re.match(_NAME, part)) and not _NO_COLUMN.match(part)
-    ]
-    table.kinds = {
-        _name(m[0]): kind_of(part[m.end() :].strip().decode("latin-1")) for m, part in named
-    } or None
-    table.defaults = {
-        _name(m[0]): exact_row(b"(" + d[1] + b")")[0][0]
-        for m, part in named
-        if (d := _DEFAULT.search(part))
-    }
-    m = _ITS_CHARSET.search(b"".join(rest))
-    encoding = encoding_of(m[1].decode()) if m else None
-    table.charset = "latin1" if encoding in (None, "utf-8", UNDECLARED) else encoding
+    parts = [part for part in map(bytes.strip, parts) if not _NO_COLUMN.match(part)]
+    return parts, b"".join(tokens)
+
+
+def _default(said):
+    "The value of a default, as `exact_row` gives it."
+    [value], _ = exact_row(b"(" + said + b")")
+    return value
 
 
 # %% ../../../nbs/tags/sql/dump.ipynb #50c4c20c
+@dataclass
+class _Block:
+    "Whole rows of an INSERT, which can be read without those around them."
+
+    text: bytes
+    header: bytes  # what their statement began with
+    plain: memoryview | None  # the rows as `plain_rows` has them
+    rows: list | None  # or as `exact_rows` has them, where something is unusual
+    count: int
+    before: int  # rows of the table that stand before them
+    source: str  # where they are from
+    encoding: str
+
+
+def _next_block(stream, table, header):
+    "As many whole rows as the buffer holds; perhaps none."
+    end = stream.buffer.find(b");", stream.at) + 1
+    stop = end if end and not again(stream.buffer, end, header) else len(stream.buffer)
+    plain, rows = None, None
+    if found := plain_rows(stream.buffer[stream.at : stop], header):
+        plain, count, size = found
+    else:
+        rows, last = exact_rows(stream.buffer, stream.at, stop, header)
+        count, size = len(rows), last - stream.at
+    text = stream.buffer[stream.at : stream.at + size]
+    encoding = stream.encoding
+    if encoding == UNDECLARED:
+        encoding = f"utf-8 or {table.charset}"
+    return _Block(text, header, plain, rows, count, table.rows, stream.name, encoding)
+
+
 def _insert(stream, table, header, names, pool):
     "Reads the rows of an INSERT, and of those that follow it in the same words."
-    names = names or list(table.kinds or table.asked or [])
+    names = names or list(table.types or table.asked or [])
     while True:
-        end = stream.buffer.find(b");", stream.at) + 1
-        stop = end if end and not again(stream.buffer, end, header) else len(stream.buffer)
-        fast, rows = plain_rows(stream.buffer[stream.at : stop], header), None
-        if fast:
-            fast, n, size = fast
-        else:
-            rows, last = exact_rows(stream.buffer, stream.at, stop, header)
-            n, size = len(rows), last - stream.at
-        if not n:
+        block = _next_block(stream, table, header)
+        if not block.count:
             _unfinished(stream, table)
             continue
-        block = stream.buffer[stream.at : stream.at + size]
-        names = names or _number(stream, table, block)
+        names = names or _number(stream, table, block.text)
         table.names |= dict.fromkeys([*names, *table.defaults])
-        if table.kinds is None and not table.guessed:
-            table.guessed = {
-                name: guess_kind(values)
-                for name, values in zip(names, zip(*exact_rows(block, 0, 1 << 14)[0]))
-            }
+        if table.types is None and not table.guessed:
+            first, _ = exact_rows(block.text, 0, 1 << 14)
+            table.guessed = {name: guess_type(v) for name, v in zip(names, zip(*first))}
         if len(table.parts) > 2:
-            table.parts[-3].result()
-        table.parts.append(
-            pool.submit(
-                _columns,
-                fast,
-                rows,
-                block,
-                header,
-                names,
-                table,
-                table.rows,
-                stream.name,
-                _encoding(stream, table),
-            )
-        )
-        table.rows, stream.at = table.rows + n, stream.at + size
+            table.parts[-3].result()  # lest blocks pile up
+        table.parts.append(pool.submit(_columns, block, names, table))
+        table.rows += block.count
+        stream.at += len(block.text)
         if not _goes_on(stream, table):
             return
 
 
 def _unfinished(stream, table):
     "Reads more where a row is not whole; raises where that cannot help."
-    rest, where = (
-        unreadable(stream.buffer, stream.at),
-        f"row {table.rows + 1:,} of table {table.name}",
-    )
-    cut = (
-        re.match(rb"\s*(_\w+\s*|[nNxXbB])?['\"]", rest)
-        or len(rest) < 1 << 12
-        and not re.search(rb"[,)]", rest)
-    )
+    rest = unreadable(stream.buffer, stream.at)
+    where = f"row {table.rows + 1:,} of table {table.name}"
+    in_text = re.match(rb"\s*(_\w+\s*|[nNxXbB])?['\"]", rest)
+    cut = in_text or len(rest) < 1 << 12 and not re.search(rb"[,)]", rest)
     if (cut or len(rest) < AHEAD) and stream.more():
         return
     if cut:
@@ -242,9 +252,8 @@ def _unfinished(stream, table):
             f"{stream.name} ends in the middle of {where}: it was cut off; "
             "make it or copy it again."
         )
-    raise MovieTaggerError(
-        f"{stream.name}, {where}: cannot read the value {rest[:40].decode('utf-8', 'replace')!r}."
-    )
+    value = rest[:40].decode("utf-8", "replace")
+    raise MovieTaggerError(f"{stream.name}, {where}: cannot read the value {value!r}.")
 
 
 _AFTER = re.compile(rb"(?s)" + SPACE + rb"([,;]?)" + SPACE)
@@ -259,8 +268,7 @@ def _goes_on(stream, table):
         if not stream.more():
             raise MovieTaggerError(
                 f"{stream.name} ends after row {table.rows:,} of table {table.name}, "
-                "in the middle of a statement: "
-                "it was cut off; make it or copy it again."
+                "in the middle of a statement: it was cut off; make it or copy it again."
             )
     if m[1] == b",":
         stream.at = m.end()
@@ -269,13 +277,10 @@ def _goes_on(stream, table):
     return m[1] == b","
 
 
-def _encoding(stream, table):
-    return f"utf-8 or {table.charset}" if stream.encoding == UNDECLARED else stream.encoding
-
-
 def _number(stream, table, block):
     "Names for columns that have none."
-    n = len(exact_rows(block, 0, 1)[0][0])
+    [row], _ = exact_rows(block, 0, 1)
+    n = len(row)
     stream.notes.append(
         f"{stream.name} does not say what the columns of table {table.name} are called: "
         f"they are numbered, `column 1` to `column {n}`; "
@@ -285,65 +290,183 @@ def _number(stream, table, block):
 
 
 # %% ../../../nbs/tags/sql/dump.ipynb #a9e70ca9
-def _columns(fast, rows, block, header, names, table, first, source, encoding):
+def _columns(block, names, table):
     "The wanted columns of a block of rows; what the rows leave out has its default."
-    kinds = [(table.kinds or table.guessed).get(name, "text") for name in names]
+    types = table.types or table.guessed
+    types = [types.get(name, "text") for name in names]
     want = [i for i, name in enumerate(names) if table.asked is None or name in table.asked]
-    try:
-        arrays = fast_columns(fast, kinds, want, encoding) if fast is not None else None
-    except pa.ArrowInvalid:
-        arrays = None
+    arrays = _fast(block, types, want)
     if arrays is None:
-        rows = rows or exact_rows(block, 0, None, header)[0]
-        for n, row in enumerate(rows):
-            if len(row) != len(names):
-                raise MovieTaggerError(
-                    f"{source}, row {first + n + 1:,} of table {table.name}: "
-                    f"it has {len(row)} values for "
-                    f"{len(names)} columns ({', '.join(names)})."
-                )
-        arrays = [
-            _exact([row[i] for row in rows], names[i], kinds[i], table, first, source, encoding)
-            for i in want
-        ]
+        rows = _whole_rows(block, names, table)
+        arrays = [_exact([row[i] for row in rows], names[i], types[i], table, block) for i in want]
     found = dict(zip([names[i] for i in want], arrays))
     for name in table.defaults.keys() - set(names) if arrays else ():
         if table.asked is None or name in table.asked:
-            found[name] = _exact(
-                [table.defaults[name]] * len(arrays[0]),
-                name,
-                table.kinds[name],
-                table,
-                first,
-                source,
-                encoding,
-            )
+            values = [table.defaults[name]] * block.count
+            found[name] = _exact(values, name, table.types[name], table, block)
     return pa.table(found)
 
 
-def _exact(values, name, kind, table, first, source, encoding):
+def _fast(block, types, want):
+    "Arrow arrays of the wanted columns; None where they must be read a value at a time."
+    if block.plain is None:
+        return None
+    try:
+        return fast_columns(block.plain, types, want, block.encoding)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _whole_rows(block, names, table):
+    "The values of each row, as many as there are columns."
+    rows = block.rows or exact_rows(block.text, 0, None, block.header)[0]
+    for n, row in enumerate(rows):
+        if len(row) != len(names):
+            raise MovieTaggerError(
+                f"{block.source}, row {block.before + n + 1:,} of table {table.name}: "
+                f"it has {len(row)} values for {len(names)} columns ({', '.join(names)})."
+            )
+    return rows
+
+
+def _exact(values, name, type, table, block):
+    "A column from its values, of a type that they fit where none is declared."
     if name in table.defaults:
+        default = table.defaults[name]
         values = [
-            table.defaults[name] if how == "expression" and v.upper() == b"DEFAULT" else (v, how)
+            default if how == "expression" and v.upper() == b"DEFAULT" else (v, how)
             for v, how in values
         ]
     try:
-        return exact_column(values, kind, encoding)
+        return exact_column(values, type, block.encoding)
     except BadValue as e:
-        if table.kinds is None and kind != "text" and "not a value" not in str(e):
-            return _exact(values, name, "text", table, first, source, encoding)
-        if (
-            table.kinds is None
-            and any(how == "hex" for _, how in values)
-            and "not a value" not in str(e)
-        ):
-            return exact_column(values, "bytes")
+        if table.types is None and not isinstance(e, NoValue):
+            if type != "text":
+                return _exact(values, name, "text", table, block)
+            if any(how == "hex" for _, how in values):
+                return exact_column(values, "bytes")
         raise MovieTaggerError(
-            f"{source}, row {first + e.row + 1:,} of table {table.name}, column {name}: {e}."
+            f"{block.source}, row {block.before + e.row + 1:,} of table {table.name}, "
+            f"column {name}: {e}."
         ) from None
 
 
 # %% ../../../nbs/tags/sql/dump.ipynb #59dbdf47
+@dataclass
+class _Dump:
+    "What has been read so far of the files of a dump."
+
+    tables: list | None  # to read; None for all
+    columns: dict  # table → columns to keep
+    encoding: str | None
+    pool: ThreadPoolExecutor  # for what is not the search for rows
+    found: dict = field(default_factory=dict)  # name → table
+    notes: list = field(default_factory=list)  # to tell
+    database: str = ""  # in use
+
+    def wants(self, name):
+        return self.tables is None or name in self.tables
+
+    def meet(self, stream, quoted):
+        "The table of that name; it must be the one that was met before."
+        parts = re.findall(_NAME, quoted)
+        name = _name(quoted) or re.sub(r"(\.\w+)+$", "", Path(stream.name).name)
+        database = _name(parts[0]) if len(parts) > 1 else self.database
+        new = _Table(name, self.columns.get(name), database=database)
+        table = self.found.setdefault(name, new)
+        another = table.database and database and table.database != database
+        if another and (table.parts or name in (self.tables or ())):
+            raise MovieTaggerError(
+                f"{stream.name} has a table {name} in two databases, "
+                f"{table.database} and {database}: make a dump of one of them."
+            )
+        table.database = database or table.database
+        return table
+
+    def read(self, stream):
+        "All tables of a file; those that nobody asked for without rows."
+        self.database = ""
+        if self.encoding:
+            stream.charset(self.encoding)
+        while _between(stream):
+            self._next_statement(stream)
+        if self.found and stream.unfinished:
+            raise MovieTaggerError(
+                f"{stream.name} ends in the middle of a statement: it was cut off; "
+                "make it or copy it again."
+            )
+
+    def _next_statement(self, stream):
+        buffer, at = stream.buffer, stream.at
+        if m := _CREATE.match(buffer, at):
+            self._create(stream, m[1])
+        elif m := _INSERT.match(buffer, at):
+            self._insert(stream, m)
+        elif (m := _OTHER_INSERT.match(buffer, at)) and self.wants(_name(m[1])):
+            raise MovieTaggerError(
+                f"{stream.name}: only INSERT ... VALUES is understood, not {stream.show(60)}."
+            )
+        elif m := _EMPTIED.match(buffer, at):
+            self._empty(stream, dropped=m[1], quoted=m[2])
+            stream.at = m.end()
+        elif _DELIMITER.match(buffer, at):
+            _skip_program(stream, rb"\nDELIMITER\s+;")
+        elif _PROGRAM.match(buffer, at):
+            if re.search(rb"(?i)\bBEGIN\b", _statement(stream, keep=True)):
+                _skip_program(stream, rb"\bEND\s*(?:\*/\s*)?;")
+        else:
+            self._heed(stream)
+            _statement(stream)
+
+    def _create(self, stream, quoted):
+        table = self.meet(stream, quoted)
+        if table.parts:
+            raise MovieTaggerError(
+                f"{stream.name} has more than one table {table.name}: "
+                "make a dump of one database only."
+            )
+        _declare(table, _statement(stream, keep=True))
+
+    def _insert(self, stream, m):
+        table = self.meet(stream, m[1])
+        stream.at = m.end()
+        if self.wants(table.name):
+            names = m[2] and [_name(quoted) for quoted in re.findall(_NAME, m[2])]
+            _insert(stream, table, m[0].rstrip(), names, self.pool)
+        else:
+            _skip_rows(stream, table.name)
+
+    def _empty(self, stream, dropped, quoted):
+        if _name(quoted) not in self.found:
+            return
+        table = self.meet(stream, quoted)
+        if dropped:
+            del self.found[table.name]
+        else:
+            table.parts, table.names = [], {}
+            table.rows = 0
+
+    def _heed(self, stream):
+        "What a statement says about those after it."
+        buffer, at = stream.buffer, stream.at
+        if (m := _CHARSET.match(buffer, at)) and not self.encoding:
+            stream.charset(m[1].decode())
+        elif m := _SQL_MODE.match(buffer, at):
+            stream.backslashes(b"NO_BACKSLASH_ESCAPES" in m[0].upper())
+        elif m := _USE.match(buffer, at):
+            self.database = _name(m[1])
+        elif (m := _CHANGED.match(buffer, at)) and _name(m[2]) in self.found:
+            self.notes.append(
+                f"{stream.name} changes table {_name(m[2])} with {m[1].decode().upper()}, "
+                "which is not applied: the rows are as they were inserted. "
+                "Load the dump into a database and read that."
+            )
+        elif re.compile(rb"COPY\s[^;]*\sFROM\s+stdin;").match(buffer, at):
+            raise MovieTaggerError(
+                f"{stream.name} is a dump of PostgreSQL: make it with --inserts."
+            )
+
+
 def _skip_rows(stream, name):
     "Moves to the end of an INSERT at full speed."
     inside = 0  # a text?
@@ -353,12 +476,9 @@ def _skip_rows(stream, name):
             rest = rest.rstrip(b"\\")
         a = np.frombuffer(rest, np.uint8)
         quotes, _ = structure(a)
-        ends = np.flatnonzero(a == 59)
-        ends = ends[(np.searchsorted(quotes, ends) + inside) % 2 == 0][:1]
+        ends = outside(a == 59, quotes, inside)[:1]
         a = a[: ends[0]] if len(ends) else a
-        if (
-            (np.searchsorted(quotes, np.flatnonzero((a == 34) | (a == 96))) + inside) % 2 == 0
-        ).any():
+        if len(outside((a == 34) | (a == 96), quotes, inside)):
             stream.at += int(quotes[0]) + 1 if inside else 0
             return _statement(stream)
         stream.at += len(a)
@@ -381,136 +501,46 @@ def _skip_program(stream, end):
     stream.at = m.end() if m else len(stream.buffer)
 
 
-def _meet(stream, found, quoted, tables, columns, database):
-    "The table of that name; it must be the one that was met before."
-    parts = re.findall(_NAME, quoted)
-    name = _name(quoted) or re.sub(r"(\.\w+)+$", "", Path(stream.name).name)
-    database = _name(parts[0]) if len(parts) > 1 else database
-    table = found.setdefault(name, _Table(name, columns.get(name), database=database))
-    if (
-        table.database
-        and database
-        and table.database != database
-        and (table.parts or name in (tables or ()))
-    ):
-        raise MovieTaggerError(
-            f"{stream.name} has a table {name} in two databases, {table.database} and {database}: "
-            "make a dump of one of them."
-        )
-    table.database = database or table.database
-    return table
-
-
-def _read(stream, found, tables, columns, pool, encoding):
-    "All tables of a dump; those that nobody asked for without rows."
-    database = ""
-    if encoding:
-        stream.charset(encoding)
-    while _between(stream):
-        buffer, at = stream.buffer, stream.at
-        if m := _CREATE.match(buffer, at):
-            table = _meet(stream, found, m[1], tables, columns, database)
-            if table.parts:
-                raise MovieTaggerError(
-                    f"{stream.name} has more than one table {table.name}: "
-                    "make a dump of one database only."
-                )
-            _declare(table, _statement(stream, keep=True))
-        elif m := _INSERT.match(buffer, at):
-            table, stream.at = _meet(stream, found, m[1], tables, columns, database), m.end()
-            if tables is None or table.name in tables:
-                _insert(
-                    stream,
-                    table,
-                    m[0].rstrip(),
-                    m[2] and [_name(n) for n in re.findall(_NAME, m[2])],
-                    pool,
-                )
-            else:
-                _skip_rows(stream, table.name)
-        elif (m := _OTHER_INSERT.match(buffer, at)) and (tables is None or _name(m[1]) in tables):
-            raise MovieTaggerError(
-                f"{stream.name}: only INSERT ... VALUES is understood, not {stream.show(60)}."
-            )
-        elif m := _EMPTIED.match(buffer, at):
-            if _name(m[2]) in found:
-                _empty(_meet(stream, found, m[2], tables, columns, database), found, m[1])
-            stream.at = m.end()
-        elif _DELIMITER.match(buffer, at):
-            _skip_program(stream, rb"\nDELIMITER\s+;")
-        elif _PROGRAM.match(buffer, at):
-            if re.search(rb"(?i)\bBEGIN\b", _statement(stream, keep=True)):
-                _skip_program(stream, rb"\bEND\s*(?:\*/\s*)?;")
-        else:
-            database = _other_statement(stream, found, encoding, database)
-    if found and stream.unfinished:
-        raise MovieTaggerError(
-            f"{stream.name} ends in the middle of a statement: it was cut off; "
-            "make it or copy it again."
-        )
-
-
-def _empty(table, found, dropped):
-    if dropped:
-        del found[table.name]
-    else:
-        table.parts, table.names, table.rows = [], {}, 0
-
-
-def _other_statement(stream, found, encoding, database):
-    "Heeds what a statement says of those after it, and moves behind it; the database in use from there on."
-    buffer, at = stream.buffer, stream.at
-    if (m := _CHARSET.match(buffer, at)) and not encoding:
-        stream.charset(m[1].decode())
-    elif m := _SQL_MODE.match(buffer, at):
-        stream.backslashes(b"NO_BACKSLASH_ESCAPES" in m[0].upper())
-    elif m := _USE.match(buffer, at):
-        database = _name(m[1])
-    elif (m := _CHANGED.match(buffer, at)) and _name(m[2]) in found:
-        stream.notes.append(
-            f"{stream.name} changes table {_name(m[2])} with {m[1].decode().upper()}, "
-            "which is not applied: the rows are as they were inserted. "
-            "Load the dump into a database and read that."
-        )
-    elif re.compile(rb"COPY\s[^;]*\sFROM\s+stdin;").match(buffer, at):
-        raise MovieTaggerError(f"{stream.name} is a dump of PostgreSQL: make it with --inserts.")
-    _statement(stream)
-    return database
-
-
 # %% ../../../nbs/tags/sql/dump.ipynb #76b323b8
 def read_dump(
     path: str
-    | Path,  # an SQL dump, also packed (gzip, zstd, bzip2); `-`: standard input; or CSV exports; or a folder of either
+    | Path,  # an SQL dump or CSV exports, packed or not, or a folder of either; `-`: stdin
     tables: list[str] | None = None,  # tables to read; all by default
-    columns: dict[str, list[str]]
-    | None = None,  # table → columns to keep; where a dump has no names, what they are called
+    columns: dict[str, list[str]] | None = None,  # table → columns to keep, or what they are called
     encoding: str | None = None,  # the text's character set; what the dump declares by default
 ) -> dict[str, pd.DataFrame]:
     "The tables of a dump: whole numbers nullable, dates as datetimes."
     tables, columns = _asked(tables, columns)
-    files, notes, found = _files(Path(path)), [], {}
+    files = _files(Path(path))
     if not files:
         return read_exports(Path(path), tables, columns, encoding)
     with ThreadPoolExecutor(1) as pool:
+        dump = _Dump(tables, columns, encoding, pool)
         for file in files:
-            notes += _read_file(file, found, tables, columns, pool, encoding)
-        check_there(str(path), found, tables)
-        frames = {
-            name: _frame(table, str(path))
-            for name, table in found.items()
-            if tables is None or name in tables
-        }
+            _read_file(dump, file)
+        check_there(str(path), dump.found, tables)
+        wanted = [table for name, table in dump.found.items() if dump.wants(name)]
+        frames = {table.name: _frame(table, str(path)) for table in wanted}
     if Path(path).is_dir():
-        frames |= _tabs(Path(path), found, frames, encoding)
+        frames |= _tabs(Path(path), dump.found, frames, encoding)
     pa.default_memory_pool().release_unused()
-    for note in dict.fromkeys(notes):
+    for note in dict.fromkeys(dump.notes):
         warnings.warn(note, stacklevel=2)
     return frames
 
 
+def _asked(tables, columns):
+    "The tables to read, None for all, and the columns of each."
+    if not isinstance(columns, dict):
+        tables = [tables] if isinstance(tables, str) else tables
+        return tables, {name: list(columns) for name in tables or []} if columns else {}
+    if tables is None:
+        return list(columns), columns
+    return [tables] if isinstance(tables, str) else tables, columns
+
+
 def _files(path):
-    "The files of a dump, those that say what the columns are first; none where exports are to be read."
+    "The files of a dump, declarations first; none where exports are to be read."
     if not path.is_dir():
         return [] if EXPORT.search(path.name) else [path]
     names = [p.name for p in path.iterdir()]
@@ -530,50 +560,33 @@ def _files(path):
     return [path / name for name in sorted(files, key=lambda name: ("-schema." not in name, name))]
 
 
-def _read_file(path, found, tables, columns, pool, encoding):
-    "Reads one file of a dump; what there is to tell about it."
+def _read_file(dump, path):
+    "Reads one file of a dump."
     with opened(path) as stream:
-        whole = re.search(rb"-- (MySQL|MariaDB) dump \d", stream.buffer[:1000]) is None
-        _read(stream, found, tables, columns, pool, encoding)
-        if not whole and b"-- Dump completed" not in stream.tail:
-            stream.notes.append(
+        signed = re.search(rb"-- (MySQL|MariaDB) dump \d", stream.buffer[:1000])
+        dump.read(stream)
+        dump.notes += stream.notes
+        if signed and b"-- Dump completed" not in stream.tail:
+            dump.notes.append(
                 f"{stream.name} does not end with the line `-- Dump completed` that belongs to it: "
                 "if it was cut off, rows are missing."
             )
-        return stream.notes
 
 
 def _tabs(folder, found, frames, encoding):
     "The tables whose rows `mysqldump --tab` wrote beside their CREATE TABLE."
     there = {name: folder / f"{name}.txt" for name in frames if (folder / f"{name}.txt").is_file()}
     return {
-        name: read_tabs(file, found[name].asked, found[name].kinds, encoding)
+        name: read_tabs(file, found[name].asked, found[name].types, encoding)
         for name, file in there.items()
     }
-
-
-def _asked(tables, columns):
-    tables = (
-        [tables]
-        if isinstance(tables, str)
-        else list(columns)
-        if tables is None and isinstance(columns, dict)
-        else tables
-    )
-    return tables, columns if isinstance(columns, dict) else {
-        name: list(columns) for name in tables or []
-    } if columns else {}
-
-
-def _as(column, type):
-    return column if column.type == type else column.cast(pa.string()).cast(type)
 
 
 def _frame(table, source):
     "A table's parts as one frame."
     parts = [part.result() for part in table.parts]
     table.parts.clear()
-    there = [name for name in table.kinds or table.names if name in table.names or not table.names]
+    there = [name for name in table.types or table.names if name in table.names or not table.names]
     there += [name for name in table.names if name not in there]
     for name in table.asked or []:
         if name not in there:
@@ -582,21 +595,26 @@ def _frame(table, source):
             )
     names = list(dict.fromkeys(table.asked or there))
     if not parts:
-        return to_frame(
-            pa.table(
-                {name: pa.array([], ARROW[(table.kinds or {}).get(name, "text")]) for name in names}
-            )
-        )
+        types = {name: (table.types or {}).get(name, "text") for name in names}
+        return to_frame(pa.table({name: pa.array([], ARROW[types[name]]) for name in names}))
     for name in names:
-        types = {part.schema.field(name).type for part in parts if name in part.column_names}
-        if len(types) > 1:
-            one = pa.binary() if pa.binary() in types else pa.string()
-            parts = [
-                part.set_column(i, name, _as(part[name], one))
-                if (i := part.schema.get_field_index(name)) >= 0
-                else part
-                for part in parts
-            ]
+        parts = _of_one_type(parts, name)
     whole = pa.concat_tables(parts, promote_options="default").select(names)
     parts.clear()  # `to_frame` gives the memory back, column by column
     return to_frame(whole)
+
+
+def _of_one_type(parts, name):
+    "The parts with a column of one type in all of them: texts where it was of several."
+    types = {part.schema.field(name).type for part in parts if name in part.column_names}
+    if len(types) <= 1:
+        return parts
+    one = pa.binary() if pa.binary() in types else pa.string()
+    return [_with(part, name, one) if name in part.column_names else part for part in parts]
+
+
+def _with(part, name, type):
+    column = part[name]
+    if column.type != type:
+        column = column.cast(pa.string()).cast(type)
+    return part.set_column(part.schema.get_field_index(name), name, column)

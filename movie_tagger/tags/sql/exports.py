@@ -36,19 +36,18 @@ def read_exports(
     encoding,  # Python's name, or None for UTF-8
 ) -> dict:  # table → frame
     "The tables of exported files."
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.iterdir() if _IN_FOLDER.search(p.name))
-    )
+    files = [path]
+    if not path.is_file():
+        files = sorted(p for p in path.iterdir() if _IN_FOLDER.search(p.name))
     found = {_IN_FOLDER.sub("", p.name): p for p in files}
     if not found:
         raise MovieTaggerError(f"{path} holds no CSV exports, such as shots.csv and tags.csv.")
     check_there(str(path), found, tables)
-    return {
-        name: (_read_export if ".csv" in found[name].name.lower() else read_tabs)(
-            found[name], columns.get(name), encoding=encoding
-        )
-        for name in tables or found
-    }
+    frames = {}
+    for name in tables or found:
+        read = _read_export if ".csv" in found[name].name.lower() else read_tabs
+        frames[name] = read(found[name], columns.get(name), encoding=encoding)
+    return frames
 
 
 def check_there(name, found, tables):
@@ -65,40 +64,40 @@ def _read_export(path, asked, encoding):
         head = stream.buffer[stream.at :]
         if not head:
             raise MovieTaggerError(f"{path} is empty.")
-        first = (
-            re.match(rb'(?s)(?:"[^"]*+"|[^"\n])*+', head)[0]
-            .decode(encoding or "utf-8", "replace")
-            .rstrip("\r")
-        )
+        first = re.match(rb'(?s)(?:"[^"]*+"|[^"\n])*+', head)[0]
+        first = first.decode(encoding or "utf-8", "replace").rstrip("\r")
         separator = max(",;\t", key=re.sub('"[^"]*"', "", first).count)
         cells = next(csv_rows([first], delimiter=separator))
-        names = (
-            None
-            if all(re.match(r"[^\W\d]", c) and c != "NULL" for c in cells)
-            else asked or [f"column {i + 1}" for i in range(len(cells))]
-        )
+        names = None  # those of the first line
+        if not all(re.match(r"[^\W\d]", cell) and cell != "NULL" for cell in cells):
+            names = asked or _numbered(cells)
         for name in asked or []:
             if name not in (names or cells):
                 raise MovieTaggerError(f"{path} has no column {name!r}; it has {listed(cells)}.")
         escape = "\\" if re.search(rb'\\"[^,;\t\r\n]', head) else False
+        convert = csv.ConvertOptions(
+            column_types=dict.fromkeys(names or cells, pa.string()),
+            include_columns=asked,
+            strings_can_be_null=True,
+            null_values=["NULL", "\\N", ""],
+            quoted_strings_can_be_null=False,
+        )
         try:
             table = csv.read_csv(
                 pa.PythonFile(stream, "r"),
                 csv.ReadOptions(column_names=names, encoding=encoding or "utf-8"),
                 csv.ParseOptions(delimiter=separator, escape_char=escape, newlines_in_values=True),
-                csv.ConvertOptions(
-                    column_types=dict.fromkeys(names or cells, pa.string()),
-                    include_columns=asked,
-                    strings_can_be_null=True,
-                    null_values=["NULL", "\\N", ""],
-                    quoted_strings_can_be_null=False,
-                ),
+                convert,
             )
         except (pa.ArrowInvalid, UnicodeError, LookupError) as e:
             raise MovieTaggerError(
                 f"Cannot read {path} as exported CSV: {' '.join(str(e).split())[:200]}."
             ) from None
     return to_frame(pa.table({name: _guessed(table[name]) for name in table.column_names}))
+
+
+def _numbered(cells):
+    return [f"column {i + 1}" for i in range(len(cells))]
 
 
 _LOOKS = {
@@ -110,12 +109,11 @@ _LOOKS = {
 
 def _guessed(column):
     "The column as what all its texts look like."
-    for look, kind in _LOOKS.items():
-        if (
-            column.null_count < len(column)
-            and pc.all(pc.match_substring_regex(column, look)).as_py()
-        ):
-            return dates(column) if kind == "date" else column.cast(ARROW[kind])
+    if column.null_count == len(column):
+        return column
+    for look, type in _LOOKS.items():
+        if pc.all(pc.match_substring_regex(column, look)).as_py():
+            return dates(column) if type == "date" else column.cast(ARROW[type])
     return column
 
 
@@ -126,7 +124,7 @@ _CELL = re.compile(rb"(?s)((?:[^\t\n\\]++|\\.)*+)(\t|\n)")
 def read_tabs(
     path,
     asked=None,  # columns to keep; where the file has no names, what they are called
-    kinds=None,  # column → kind, where that is known
+    types=None,  # column → type, where that is known
     encoding=None,  # Python's name, or None for UTF-8
 ):  # -> a frame
     "A table from text with tabs, as the database's own programs write it."
@@ -135,47 +133,51 @@ def read_tabs(
             stream.charset(encoding)
         rows = list(_lines(stream))
     first = rows[0] if rows else []
-    named = not kinds and all(
-        re.match(rb"[^\W\d]", c) and c not in (b"NULL", b"\\N") for c in first
-    )
-    names = list(
-        kinds
-        or (
-            [c.decode("utf-8", "replace") for c in first]
-            if named
-            else asked or [f"column {i + 1}" for i in range(len(first))]
-        )
-    )
+    nulls = (b"\\N",)
+    if types:
+        names = list(types)
+    elif all(re.match(rb"[^\W\d]", cell) and cell not in (b"NULL", b"\\N") for cell in first):
+        names = [cell.decode("utf-8", "replace") for cell in first]
+        nulls, rows = (b"\\N", b"NULL"), rows[1:]
+    else:
+        names = asked or _numbered(first)
+    _check_cells(path, rows, names, asked)
+    found = {}
+    for i, name in enumerate(names):
+        if asked and name not in asked:
+            continue
+        cells = [row[i] for row in rows]
+        values = [(None, "null") if c in nulls else (unescape(c), "text") for c in cells]
+        try:
+            column = exact_column(values, types[name] if types else "text", stream.encoding)
+        except BadValue as e:
+            raise MovieTaggerError(f"{path}, row {e.row + 1:,}, column {name}: {e}.") from None
+        found[name] = column if types else _guessed(column)
+    return to_frame(pa.table(found).select(asked or list(found)))
+
+
+def _check_cells(path, rows, names, asked):
     for name in asked or []:
         if name not in names:
             raise MovieTaggerError(f"{path} has no column {name!r}; it has {listed(names)}.")
-    nulls, rows = (b"\\N", b"NULL") if named else (b"\\N",), rows[named:]
     for n, row in enumerate(rows):
         if len(row) != len(names):
             raise MovieTaggerError(
                 f"{path}, row {n + 1:,}: it has {len(row)} values for {len(names)} columns "
                 f"({', '.join(names)})."
             )
-    found = {}
-    for i, name in enumerate(names):
-        if asked and name not in asked:
-            continue
-        values = [(None, "null") if row[i] in nulls else (unescape(row[i]), "text") for row in rows]
-        try:
-            column = exact_column(values, kinds[name] if kinds else "text", stream.encoding)
-        except BadValue as e:
-            raise MovieTaggerError(f"{path}, row {e.row + 1:,}, column {name}: {e}.") from None
-        found[name] = column if kinds else _guessed(column)
-    return to_frame(pa.table(found).select(asked or list(found)))
 
 
 def _lines(stream):
     "The cells of each line, as they are written."
-    row, text = [], b"".join(iter(lambda: stream.read(1 << 20), b""))
-    text = text.replace(b"\r\n", b"\n")
-    for m in _CELL.finditer(text if text.endswith(b"\n") else text + b"\n"):
-        row.append(m[1])
-        if m[2] == b"\n":
+    text = b"".join(iter(lambda: stream.read(1 << 20), b"")).replace(b"\r\n", b"\n")
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    row = []
+    for m in _CELL.finditer(text):
+        cell, end = m.groups()
+        row.append(cell)
+        if end == b"\n":
             if row != [b""]:
                 yield row
             row = []

@@ -16,16 +16,18 @@ __all__ = [
     "again",
     "unreadable",
     "unescape",
-    "kind_of",
-    "guess_kind",
+    "column_type",
+    "guess_type",
     "to_frame",
     "listed",
     "BadValue",
+    "NoValue",
     "exact_column",
     "dates",
     "decode",
     "structure",
     "plain_rows",
+    "outside",
     "fast_columns",
 ]
 
@@ -37,40 +39,35 @@ import pandas as pd
 
 from ...core import later
 
-pa, pc, csv = (
-    later("pyarrow", "tags"),
-    later("pyarrow.compute", "tags"),
-    later("pyarrow.csv", "tags"),
-)
+pa = later("pyarrow", "tags")
+pc = later("pyarrow.compute", "tags")
+csv = later("pyarrow.csv", "tags")
 
 # %% ../../../nbs/tags/sql/rows.ipynb #acb15b74
 _COMMENT = rb"/\*(?!M?!(?!999999)\d).*?\*/|--(?=\s)[^\n]*+(?:\n|\Z)|\#[^\n]*+(?:\n|\Z)"
 SPACE = rb"(?:\s++|" + _COMMENT + rb")*+"
+
+
+def _silent(pattern):
+    "The same pattern without groups."
+    return re.sub(rb"\((?!\?)", b"(?:", pattern)
+
+
 _SINGLE = rb"'([^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+)'"
-_MORE = rb"((?:" + SPACE + re.sub(rb"\((?!\?)", b"(?:", _SINGLE) + rb")*+)"
-_INSIDE = re.sub(
-    rb"\((?!\?)",
-    b"(?:",
-    rb"(?:[^'\"()]++|" + _SINGLE + rb"|" + _SINGLE.replace(b"'", b'"') + rb")*+",
-)
+_DOUBLE = _SINGLE.replace(b"'", b'"')
+_MORE = rb"((?:" + SPACE + _silent(_SINGLE) + rb")*+)"
+_INSIDE = rb"(?:[^'\"()]++|" + _silent(_SINGLE) + rb"|" + _silent(_DOUBLE) + rb")*+"
 for _ in range(4):
     _INSIDE = rb"(?:" + _INSIDE + rb"|\(" + _INSIDE + rb"\))*+"
-_VALUE = re.compile(
-    rb"(?s)"
-    + SPACE
-    + rb"(?:(?:_\w+\s*+|[nN])?(?:"
-    + _SINGLE
-    + _MORE
-    + rb"|"
-    + _SINGLE.replace(b"'", b'"')
-    + rb")"
-    rb"|(?:_\w+\s++)?(?:0[xX]([0-9a-fA-F]*+)|[xX]'([0-9a-fA-F]*+)')|[bB]'([01]*+)'|0b([01]++)"
-    rb"|(?i:(NULL)|(TRUE|FALSE))(?![\w(])|([-+]?[\d.]++(?:[eE][-+]?\d++)?)|([A-Za-z]\w*+(?:\("
-    + _INSIDE
-    + rb"\))?))"
-    + SPACE
-    + rb"([,)])"
-)
+_ANY = [
+    rb"(?:_\w+\s*+|[nN])?(?:" + _SINGLE + _MORE + rb"|" + _DOUBLE + rb")",
+    rb"(?:_\w+\s++)?(?:0[xX]([0-9a-fA-F]*+)|[xX]'([0-9a-fA-F]*+)')",
+    rb"[bB]'([01]*+)'|0b([01]++)",
+    rb"(?i:(NULL)|(TRUE|FALSE))(?![\w(])",
+    rb"([-+]?[\d.]++(?:[eE][-+]?\d++)?)",
+    rb"([A-Za-z]\w*+(?:\(" + _INSIDE + rb"\))?)",
+]
+_VALUE = re.compile(rb"(?s)" + SPACE + rb"(?:" + rb"|".join(_ANY) + rb")" + SPACE + rb"([,)])")
 _COMMA = re.compile(rb"(?s)" + SPACE + b"," + SPACE + rb"(?=\()")
 _SEMICOLON = re.compile(rb"(?s)" + SPACE + rb";\s*")
 _ESCAPES = {
@@ -88,10 +85,11 @@ _ESCAPES = {
 def exact_row(
     block: bytes,  # a piece of an INSERT statement
     at: int = 0,  # where its opening parenthesis is
-) -> (
-    tuple[list, int] | None
-):  # a pair a value (bytes or None; "text", "number", "hex", "null" or "expression"), and where the row ends
-    "The values of one row; None where no whole row can be read."
+) -> tuple[list, int] | None:  # a pair a value, and where the row ends
+    """The values of one row; None where no whole row can be read.
+
+    A value is a pair: bytes or None, and "text", "number", "hex", "null" or "expression".
+    """
     if block[at : at + 1] != b"(":
         return None
     values, at = [], at + 1
@@ -106,13 +104,13 @@ def exact_rows(
     block: bytes,
     at: int = 0,  # where the first row opens
     stop: int | None = None,  # no row is begun here or later
-    header: bytes = b"",  # what the statement began with; when it begins again in the same words, the rows go on
+    header: bytes = b"",  # what the statement began with; where it begins so again, rows go on
 ) -> tuple[list, int]:  # the rows' values, and where the last one ends
     "All whole rows, a value at a time."
     rows, end = [], at
     while (stop is None or at < stop) and (row := exact_row(block, at)):
-        rows.append(row[0])
-        end = row[1]
+        values, end = row
+        rows.append(values)
         m = _COMMA.match(block, end)
         at = m.end() if m else again(block, end, header)
         if not at:
@@ -121,7 +119,7 @@ def exact_rows(
 
 
 def again(block, at, header):
-    "Where the next row opens, if the statement ends at `at` and begins again in the same words; else 0."
+    "Where the next row opens, if the statement ends here and begins again in its words; else 0."
     m = _SEMICOLON.match(block, at)
     if not m or not header or not block.startswith(header, m.end()):
         return 0
@@ -141,9 +139,8 @@ def _value(
     single, more, double, hexadecimal, hexadecimal_2, bits, bits_2, null, truth, number, expression
 ):
     if single is not None:
-        return b"".join(
-            unescape(part, b"''") for part in [single, *re.findall(_SINGLE, more)]
-        ), "text"
+        parts = [single, *re.findall(_SINGLE, more)]
+        return b"".join(unescape(part, b"''") for part in parts), "text"
     if double is not None:
         return unescape(double, b'""'), "text"
     if null:
@@ -153,11 +150,12 @@ def _value(
     if expression:
         return expression, "expression"
     if truth:
-        return b"01"[len(truth) == 4 :][:1], "number"
+        return (b"1" if truth.upper() == b"TRUE" else b"0"), "number"
     if hexadecimal is None:
         hexadecimal = hexadecimal_2
     if hexadecimal is not None:
-        return bytes.fromhex("0" * (len(hexadecimal) % 2) + hexadecimal.decode()), "hex"
+        digits = hexadecimal.decode()
+        return bytes.fromhex(digits.zfill(len(digits) + len(digits) % 2)), "hex"
     bits = bits or bits_2 or b"0"
     return int(bits, 2).to_bytes((len(bits) + 7) // 8, "big"), "hex"
 
@@ -166,22 +164,23 @@ def unescape(text, doubled=b"''"):
     "What a quoted text stands for; `doubled` is the quote that is written twice."
     if b"\\" not in text:
         return text.replace(doubled, doubled[:1])
-    return re.sub(
-        rb"(?s)\\(.)|" + doubled, lambda m: _ESCAPES.get(m[1], m[1]) if m[1] else doubled[:1], text
-    )
+
+    def meant(m):
+        return _ESCAPES.get(m[1], m[1]) if m[1] else doubled[:1]
+
+    return re.sub(rb"(?s)\\(.)|" + doubled, meant, text)
 
 
 # %% ../../../nbs/tags/sql/rows.ipynb #f4e7e555
-_KINDS = {
-    "int": "tinyint smallint mediumint int integer bigint int1 int2 int3 int4 int8 middleint year bool "
-    "boolean serial",
+_NAMES = {
+    "int": "tinyint smallint mediumint int integer bigint int1 int2 int3 int4 int8 middleint year "
+    "bool boolean serial",
     "float": "float double real decimal numeric dec fixed float4 float8 number",
     "date": "date datetime timestamp",
-    "bytes": "bit binary varbinary tinyblob blob mediumblob longblob geometry point linestring polygon "
-    "multipoint multilinestring "
-    "multipolygon geometrycollection geomcollection vector raw",
+    "bytes": "bit binary varbinary tinyblob blob mediumblob longblob geometry point linestring "
+    "polygon multipoint multilinestring multipolygon geometrycollection geomcollection vector raw",
 }
-_KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
+_TYPE = {name: type for type, names in _NAMES.items() for name in names.split()}
 ARROW = {
     "int": "int64",
     "uint": "uint64",
@@ -192,31 +191,26 @@ ARROW = {
 }
 
 
-def kind_of(
+def column_type(
     declaration: str,  # such as "int(11) unsigned NOT NULL"
 ) -> str:  # a key of `ARROW`
     "What a column holds, by its SQL type."
-    word = re.match(r"\w*", declaration.lower())[0]
-    kind = _KIND.get(word, "text")
-    return (
-        "uint"
-        if word in ("bigint", "serial", "int8")
-        and (word == "serial" or " unsigned" in declaration.lower())
-        else kind
-    )
+    declaration = declaration.lower()
+    word = re.match(r"\w*", declaration)[0]
+    large = word in ("bigint", "int8") and " unsigned" in declaration
+    return "uint" if large or word == "serial" else _TYPE.get(word, "text")
 
 
-def guess_kind(
+def guess_type(
     values: list,  # from `exact_row`, of one column
-) -> str:
+) -> str:  # a key of `ARROW`
     "What a column of unknown type seems to hold."
-    known = [(v, how) for v, how in values if v is not None]
-    hows = {how for _, how in known}
+    known = [value for value, _ in values if value is not None]
+    hows = {how for value, how in values if value is not None}
     if hows == {"number"}:
-        return "int" if all(re.fullmatch(rb"[-+]?\d{1,18}", v) for v, _ in known) else "float"
-    if hows == {"text"} and all(
-        re.fullmatch(rb"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?)?", v) for v, _ in known
-    ):
+        return "int" if all(re.fullmatch(rb"[-+]?\d{1,18}", v) for v in known) else "float"
+    date = rb"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?)?"
+    if hows == {"text"} and all(re.fullmatch(date, v) for v in known):
         return "date"
     return "bytes" if "hex" in hows else "text"
 
@@ -225,11 +219,8 @@ def to_frame(
     table: "pa.Table",
 ) -> pd.DataFrame:
     "An arrow table as plain pandas: whole numbers nullable, dates as datetimes, texts as texts."
-    return table.to_pandas(
-        types_mapper={pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get,
-        split_blocks=True,
-        self_destruct=True,
-    )
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+    return table.to_pandas(types_mapper=nullable.get, split_blocks=True, self_destruct=True)
 
 
 def listed(
@@ -238,11 +229,8 @@ def listed(
 ) -> str:
     "Names for a sentence, the first of them where there are many."
     names = list(names)
-    return (
-        ", ".join(map(repr, names[:most]))
-        + (f" and {len(names) - most} more" if len(names) > most else "")
-        or "none"
-    )
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more or "none"
 
 
 class BadValue(ValueError):
@@ -253,54 +241,50 @@ class BadValue(ValueError):
         self.row = row
 
 
+class NoValue(BadValue):
+    "An expression where a value should be."
+
+
 def exact_column(
     values: list,  # from `exact_row`, of one column
-    kind: str,  # a key of `ARROW`
+    type: str,  # a key of `ARROW`
     encoding: str = "utf-8",  # of texts
 ) -> "pa.Array":
     "The values of a column as an arrow array."
-    convert = {
-        "int": _int,
-        "uint": _int,
-        "float": _float,
-        "date": _date,
-        "bytes": lambda v, _: v,
-        "text": lambda v, _: decode(v, encoding),
-    }[kind]
     done = []
-    for i, (v, how) in enumerate(values):
+    for row, (value, how) in enumerate(values):
         if how == "expression":
-            raise BadValue(
-                i,
-                f"{v[:40].decode('utf-8', 'replace')} is not a value: load the dump into a database, "
-                "and read that",
+            raise NoValue(
+                row,
+                f"{value[:40].decode('utf-8', 'replace')} is not a value: "
+                "load the dump into a database, and read that",
             )
         try:
-            done.append(None if v is None else convert(v, how))
+            done.append(None if value is None else _converted(value, how, type, encoding))
         except UnicodeDecodeError:
-            raise BadValue(
-                i, f"{v[:40].decode('ascii', 'backslashreplace')!r} is not {encoding} text"
-            ) from None
+            shown = value[:40].decode("ascii", "backslashreplace")
+            raise BadValue(row, f"{shown!r} is not {encoding} text") from None
         except ValueError:
-            raise BadValue(
-                i, f"{v[:40].decode('utf-8', 'replace')!r} is no {_SPOKEN[kind]}"
-            ) from None
-    return dates(pa.array(done, pa.string())) if kind == "date" else pa.array(done, ARROW[kind])
+            shown = value[:40].decode("utf-8", "replace")
+            raise BadValue(row, f"{shown!r} is no {_SPOKEN[type]}") from None
+    return dates(pa.array(done, pa.string())) if type == "date" else pa.array(done, ARROW[type])
 
 
 _SPOKEN = {"int": "whole number", "uint": "whole number", "float": "number", "date": "date"}
 
 
-def _int(v, how):
-    return int.from_bytes(v, "big") if how == "hex" else int(v)
+def _converted(value, how, type, encoding):
+    if type == "text":
+        return decode(value, encoding)
+    if type in ("int", "uint"):
+        return int.from_bytes(value, "big") if how == "hex" else int(value)
+    if type == "float":
+        return float(value)
+    return _date(value) if type == "date" else value
 
 
-def _float(v, how):
-    return float(v)
-
-
-def _date(v, how):
-    text = v.decode("ascii")
+def _date(value):
+    text = value.decode("ascii")
     if not re.fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{0,6})?)?", text):
         raise ValueError(text)
     return text.replace("T", " ")
@@ -311,16 +295,14 @@ def dates(
 ) -> "pa.Array":
     "Texts as timestamps; MySQL's zero dates, such as 0000-00-00, are missing."
     zero = pc.match_substring_regex(texts, "^0000|-00")
-    return pc.if_else(
-        zero, pa.scalar(None, pa.string()), pc.replace_substring_regex(texts, r"\.$", "")
-    ).cast(pa.timestamp("us"))
+    known = pc.if_else(zero, pa.scalar(None, pa.string()), texts)
+    return pc.replace_substring_regex(known, r"\.$", "").cast(pa.timestamp("us"))
 
 
+# MySQL's latin1 is Windows' code page with its holes filled
 _WINDOWS = {
     i: bytes([i]).decode("cp1252", "replace").replace("\ufffd", chr(i)) for i in range(0x80, 0xA0)
 }
-
-
 UNDECLARED = "utf-8 or latin1"  # for want of a declaration
 
 
@@ -328,18 +310,16 @@ def decode(
     text: bytes,
     encoding: str,  # or two: "utf-8 or latin1"
 ) -> str:
-    "Bytes as text, in the first of the encodings that fits; MySQL's latin1 is Windows' code page with its holes filled."
+    "Bytes as text, in the first of the encodings that fits."
     first, _, other = encoding.partition(" or ")
     if other:
         try:
             return text.decode(first)
         except UnicodeDecodeError:
             encoding = other
-    return (
-        text.decode("latin-1").translate(_WINDOWS)
-        if encoding == "latin1"
-        else text.decode(encoding)
-    )
+    if encoding == "latin1":
+        return text.decode("latin-1").translate(_WINDOWS)
+    return text.decode(encoding)
 
 
 # %% ../../../nbs/tags/sql/rows.ipynb #cc962e5b
@@ -352,24 +332,24 @@ _BLANK[[9, 10, 13, 32]] = True
 
 
 def structure(a):
-    "Positions of the quotes that open and close texts, and of the characters after an escaping backslash."
+    "Positions of the quotes that open and close texts, and of the characters that are escaped."
     quotes, slashes = np.flatnonzero(a == 39), np.flatnonzero(a == 92)
     if not len(slashes):
         return quotes, slashes
-    first = np.append(True, np.diff(slashes) > 1)
     place = np.arange(len(slashes))
-    escaped = slashes[(place - np.maximum.accumulate(np.where(first, place, 0))) % 2 == 0] + 1
+    starts = np.append(True, np.diff(slashes) > 1)
+    within = place - np.maximum.accumulate(np.where(starts, place, 0))  # a run of backslashes
+    escaped = slashes[within % 2 == 0] + 1
     escaped = escaped[escaped < len(a)]
-    return np.delete(quotes, np.searchsorted(quotes, escaped[a[escaped] == 39])), escaped
+    harmless = escaped[a[escaped] == 39]
+    return np.delete(quotes, np.searchsorted(quotes, harmless)), escaped
 
 
 def plain_rows(
     block: bytes,  # a piece of an INSERT statement, from an opening parenthesis on
-    header: bytes = b"",  # what the statement began with; when it begins again in the same words, the rows go on
-) -> (
-    tuple[memoryview, int, int] | None
-):  # the rows as CSV, how many, and how much of the block they took
-    "All whole rows of a block as CSV with an empty column at each end; None where something is unusual."
+    header: bytes = b"",  # what the statement began with; where it begins so again, rows go on
+) -> tuple[memoryview, int, int] | None:  # CSV, how many rows, how much of the block they took
+    "All whole rows of a block, as CSV with an empty column at each end; None where one is unusual."
     a = np.frombuffer(block, np.uint8)
     quotes, escaped = structure(a)
     end = len(a)
@@ -377,63 +357,73 @@ def plain_rows(
         end, quotes = quotes[-1], quotes[:-1]
     if len(quotes) and quotes[-1] == end - 1:
         end, quotes = quotes[-2], quotes[:-2]
-
-    def outside(places):
-        return places[np.searchsorted(quotes, places) % 2 == 0]
-
-    opens, closes = (outside(np.flatnonzero(a[:end] == c)) for c in (40, 41))
-    n = min(len(opens), len(closes))
-    nested = np.flatnonzero(
-        (closes[:n] < opens[:n]) | (np.append(opens, end)[1 : n + 1] < closes[:n])
-    )
-    n = nested[0] if len(nested) else n
-    opens, closes = opens[: n + 1], closes[:n]
-    if not n or opens[0]:
+    opens, closes = _brackets(a[:end], quotes)
+    if not len(closes) or opens[0]:
         return None
     data, gaps, blanks = _gaps(a, block, opens, closes, header)
-    n = len(data)
-    size = closes[n - 1] + 1
-    spaced = len(outside(np.flatnonzero(_BLANK[a[: closes[0]]]))) > 0
-    if not _well_quoted(a, quotes[quotes < size], spaced):
+    opens, closes = opens[: len(data)], closes[: len(data)]
+    size = int(closes[-1]) + 1
+    a, quotes = a[:size], quotes[quotes < size]
+    escaped = escaped[escaped < size]
+    spaced = len(outside(_BLANK[a[: closes[0]]], quotes)) > 0
+    if not _well_quoted(a, quotes, spaced) or not _well_escaped(a, quotes, escaped):
         return None
-    rows = bytearray(block[:size])
-    b = np.frombuffer(rows, np.uint8)
+    b = np.frombuffer(bytearray(block[:size]), np.uint8)
+    b[escaped] = _MEANS[b[escaped]]
     for start, stop in blanks:
         b[start:stop] = 10
-    b[gaps], b[opens[:n][data]], b[closes[:n][data]] = 10, 44, 44
-    escaped = escaped[escaped < size]
-    if np.isin(b[escaped], [37, 95]).any() or (np.searchsorted(quotes, escaped) % 2 == 0).any():
-        return None
-    b[escaped] = _MEANS[b[escaped]]
-    if (b[outside(np.flatnonzero(a[:size] == 34))] == 34).any():
+    b[gaps] = 10
+    b[opens[data]] = 44
+    b[closes[data]] = 44
+    if (b[outside(a == 34, quotes)] == 34).any():
         return None
     if spaced:
-        blank = outside(np.flatnonzero(_BLANK[a[:size]]))
+        blank = outside(_BLANK[a], quotes)
         b = np.delete(b, blank[~np.isin(blank, gaps)])
-    return memoryview(b), int(data.sum()), int(size)
+    return memoryview(b), int(data.sum()), size
+
+
+def outside(here, quotes, inside=0):
+    "Where a mask of characters is true outside of texts; `inside` 1 where they begin in one."
+    places = np.flatnonzero(here)
+    return places[(np.searchsorted(quotes, places) + inside) % 2 == 0]
+
+
+def _brackets(a, quotes):
+    "Positions that open (n + 1) and close (n) rows, up to the first that do not take turns."
+    opens, closes = outside(a == 40, quotes), outside(a == 41, quotes)
+    n = min(len(opens), len(closes))
+    after = np.append(opens, len(a))[1 : n + 1]
+    nested = np.flatnonzero((closes[:n] < opens[:n]) | (after < closes[:n]))
+    n = nested[0] if len(nested) else n
+    return opens[: n + 1], closes[:n]
 
 
 def _well_quoted(a, quotes, spaced):
-    "Does each text follow a comma, a parenthesis or its own doubled quote, and is it followed by one?"
+    "Does each text stand between commas, brackets or its own doubled quotes?"
     before, after = a[quotes[::2] - 1], a[quotes[1::2] + 1]
     if spaced:
         before = np.where(before == 32, a[quotes[::2] - 2], before)
-    return ((before == 44) | (before == 40) | (before == 39)).all() and (
-        (after == 44) | (after == 41) | (after == 39)
-    ).all()
+    begins = (before == 44) | (before == 40) | (before == 39)
+    ends = (after == 44) | (after == 41) | (after == 39)
+    return begins.all() and ends.all()
+
+
+def _well_escaped(a, quotes, escaped):
+    "Is all that is escaped inside of texts, and neither % nor _, whose backslash stays?"
+    inside = np.searchsorted(quotes, escaped) % 2 == 1
+    return inside.all() and not np.isin(a[escaped], [37, 95]).any()
 
 
 def _gaps(a, block, opens, closes, header):
-    "Which parentheses hold data, positions between rows, and spans between statements; up to the first gap that is neither."
+    """What lies between rows, up to the first gap that is neither blank nor a new beginning.
+
+    Which brackets (n) hold data, positions to blank out, and spans between statements.
+    """
     start, stop = closes[: len(opens) - 1] + 1, opens[1:]
-    length, plain, gaps = stop - start, np.zeros(len(start), bool), [np.array([], int)]
-    for n in np.unique(length[length <= 8]):
-        which = np.flatnonzero(length == n)
-        places = start[which, None] + np.arange(n)
-        chars = a[places]
-        plain[which] = good = ((chars == 44).sum(1) == 1) & (_BLANK[chars].sum(1) == n - 1)
-        gaps.append(places[good].ravel())
-    data, blanks, known = np.ones(len(closes), bool), [], 0
+    plain, gaps = _plain_gaps(a, start, stop)
+    data, blanks = np.ones(len(closes), bool), []
+    known = 0
     for i in np.flatnonzero(~plain):
         if i < known:
             continue
@@ -444,28 +434,41 @@ def _gaps(a, block, opens, closes, header):
             break
         data[i + 1 : known] = False
         blanks.append((start[i], at))
-    gaps = np.concatenate(gaps)
     return data, gaps[gaps < closes[len(data) - 1]], blanks
 
 
+def _plain_gaps(a, start, stop):
+    "Which gaps (n) are one comma and blanks, and the positions of all that is in these."
+    length = stop - start
+    plain, gaps = np.zeros(len(start), bool), [np.array([], int)]
+    for n in np.unique(length[length <= 8]):
+        which = np.flatnonzero(length == n)
+        places = start[which, None] + np.arange(n)
+        chars = a[places]
+        good = ((chars == 44).sum(1) == 1) & (_BLANK[chars].sum(1) == n - 1)
+        plain[which] = good
+        gaps.append(places[good].ravel())
+    return plain, np.concatenate(gaps)
+
+
 # %% ../../../nbs/tags/sql/rows.ipynb #adc0da2c
-def fast_columns(rows, kinds, want, encoding="utf-8"):
-    "Arrow arrays of the wanted columns of `plain_rows`; raises pyarrow's errors where a value does not fit."
-    names = [str(i) for i in range(len(kinds) + 2)]
-    types = {str(i + 1): _types(kinds[i], encoding) for i in want}
+def fast_columns(rows, types, want, encoding="utf-8"):
+    "Arrow arrays of the wanted columns of `plain_rows`; pyarrow's errors where a value is odd."
+    names = [str(i) for i in range(len(types) + 2)]
+    arrow = {str(i + 1): _arrow(types[i], encoding) for i in want}
     try:
-        table = _parse(rows, names, types)
+        table = _parse(rows, names, arrow)
     except pa.ArrowInvalid:
-        if "date" not in {kinds[i] for i in want}:
+        if "date" not in {types[i] for i in want}:
             raise
-        table = _parse(
-            rows, names, {k: pa.string() if t == ARROW["date"] else t for k, t in types.items()}
-        )
-    return [_settle(table.column(str(i + 1)), kinds[i], encoding, rows) for i in want]
+        arrow |= {str(i + 1): pa.string() for i in want if types[i] == "date"}
+        table = _parse(rows, names, arrow)
+    return [_settle(table.column(str(i + 1)), types[i], encoding, rows) for i in want]
 
 
-def _types(kind, encoding):
-    return ARROW["bytes"] if kind == "text" and not encoding.startswith("utf-8") else ARROW[kind]
+def _arrow(type, encoding):
+    unicode = encoding.startswith("utf-8")
+    return ARROW["bytes" if type == "text" and not unicode else type]
 
 
 def _parse(rows, names, types):
@@ -483,41 +486,24 @@ def _parse(rows, names, types):
     )
 
 
-_KEYWORDS = [
-    cased
-    for word in (
-        "TRUE",
-        "FALSE",
-        "DEFAULT",
-        "NULL",
-        "CURRENT_TIMESTAMP",
-        "CURRENT_DATE",
-        "CURRENT_USER",
-    )
-    for cased in (word, word.lower(), word.capitalize())
-    if cased not in ("NULL", "null")
-]
+_WORDS = "TRUE FALSE DEFAULT CURRENT_TIMESTAMP CURRENT_DATE CURRENT_USER NULL".split()
+_CASED = {cased for word in _WORDS for cased in (word, word.lower(), word.capitalize())}
+_KEYWORDS = sorted(_CASED - {"NULL", "null"})
 
 
-def _settle(column, kind, encoding, rows):
+def _settle(column, type, encoding, rows):
     column = column.combine_chunks()
-    if kind == "date" and column.type == pa.string():
+    if type == "date" and column.type == pa.string():
         return dates(column)
-    if kind not in ("text", "bytes"):
+    if type not in ("text", "bytes"):
         return column
     if pc.any(pc.starts_with(column, "0x")).as_py():
         raise pa.ArrowInvalid("perhaps written in hexadecimal")
-    words = (
-        column.filter(pc.is_in(column, pa.array(_KEYWORDS, column.type)))
-        .unique()
-        .cast(pa.string())
-        .to_pylist()
-    )
-    if any(f",{word},".encode() in bytes(rows) for word in words):
+    found = column.filter(pc.is_in(column, pa.array(_KEYWORDS, column.type))).unique()
+    if any(f",{word},".encode() in bytes(rows) for word in found.cast(pa.string()).to_pylist()):
         raise pa.ArrowInvalid("perhaps a keyword")
-    if column.type == ARROW[kind]:
+    if column.type == ARROW[type]:
         return column
     words = column.dictionary_encode()
-    return pa.array([decode(w, encoding) for w in words.dictionary.to_pylist()], pa.string()).take(
-        words.indices
-    )
+    texts = [decode(word, encoding) for word in words.dictionary.to_pylist()]
+    return pa.array(texts, pa.string()).take(words.indices)

@@ -79,7 +79,10 @@ class Stream:
         self.ended = False
         self.codec = None
         self.encoding = UNDECLARED
-        self.tail, self.unfinished, self.literal, self.notes = start[-200:], False, False, []
+        self.tail = start[-200:]  # of what was read
+        self.unfinished = False  # does it end in a statement?
+        self.literal = False  # is a backslash a letter like any other?
+        self.notes = []  # to tell
 
     def more(self):
         "Appends what comes next to the buffer; False at the end."
@@ -100,9 +103,9 @@ class Stream:
         if self.codec:
             read = self._recoded(read)
         self.tail = (self.tail + read)[-200:]
-        self.buffer = self.buffer[self.at :] + (
-            read.replace(b"\\", b"\\\\") if self.literal else read
-        )
+        if self.literal:
+            read = read.replace(b"\\", b"\\\\")
+        self.buffer = self.buffer[self.at :] + read
         self.at = 0
         return not self.ended
 
@@ -149,7 +152,8 @@ class Stream:
     def recode(self, encoding):
         "From here on, reads another character set as UTF-8."
         self.codec = codecs.getincrementaldecoder(encoding)()
-        self.buffer, self.at, self.encoding = self._recoded(self.buffer[self.at :]), 0, "utf-8"
+        self.buffer, self.at = self._recoded(self.buffer[self.at :]), 0
+        self.encoding = "utf-8"
         self.tail = self.buffer[-200:]
 
     def _recoded(self, read):
@@ -164,9 +168,9 @@ class Stream:
     def backslashes(self, literal):
         "From here on, is a backslash a letter like any other?"
         if literal != self.literal:
-            self.buffer = self.buffer[self.at :].replace(
-                *((b"\\", b"\\\\") if literal else (b"\\\\", b"\\"))
-            )
+            one, two = b"\\", b"\\\\"
+            rest = self.buffer[self.at :]
+            self.buffer = rest.replace(one, two) if literal else rest.replace(two, one)
             self.at = 0
             self.literal = literal
 
