@@ -21,12 +21,10 @@ BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60,
 
 
 def pytest_configure(config):
-    # a shell's background job would leave Ctrl-C ignored, for children too
+    # What a background job or nohup ignores, children would ignore too; what is handled, they don't.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line(
-        "markers", "slow: takes more than half a minute; leave out with -m 'not slow'"
-    )
-    config.addinivalue_line("filterwarnings", "error:::movie_tagger")
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(scope="session", autouse=True)
