@@ -28,8 +28,10 @@ import io
 import os
 import re
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -76,9 +78,8 @@ def _one_hot(label):
 
 # %% ../nbs/01_data.ipynb #16c2c5c2
 _ABSENT = (
-    "Say what an absent tag means in {path}: --absent no (absent='no') if each picture was looked at for "
-    "each tag, "
-    "or --absent unknown (absent='unknown') if people typed what they liked, "
+    "Say what an absent tag means in {path}: --absent no (absent='no') if each picture was looked "
+    "at for each tag, or --absent unknown (absent='unknown') if people typed what they liked, "
     "so that a missing tag says nothing."
 )
 
@@ -88,12 +89,7 @@ def read_table(
 ) -> pd.DataFrame:
     "A table of text, nothing missing, its columns named in small letters."
     try:
-        raw = Path(path).read_bytes()
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-        comma = max(",;\t", key=re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0].count)
-        table = pd.read_csv(
-            io.StringIO(text), sep=comma, dtype=str, keep_default_na=False, skipinitialspace=True
-        ).fillna("")
+        table = _parsed(Path(path).read_bytes())
     except UnicodeDecodeError:
         raise MovieTaggerError(
             f"Cannot read {path}: it is not UTF-8 text. Save it as CSV in UTF-8."
@@ -101,9 +97,8 @@ def read_table(
     except (ValueError, OSError) as e:
         why = getattr(e, "strerror", None) or " ".join(str(e).split()).rstrip(".")
         raise MovieTaggerError(f"Cannot read {path} as a CSV table: {why}.") from None
-    if not isinstance(
-        table.index, pd.RangeIndex
-    ):  # pandas takes the first cell of rows that are too long for a name
+    # pandas takes the first cell of rows that are too long for a name
+    if not isinstance(table.index, pd.RangeIndex):
         raise MovieTaggerError(
             f"{path} has more cells than columns: put quotes around what holds a comma, "
             'such as "car, tree".'
@@ -113,6 +108,16 @@ def read_table(
     if len(twice):
         raise MovieTaggerError(f"{path} has several columns {twice[0]!r}: keep one.")
     return table
+
+
+def _parsed(raw):
+    "The table in the bytes of a CSV, in whichever way a spreadsheet wrote it."
+    text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    header, *_ = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)
+    comma = max(",;\t", key=header.count)
+    return pd.read_csv(
+        io.StringIO(text), sep=comma, dtype=str, keep_default_na=False, skipinitialspace=True
+    ).fillna("")
 
 
 def _read_csv(path, images, absent):
@@ -146,14 +151,13 @@ def _read_csv(path, images, absent):
 
 
 def _placed(names, folder, below):
-    "Paths of named pictures; with `below`, a bare name is also looked for in the folders of `folder`, where only one file has it."
+    "Paths of named pictures; with `below`, a bare name is also looked for in folders inside."
     paths = [folder / name for name in names]
     if below and folder.is_dir() and not all(map(os.path.exists, paths)):
-        found = pd.Series(find_images(folder), dtype=object)
-        where = found.groupby(found.map(lambda p: p.name)).agg(
-            lambda same: same.iloc[0] if len(same) == 1 else None
-        )
-        paths = [p if os.path.exists(p) else where.get(name) or p for p, name in zip(paths, names)]
+        found = find_images(folder)
+        often = Counter(path.name for path in found)
+        where = {path.name: path for path in found if often[path.name] == 1}
+        paths = [p if os.path.exists(p) else where.get(name, p) for p, name in zip(paths, names)]
     return list(map(str, paths))
 
 
@@ -167,18 +171,12 @@ def _labels_of(path, label, index):
 
 
 def _labels_from_tags(path, tags, index, absent):
-    for mark in ";|":
-        several = tags[tags.str.contains(mark, regex=False)]
-        if len(several) > len(tags) / 2 and not tags.str.contains(",").any():
-            raise MovieTaggerError(
-                f"{path} seems to separate tags with {mark!r}, as in {several.iloc[0]!r}: "
-                "separate them with commas."
-            )
-    cells = tags.str.split(",").explode().str.strip()
-    cells = cells[cells.ne("")]
-    no = cells.str.startswith("-")
+    _refuse_other_commas(path, tags)
+    words = tags.str.split(",").explode().str.strip()
+    words = words[words.ne("")]
+    no = words.str.startswith("-")
     known = pd.DataFrame(
-        {"row": cells.index, "tag": cells.str.removeprefix("-").str.strip(), "yes": ~no}
+        {"row": words.index, "tag": words.str.removeprefix("-").str.strip(), "yes": ~no}
     ).drop_duplicates()
     clash = known[known.duplicated(["row", "tag"])]
     if len(clash):
@@ -192,6 +190,16 @@ def _labels_from_tags(path, tags, index, absent):
     cells = np.full((len(tags), len(names)), 0 if absent == "no" else np.nan, np.float32)
     cells[known["row"], pd.Index(names).get_indexer(known["tag"])] = known["yes"]
     return from_array(cells, index, names)
+
+
+def _refuse_other_commas(path, tags):
+    for mark in ";|":
+        several = tags[tags.str.contains(mark, regex=False)]
+        if len(several) > len(tags) / 2 and not tags.str.contains(",").any():
+            raise MovieTaggerError(
+                f"{path} seems to separate tags with {mark!r}, as in {several.iloc[0]!r}: "
+                "separate them with commas."
+            )
 
 
 # %% ../nbs/01_data.ipynb #17bda0d9
@@ -250,9 +258,7 @@ def group_near_duplicates(
 # %% ../nbs/01_data.ipynb #9c88a430
 def read(
     path: str | Path,  # class folders, or a CSV with `image` and `label` or `tags`
-    images: str
-    | Path
-    | None = None,  # folder that a CSV's paths are relative to; the CSV's own by default
+    images: str | Path | None = None,  # the folder of a CSV's pictures; by default its own
     absent: str | None = None,  # what an absent tag means: "no" or "unknown"; needed for `tags`
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Items and labels of a data set, one row a picture."
@@ -270,15 +276,21 @@ def read(
     return _look_at(rows, str(path)), labels
 
 
+class _Seen(NamedTuple):
+    sha256: str = ""
+    hash: int = 0  # perceptual
+    error: str | None = None
+
+
 def _look_at(rows, source):
+    "Rows as items, after a look at each picture; those without a group are grouped by likeness."
     need_hash = rows["group"].eq("").any()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        seen = list(
-            progress(
-                pool.map(lambda p: _identify(p, need_hash), rows["path"]), "reading", len(rows)
-            )
-        )
-    items = rows.assign(sha256=[s[0] for s in seen], source=source, error=[s[2] for s in seen])
+        looks = pool.map(lambda path: _identify(path, need_hash), rows["path"])
+        seen = list(progress(looks, "reading", len(rows)))
+    items = rows.assign(
+        sha256=[s.sha256 for s in seen], source=source, error=[s.error for s in seen]
+    )
     if items["error"].notna().all():
         raise MovieTaggerError(
             f"None of the {len(items)} pictures of {source} can be used; the first: "
@@ -286,29 +298,30 @@ def _look_at(rows, source):
         )
     lonely = (items["group"].eq("") & items["error"].isna()).to_numpy()
     if lonely.any():
-        hashes = np.array([s[1] for s in seen], np.uint64)[lonely]
+        hashes = np.array([s.hash for s in seen], np.uint64)[lonely]
         items.loc[lonely, "group"] = group_near_duplicates(hashes, items.index[lonely])
     return items[["path", "sha256", "group", "source", "error"]]
 
 
 def _identify(path, need_hash):
     if not path:
-        return "", 0, "The row names no image."
+        return _Seen(error="The row names no image.")
     try:
         if os.path.getsize(path) == 0:
-            return "", 0, f"{path} is empty (0 bytes)."
-        return sha256(Path(path)), (phash(path) if need_hash else 0), None
+            return _Seen(error=f"{path} is empty (0 bytes).")
+        return _Seen(sha256(Path(path)), int(phash(path)) if need_hash else 0)
     except BadPicture as e:
-        return "", 0, str(e)
+        return _Seen(error=str(e))
     except FileNotFoundError:
-        address = re.search("(^|/)https?:/", path)
-        return (
-            "",
-            0,
-            f"{path} is {'an address and no file: fetch it with movie-tagger download first' if address else 'not there'}.",
-        )
+        return _Seen(error=_not_there(path))
     except OSError as e:
-        return "", 0, f"{path} cannot be read: {e.strerror}."
+        return _Seen(error=f"{path} cannot be read: {e.strerror}.")
+
+
+def _not_there(path):
+    if re.search("(^|/)https?:/", path):
+        return f"{path} is an address and no file: fetch it with movie-tagger download first."
+    return f"{path} is not there."
 
 
 def usable(
@@ -363,11 +376,10 @@ def by_lot(
 def enough(
     labels: pd.DataFrame,
     min_count: int = 2,  # keep tags with at least so many yes
-) -> tuple[
-    pd.DataFrame, pd.Series
-]:  # the labels kept, and how many yes each tag has that was left out
+) -> tuple[pd.DataFrame, pd.Series]:  # the labels kept; how many yes each of the others has
     "The labels that there are enough examples of, and what was left out."
-    single, yes = kind(labels) == "single", labels.eq(True).sum().fillna(0).astype(int)
+    single = kind(labels) == "single"
+    yes = labels.eq(True).sum().fillna(0).astype(int)
     keep = yes >= min_count
     if single and len(yes) < 2:
         raise MovieTaggerError(
@@ -376,15 +388,13 @@ def enough(
     if single and not keep.all():
         rare = yes[~keep]
         raise MovieTaggerError(
-            f"The class {rare.index[0]!r} has {rare.iloc[0]} usable "
-            f"picture{'' if rare.iloc[0] == 1 else 's'} "
+            f"The class {rare.index[0]!r} has {counted(rare.iloc[0], 'usable picture')} "
             f"and needs at least {min_count}: add some or remove the class."
         )
     if not keep.any():
         raise MovieTaggerError(
             f"No tag is used {min_count} times; the most frequent, {yes.idxmax()!r}, "
-            f"has {yes.max()}. "
-            "Collect more, or ask for fewer with --min-count."
+            f"has {yes.max()}. Collect more, or ask for fewer with --min-count."
         )
     return labels.loc[:, keep], yes[~keep]
 
@@ -395,26 +405,30 @@ def oddities(
     labels: pd.DataFrame,
 ) -> list[str]:
     "Sentences about what is likely to be a slip."
-    alike = (
-        pd.Series(labels.columns)
-        .groupby(labels.columns.str.casefold().str.split().str.join(" "))
-        .agg(list)
-    )
-    found = [
-        f"Written in several ways, and taken for different {'classes' if kind(labels) == 'single' else 'tags'}: "
-        f"{', '.join(' and '.join(names) for names in alike if len(names) > 1)}."
-    ] * (len(alike) < labels.shape[1])
+    return [*_several_spellings(labels), *_contradictions(items, labels)]
+
+
+def _several_spellings(labels):
+    alike = {}
+    for tag in labels:
+        alike.setdefault(" ".join(tag.casefold().split()), []).append(tag)
+    several = [" and ".join(tags) for _, tags in sorted(alike.items()) if len(tags) > 1]
+    if several:
+        what = "classes" if kind(labels) == "single" else "tags"
+        yield (f"Written in several ways, and taken for different {what}: {', '.join(several)}.")
+
+
+def _contradictions(items, labels):
     again = (items["sha256"].duplicated(keep=False) & items["sha256"].ne("")).to_numpy()
-    same = items.index[again].to_series().groupby(items["sha256"].to_numpy()[again])
-    cells = pd.DataFrame(to_array(labels[again])).groupby(items["sha256"].to_numpy()[again])
+    content = items["sha256"].to_numpy()[again]
+    cells = pd.DataFrame(to_array(labels[again])).groupby(content)
     torn = (cells.max() > cells.min()).any(axis=1)
-    if not torn.any():
-        return found
-    return [
-        *found,
-        "There under several names with labels that contradict each other: "
-        f"{counted(torn.sum(), 'picture')}, such as {' and '.join(same.get_group(torn.idxmax())[:2])}.",
-    ]
+    if torn.any():
+        names = items.index[again].to_series().groupby(content).get_group(torn.idxmax())
+        yield (
+            "There under several names with labels that contradict each other: "
+            f"{counted(torn.sum(), 'picture')}, such as {' and '.join(names[:2])}."
+        )
 
 
 # %% ../nbs/01_data.ipynb #484617a4
@@ -447,7 +461,7 @@ def write_csv(
 
 
 def _words(row, tags, say_no):
-    return ", ".join(
-        [t for t, c in zip(tags, row) if c == 1]
-        + ["-" + t for t, c in zip(tags, row) if c == 0 and say_no]
-    )
+    "A row of cells (t,) in words: the yes, then the known noes."
+    yes = [tag for tag, cell in zip(tags, row) if cell == 1]
+    no = [f"-{tag}" for tag, cell in zip(tags, row) if cell == 0 and say_no]
+    return ", ".join(yes + no)

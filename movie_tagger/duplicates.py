@@ -207,17 +207,24 @@ def find_leaks(
     def torn(one, other):
         return (split[one] != split[other]) | (group[one] != group[other])
 
-    candidates = [pair for pair in _candidates(hashes, distance) if torn(*pair)]
+    candidates = [(a, b) for a, b in _candidates(hashes, distance) if torn(a, b)]
     found = [row for row in _by_looks(items["path"], candidates) if row[3] >= least]
     if embeddings is not None:
         near = _by_angle(np.asarray(embeddings, np.float32), similarity)
         found += [row for row in near if torn(*row[:2])]
+    table = _leak_table(found, items.index, group, split)
+    return table.sort_values(["across", "score"], ascending=False, kind="stable", ignore_index=True)
+
+
+def _leak_table(found, index, group, split):
+    "Pairs of rows with their items, groups and parts."
     rows = pd.DataFrame(found, columns=["one", "other", "by", "score"])
-    one, other = rows["one"].to_numpy(int), rows["other"].to_numpy(int)
-    table = pd.DataFrame(
+    one = rows["one"].to_numpy(int)
+    other = rows["other"].to_numpy(int)
+    return pd.DataFrame(
         {
-            "item": items.index[one],
-            "other": items.index[other],
+            "item": index[one],
+            "other": index[other],
             "by": rows["by"],
             "score": rows["score"],
             "group": group[one],
@@ -227,7 +234,6 @@ def find_leaks(
             "across": split[one] != split[other],
         }
     )
-    return table.sort_values(["across", "score"], ascending=False, kind="stable", ignore_index=True)
 
 
 def _candidates(hashes, distance):

@@ -26,22 +26,18 @@ from .precedence import from_labels
 def import_data(
     ledger: Ledger,
     source: str | Path,  # class folders, or a CSV with `image` and `label` or `tags`
-    actor: str
-    | None = None,  # the source's name, the same each time; `import:` and the file's name by default
+    actor: str | None = None,  # the source, the same each time; by default import:FILE
     images: str | Path | None = None,  # as for `data.read`
     absent: str | None = None,  # as for `data.read`
     batch: str | None = None,
 ) -> int:
     "Takes over items and labels. How many events that took: none where nothing is new."
     items, labels = data.read(source, images, absent)
-    single, actor = data.kind(labels) == "single", actor or f"import:{Path(source).resolve().name}"
+    single = data.kind(labels) == "single"
+    actor = actor or f"import:{Path(source).resolve().name}"
     batch = batch or f"{actor} from event {ledger.version + 1}"
-    took = ledger.sync(
-        _with_kept_groups(items, ledger.items(hidden=True)),
-        from_labels(labels, no=not single),
-        actor,
-        batch,
-    )
+    items = _with_kept_groups(items, ledger.items(hidden=True))
+    took = ledger.sync(items, from_labels(labels, no=not single), actor, batch)
     return took + bool(single and ledger.single(list(labels), actor, batch))
 
 
@@ -62,12 +58,13 @@ def import_site(
     group: str = "movie_id",  # the column that says which film a still is from
     batch: str | None = None,
     complete: bool = True,  # False where `tags` holds only what is new
-    trust: bool = False,  # read only pictures whose files are new or have changed, and leave a changed one out instead of refusing all?
-    hide_gone: bool = False,  # hide stills that `shots` no longer has, and show them again when it has them again?
+    trust: bool = False,  # read only new and changed files, and leave a changed picture out?
+    hide_gone: bool = False,  # hide stills that `shots` no longer has, until it has them again?
 ) -> tuple[int, pd.Series]:  # how many events that took; how many tags were left out, by reason
     "Takes over what a site's users have typed."
     pictured = shots[inside(shots["shot_image_id"])]
-    names, films = pd.Index(pictured["shot_image_id"].astype(str), name="item"), pictured[group]
+    names = pd.Index(pictured["shot_image_id"].astype(str), name="item")
+    films = pictured[group]
     items = pd.DataFrame(
         {
             "path": [os.path.join(images, n) for n in names],
@@ -76,22 +73,28 @@ def import_site(
         },
         index=names,
     )
-    named = dict(zip(pictured["id"], names))
-    said = pd.DataFrame({"item": tags["ref_id"].map(named), "tag": tags["value"], "state": True})
-    lost = {
-        "the still is gone or has no picture": said["item"].isna(),
-        "empty": said["tag"].isna() | said["tag"].astype(str).str.strip().eq(""),
-    }
-    good = ~lost["empty"] & ~lost["the still is gone or has no picture"]
-    typed = said[good].drop_duplicates()
-    report = pd.Series(
-        {why: int(rows.sum()) for why, rows in lost.items()}
-        | {"typed twice": int(good.sum()) - len(typed), "taken over": len(typed)},
-        name="tags",
-    )
+    typed, report = _typed(tags, dict(zip(pictured["id"], names)))
     known = ledger.items(hidden=True)["sha256"] if trust else None
     took = ledger.sync(_identified(items, known), typed, actor, batch, complete)
-    return took + (_hide_gone(ledger, names, actor, batch) if hide_gone else 0), report
+    if hide_gone:
+        took += _hide_gone(ledger, names, actor, batch)
+    return took, report
+
+
+def _typed(tags, named):
+    "What was typed about pictures, `named` by the still's id; how much of it counts, and why not."
+    said = pd.DataFrame({"item": tags["ref_id"].map(named), "tag": tags["value"], "state": True})
+    gone = said["item"].isna()
+    empty = said["tag"].isna() | said["tag"].astype(str).str.strip().eq("")
+    good = said[~gone & ~empty]
+    typed = good.drop_duplicates()
+    report = {
+        "the still is gone or has no picture": int(gone.sum()),
+        "empty": int(empty.sum()),
+        "typed twice": len(good) - len(typed),
+        "taken over": len(typed),
+    }
+    return typed, pd.Series(report, name="tags")
 
 
 def inside(
@@ -104,36 +107,29 @@ def inside(
 
 
 def _identified(items, known):
-    "Items with the SHA-256 of their pictures, and why some have none; one that has changed since it was known keeps the old one, and says so."
-    out = []
-    for i, path, (digest, why) in zip(
-        items.index, items["path"], digests(items["path"], trust=known is not None)
-    ):
-        old = known is not None and known.get(i)
-        if why:
-            out.append(("", f"{path} cannot be read: {why}."))
-        elif old and old != digest:
-            out.append((old, f"{path} has changed since it was added."))
-        else:
-            out.append((digest, None))
-    return items.assign(sha256=[digest for digest, _ in out], error=[why for _, why in out])
+    "Items with what their pictures hold; one that has changed since it was `known` says so."
+    found = digests(items["path"], trust=known is not None)
+    shas, errors = [], []
+    for item, path, (digest, why) in zip(items.index, items["path"], found):
+        old = known is not None and known.get(item)
+        error = f"{path} cannot be read: {why}." if why else None
+        if old and not why and old != digest:
+            digest = old
+            error = f"{path} has changed since it was added."
+        shas.append(digest)
+        errors.append(error)
+    return items.assign(sha256=shas, error=errors)
 
 
 def _hide_gone(ledger, names, actor, batch):
-    "Hides what a source no longer has, and shows what it hid and has again. How many events that took."
-    every, shown = ledger.items(hidden=True), ledger.items().index
+    "Hides what a source no longer has, and shows again what it hid and has. How many."
+    every = ledger.items(hidden=True)
+    shown = ledger.items().index
     said = ledger.events(actor=actor, tag="")
-    hidden = (
-        said[~said["undone"]]
-        .drop_duplicates("item", keep="last")
-        .query("kind == 'exclude'")["item"]
-    )
-    gone = (
-        every.index[every["source"].eq(actor)]
-        .difference(names)
-        .intersection(shown)
-        .difference(hidden)
-    )
+    latest = said[~said["undone"]].drop_duplicates("item", keep="last")
+    hidden = latest.loc[latest["kind"] == "exclude", "item"]
+    own = every.index[every["source"].eq(actor)]
+    gone = own.difference(names).intersection(shown).difference(hidden)
     back = every.index.difference(shown).intersection(names).intersection(hidden)
     if len(gone):
         ledger.exclude(gone, actor, "gone from the site", batch)
@@ -174,8 +170,9 @@ def _told(ledger, version=None):
     "Items about which something is known, with their labels; of classes, those that have one."
     items, labels = ledger.read(version)
     classes = any({*labels} == {*tags} for tags in ledger.sets(version))
-    told = (labels.eq(True).fillna(False) if classes else labels.notna()).any(axis=1).to_numpy(bool)
-    return items[told], labels[told]
+    told = labels.eq(True).fillna(False) if classes else labels.notna()
+    some = told.any(axis=1).to_numpy(bool)
+    return items[some], labels[some]
 
 
 # %% ../../nbs/ledger/exchange.ipynb #0af1f8a0
@@ -216,15 +213,15 @@ def export_folder(
         for path, name in progress(list(zip(items["path"], names)), "writing"):
             _place(path, t / name, copy)
         if not single:
-            data.write_csv(
-                t / "tags.csv", items.assign(path=[str(t / name) for name in names]), labels
-            )
+            moved = items.assign(path=[str(t / name) for name in names])
+            data.write_csv(t / "tags.csv", moved, labels)
     return len(items)
 
 
 def _file_names(items, shelves):
-    "Where each picture goes: its shelf and its own name; where two are called the same, the later gets a number."
-    taken, names = {}, []
+    "Where each picture goes: its shelf and its own name; a second of that name gets a number."
+    taken = {}
+    names = []
     for path, shelf in zip(items["path"], shelves):
         name = Path(shelf.replace(os.sep, "_"), Path(path).name)
         n = taken[name] = taken.get(name, 0) + 1
@@ -235,7 +232,10 @@ def _file_names(items, shelves):
 def _place(path, target, copy):
     target.parent.mkdir(exist_ok=True)
     try:
-        shutil.copy2(path, target) if copy else target.symlink_to(Path(path).resolve(strict=True))
+        if copy:
+            shutil.copy2(path, target)
+        else:
+            target.symlink_to(Path(path).resolve(strict=True))
     except FileNotFoundError:
         raise MovieTaggerError(
             f"{path} is not there: restore it, or exclude the item. Nothing was written."

@@ -72,18 +72,18 @@ def strongest(
 
 # %% ../../nbs/ledger/precedence.ipynb #312c0c39
 def clean(
-    cells: pd.DataFrame,  # columns item, tag (a number), state (1 yes, 0 no, -1 unknown), weight; each cell once
+    cells: pd.DataFrame,  # item, tag (its number), state (1 yes, 0 no, -1 unknown), weight
     typed: pd.Series,  # the text of each tag's number
     rules: Rules | None,  # without, the words stay as they are
 ) -> pd.DataFrame:  # item, tag (a text), state, weight, order
-    "Cells in clean words, each once."
+    "Cells in clean words, each once; of those that merge, the one that counts most."
     names = respelled(typed, rules) if rules else typed
-    names = names[~(names.str.contains(",") | names.str.startswith("-") | names.str.strip().eq(""))]
-    w, yes = cells["weight"].to_numpy(), cells["state"].to_numpy() == 1
-    import_says_yes = yes & (rank_of(w) < PERSON)
+    unfit = names.str.contains(",") | names.str.startswith("-") | names.str.strip().eq("")
+    weights = cells["weight"].to_numpy()
+    import_says_yes = (cells["state"].to_numpy() == 1) & (rank_of(weights) < PERSON)
     cells = cells.assign(
-        tag=names.reindex(cells["tag"]).to_numpy(object),
-        order=w | (import_says_yes.astype(np.int64) << BITS - 1),
+        tag=names[~unfit].reindex(cells["tag"]).to_numpy(object),
+        order=weights | (import_says_yes.astype(np.int64) << BITS - 1),
     )
     cells = cells[cells["tag"].notna()]
     return _merged(cells, rules) if rules else cells
@@ -109,13 +109,11 @@ def one_yes(
     "Cells in which the strongest yes of an item makes the other tags of the set no."
     inside = cells["tag"].isin(tags)
     yes = strongest(cells[inside & (cells["state"] == 1)], "item")
-    every = yes.loc[yes.index.repeat(len(tags))].assign(
-        state=0, said=yes["tag"].repeat(len(tags)), tag=np.tile(np.array(tags, object), len(yes))
-    )
-    others = every[every["tag"] != every.pop("said")]
-    return pd.concat(
-        [cells[~(inside & cells["item"].isin(yes["item"]))], yes, others], ignore_index=True
-    )
+    every = yes.loc[yes.index.repeat(len(tags))]
+    no = every.assign(state=0, tag=np.tile(np.array(tags, object), len(yes)))
+    others = no[(no["tag"] != every["tag"]).to_numpy()]
+    apart = cells[~(inside & cells["item"].isin(yes["item"]))]
+    return pd.concat([apart, yes, others], ignore_index=True)
 
 
 # %% ../../nbs/ledger/precedence.ipynb #62204edf
@@ -130,8 +128,8 @@ def to_labels(
     "Cells as a labels frame; all others are unknown."
     if (size := 2 * len(index) * len(tags)) > LARGEST:
         raise MovieTaggerError(
-            f"The labels of {len(index)} items and {len(tags)} tags would take {size / 1e9:.0f} GB: "
-            "set a min_count in the rules, or name the tags that you want."
+            f"The labels of {len(index)} items and {len(tags)} tags would take "
+            f"{size / 1e9:.0f} GB: set a min_count in the rules, or name the tags that you want."
         )
     column = pd.Index(tags, dtype=object).get_indexer(cells["tag"])
     item = cells["item"].to_numpy()[column >= 0]

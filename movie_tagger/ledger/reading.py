@@ -264,7 +264,7 @@ class Reading(LedgerFile):
         return pd.DataFrame({"item": items, "tag": both["tag"].to_numpy(object)})
 
     def events(self, item=None, tag=None, actor=None, batch=None, last=None) -> pd.DataFrame:
-        "What happened, the oldest first, at most the `last` so many: who said what, and is it undone."
+        "What happened, the oldest first; at most the `last` so many."
         asked = {"i.name": item, "t.name": tag, "a.name": actor, "b.name": batch}
         chosen = {column: str(name) for column, name in asked.items() if name is not None}
         where = "".join(f" AND {column} = ?" for column in chosen)

@@ -18,7 +18,7 @@ from .ledger import Ledger
 
 # %% ../../nbs/ledger/02_review.ipynb #67c37baf
 def _name(tag, draw):
-    return f"review of {tag}" + f", {draw}" * bool(draw)
+    return f"review of {tag}, {draw}" if draw else f"review of {tag}"
 
 
 def lot(
@@ -38,11 +38,12 @@ def drawn(
     name = _name(tag, draw)
     if name not in ledger.versions().index:
         ledger.tag_version(name)
-    return _drawn(ledger, tag, name)
+    return _drawn(ledger, tag, name, ledger.items())
 
 
-def _drawn(ledger, tag, name, now=None):
-    now, then = ledger.items() if now is None else now, ledger.items(version=name).index
+def _drawn(ledger, tag, name, now):
+    "The lot among the items of a named version that are there `now`, a frame, and can be read."
+    then = ledger.items(version=name).index
     found = lot(now[now["error"].isna() & now.index.isin(then)], tag)
     if not len(found):
         raise MovieTaggerError(
@@ -74,19 +75,16 @@ def _answers(judged, tag):
 def reviewed(
     ledger: Ledger,
     tags: list,
-) -> (
-    pd.DataFrame
-):  # items × tags of `boolean`; only what was drawn by lot and answered by people is known
-    "The labels that a promise may rest on."
-    names, now, judged = ledger.versions().index, ledger.items(), ledger.judged()
+) -> pd.DataFrame:  # items × tags of `boolean`
+    "The labels that a promise may rest on: drawn by lot and answered by people."
+    names = ledger.versions().index
+    now = ledger.items()
+    judged = ledger.judged()
     out = pd.DataFrame(pd.NA, index=now.index, columns=list(tags), dtype="boolean")
     for tag in tags:
         answers = _answers(judged, tag)
         draws = [name for name in names if name.split(", ")[0] == _name(tag, "")]
-        done = max(
-            (unbroken(_drawn(ledger, tag, name, now), answers) for name in draws),
-            key=len,
-            default=[],
-        )
+        answered = [unbroken(_drawn(ledger, tag, name, now), answers) for name in draws]
+        done = max(answered, key=len, default=[])
         out.loc[done, tag] = [answers[item] for item in done]
     return out

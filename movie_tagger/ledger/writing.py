@@ -30,7 +30,7 @@ class Saying(LedgerFile):
             return steps.add(db, self._home, step, items, replace, regroup)
 
     def decide(self, decisions, actor, batch=None, once=False, seen=None, new_tags=True) -> int:
-        "Writes down what an actor says about cells, all of it or nothing. How many events that took."
+        "Writes down what an actor says about cells, all of it or nothing. How many events."
         if once and not batch:
             raise MovieTaggerError(
                 "once=True needs the name of a batch, by which a repetition is known."
@@ -95,7 +95,7 @@ class Saying(LedgerFile):
             return ev.write(db, step, "single", [ev.Word(value=json.dumps(tags))])
 
     def set_rules(self, rules, actor) -> int:
-        "From now on labels are read by these rules, a file or its text. The event, 0 where that holds."
+        "From now on labels are read by these rules, a file or text. The event, 0 where that holds."
         text = _text_of(rules)
         read_rules(text)
         with self._writing() as db:
@@ -143,7 +143,7 @@ class TakingBack(LedgerFile):
     "What somebody can take back, and what can be erased."
 
     def undo(self, by, event=None, batch=None, actor=None) -> int:
-        "Takes back an event, a batch, all of an actor's, or the last that `by` did. How many events."
+        "Takes back an event, a batch, all of an actor's, or the last that `by` did. How many."
         with self._writing() as db:
             step = ev.new_step(db, by)
             scope = ev.scope(db, step.actor, event, batch, actor)
@@ -170,7 +170,7 @@ class TakingBack(LedgerFile):
                 ev.undo(db, step, ev.scope(db, step.actor, event=event))
 
     def forget(self, actor, by, keep=True) -> int:
-        "Erases who an actor was and wrote; with `keep` their decisions stay, as nobody's. How many."
+        "Erases who an actor was; with `keep` their decisions stay, as nobody's. How many."
         if actor == by:
             raise MovieTaggerError(
                 "Who is forgotten cannot sign for it: name somebody else as `by`."
