@@ -1,188 +1,216 @@
-"""Finding planted label mistakes: the suspects table against cleanlab on the same probabilities, and against the
-highest probability first.
+"""Finding planted label mistakes: the suspects table against cleanlab on the same probabilities,
+and against the highest probability first.
 
-    MOVIE_TAGGER_DATA=... python benchmarks/suspects.py [--seeds 5] [--first-seed 0] [--sets genre3 posters stills] [--size-only | --no-size]
+    python benchmarks/suspects.py [--quick] [--seeds 5] [--first-seed 0]
+                                  [--sets genre3 posters stills] [--size-only | --no-size]
 
-Three sets, planted anew for each seed: 1. genre3: 10 % of the labels flipped to another class; 2. posters, genres
-with 25 or more: 10 % of the yes moved to a genre that the poster does not have, and as many other yes turned to no;
-3. stills: 60 % of the yes hidden, everything that is not a yes unknown; what is ranked are the cells nobody looked
-at.
+Three sets, planted anew for each seed: 1. genre3: 10 % of the labels flipped to another class;
+2. posters, genres with 25 or more: 10 % of the yes moved to a genre that the poster does not have,
+and as many other yes turned to no; 3. stills: 60 % of the yes hidden, everything that is not a yes
+unknown; what is ranked are the cells nobody looked at. They are those of MOVIE_TAGGER_DATA; where
+it is not set, drawn posters stand for the first and drawn stills for the other two.
 
-Everybody gets the same out-of-fold probabilities, of the built-in head. `all opinions` also gets the embeddings that
-the head was fitted on, `probabilities alone` nothing more. Of cleanlab, each of its rankings is tried, and the best
-one on each set is the peer. The size is measured in a process of its own: 243,000 pictures × 183 tags from given
-probabilities; its peak includes the input.
+Everybody gets the same out-of-fold probabilities, of the built-in head. `all opinions` also gets
+the embeddings that the head was fitted on, `probabilities alone` nothing more. Of cleanlab, each of
+its rankings is tried, and the best one on each set is the peer. The size is measured in a process
+of its own: 243,000 pictures × 183 tags from given probabilities; its peak includes the input.
+`--quick` is one seed, without the posters and the size.
 """
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from cleanlab import rank
-from cleanlab.multilabel_classification import rank as multilabel_rank
-from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
-from common import real_data, report
+
+try:
+    from cleanlab import rank
+    from cleanlab.multilabel_classification import rank as multilabel_rank
+    from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
+except ImportError:
+    sys.exit("The peer is missing: pip install cleanlab")
+from common import report
 from sklearn.metrics import average_precision_score
 
 from movie_tagger import data, features
 from movie_tagger.learn import head
+from movie_tagger.sample.make import draw_posters, draw_stills
 from movie_tagger.suspects.ranking import suspects
 
-RANKINGS = [
-    (m, adjust)
-    for m in ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
-    for adjust in (False, True)
-    if not (adjust and m[0] == "c")
-]
+METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
+RANKINGS = [(method, False) for method in METHODS] + [(method, True) for method in METHODS[:2]]
 
 
 # --- the sets: labels with mistakes (n, t), and where they are
 
 
 def flipped(y, r):
-    noisy, some = y.copy(), r.permutation(len(y))[: round(0.1 * len(y))]
-    noisy[some] = np.eye(y.shape[1])[
-        (y[some].argmax(1) + r.integers(1, y.shape[1], len(some))) % y.shape[1]
-    ]
+    "One in ten pictures gets another class."
+    noisy, t = y.copy(), y.shape[1]
+    some = r.permutation(len(y))[: round(0.1 * len(y))]
+    other = (y[some].argmax(1) + r.integers(1, t, len(some))) % t
+    noisy[some] = np.eye(t)[other]
     return noisy, (noisy != y).any(1)
 
 
 def moved(y, r):
+    "One in ten yes is moved to another tag, and as many are turned to no."
     noisy, yes = y.copy(), r.permutation(np.argwhere(y == 1))
     k = round(0.1 * len(yes))
     for i, j in yes[:k]:
-        noisy[i, j], noisy[i, r.choice(np.flatnonzero((y[i] == 0) & (noisy[i] == 0)))] = 0, 1
+        free = np.flatnonzero((y[i] == 0) & (noisy[i] == 0))
+        noisy[i, r.choice(free)] = 1
+        noisy[i, j] = 0
     noisy[tuple(yes[k : 2 * k].T)] = 0
     return noisy, noisy != y
 
 
 def hidden(y, r):
+    "Six in ten yes are unknown, and all that is not a yes."
     noisy = np.where((y == 1) & (r.random(y.shape) >= 0.6), 1, np.nan).astype(np.float32)
     return noisy, (y == 1) & np.isnan(noisy)
 
 
+class Set(NamedTuple):
+    table: str  # of MOVIE_TAGGER_DATA
+    drawn: str  # "posters" or "stills", where that is not set
+    plant: Callable  # (labels, random generator) -> labels with mistakes, and where they are
+    absent: str | None = None  # what an absent tag means
+    least: int = 2  # yes of a tag
+
+
 SETS = {
-    "genre3": ("genre3/genres.csv", None, flipped, 2),
-    "posters": ("posters/tags.csv", "no", moved, 25),
-    "stills": ("stills/truth.csv", "no", hidden, 2),
+    "genre3": Set("genre3/genres.csv", "posters", flipped),
+    "posters": Set("posters/tags.csv", "stills", moved, "no", 25),
+    "stills": Set("stills/truth.csv", "stills", hidden, "no"),
 }
+
+
+def pictures_of(of: Set, folder, n):
+    "Items and labels of a set; `n` pictures are drawn where there are no real ones."
+    real = os.environ.get("MOVIE_TAGGER_DATA")
+    if real:
+        return data.read(Path(real) / of.table, absent=of.absent)
+    drawn = Path(folder, of.drawn)
+    if of.drawn == "posters":
+        draw_posters(drawn, n, wrong=0, copies=0)
+        return data.usable(*data.read(drawn))
+    if not drawn.exists():
+        draw_stills(drawn, n, films=n // 10)
+    return data.usable(*data.read(drawn / "truth.csv", absent="no"))
 
 
 # --- the contestants: scores of the cells, or pictures, that are ranked
 
 
 def cleanlab_rankings(y, p, single):
-    if single:
-        for m, adjust in RANKINGS:
-            yield (
-                f"cleanlab {m}{', adjusted' * adjust}",
-                -rank.get_label_quality_scores(y.argmax(1), p, method=m, adjust_pred_probs=adjust),
-            )
-        return
+    "Yields a name and scores, (n,) or (n, t), for each way of cleanlab."
     tags = [list(np.flatnonzero(row)) for row in np.nan_to_num(y) == 1]
-    for m, adjust in RANKINGS:
-        yield (
-            f"cleanlab {m}{', adjusted' * adjust}",
-            -multilabel_rank.get_label_quality_scores_per_class(
-                tags, p, method=m, adjust_pred_probs=adjust
-            ),
-        )
+    for method, adjust in RANKINGS:
+        name = f"cleanlab {method}, adjusted" if adjust else f"cleanlab {method}"
+        how = {"method": method, "adjust_pred_probs": adjust}
+        if single:
+            yield name, -rank.get_label_quality_scores(y.argmax(1), p, **how)
+        else:
+            yield name, -multilabel_rank.get_label_quality_scores_per_class(tags, p, **how)
+    if single:
+        return
     quality = multilabel_rank.get_label_quality_scores_per_class(tags, p)
     for by in ("prune_by_noise_rate", "confident_learning"):
-        yield (
-            f"cleanlab issues by {by} first",
-            10 * np.asarray(find_multilabel_issues_per_class(tags, p, filter_by=by)) - quality,
-        )
+        issues = np.asarray(find_multilabel_issues_per_class(tags, p, filter_by=by))
+        yield f"cleanlab issues by {by} first", 10 * issues - quality
 
 
 def ours(items, labels, p, x, single):
+    "Scores of the suspects table, (n,) or (n, t)."
     table = suspects(items, labels, p, x, pictures=False, most=10**9)
-    row, score = items.index.get_indexer(table["item"]), np.full(labels.shape, -1.0)
+    row = items.index.get_indexer(table["item"])
     if single:
-        return (
-            pd.Series(table["score"].to_numpy(), row)
-            .reindex(range(len(items)), fill_value=-1)
-            .to_numpy()
-        )
+        score = np.full(len(items), -1.0)
+        score[row] = table["score"]
+        return score
+    score = np.full(labels.shape, -1.0)
     score[row, labels.columns.get_indexer(table["tag"])] = table["score"]
     return score
 
 
-def contest(name, seed, items, labels, x, plant):
-    "Average precision and false ones among the first 200 (of genre3: as many as there are mistakes), a contestant each."
-    y, bad = plant(data.to_array(labels), np.random.default_rng([seed, len(name)]))
+def contest(name, seed, items, labels, x):
+    "Average precision, and false ones among the first 200 (genre3: as many as there are mistakes)."
+    y, bad = SETS[name].plant(data.to_array(labels), np.random.default_rng([seed, len(name)]))
+    single = bad.ndim == 1
     keep = (y == 1).sum(0) >= 2
-    y, bad, single = y[:, keep], bad if bad.ndim == 1 else bad[:, keep], bad.ndim == 1
+    y, bad = y[:, keep], bad if single else bad[:, keep]
     noisy = data.from_array(y, items.index, labels.columns[keep])
-    p = head.fit(x, noisy, items["group"], seed=seed)[1].astype(float)
-    among = np.isnan(y) if name == "stills" else np.ones(bad.shape, bool)
+    _, p = head.fit(x, noisy, items["group"], seed=seed)
+    p = p.astype(float)
+    highest = np.where(y == 1, -1, p)
     scores = {
         "all opinions": ours(items, noisy, p, x, single),
         "probabilities alone": ours(items, noisy, p, None, single),
+        **dict(cleanlab_rankings(y, p, single)),
+        "highest probability first": highest.max(1) if single else highest,
     }
-    scores |= dict(cleanlab_rankings(y, p, single))
-    highest = np.where(y == 1, -1, p)
-    scores["highest probability first"] = highest.max(1) if single else highest
+    among = np.isnan(y) if name == "stills" else np.ones(bad.shape, bool)
+    truth = bad[among]
     k = int(bad.sum()) if single else 200
-
-    def judge(score):
-        s, truth = score[among], bad[among]
-        return average_precision_score(truth, s), int(
-            (~truth[np.argsort(-s, kind="stable")[:k]]).sum()
-        )
-
-    return {who: judge(score) for who, score in scores.items()} | {
-        "chance": (bad[among].mean(), round(k * (1 - bad[among].mean())))
-    }
+    told = {}
+    for who, score in scores.items():
+        first = np.argsort(-score[among], kind="stable")[:k]
+        precision = average_precision_score(truth, score[among])
+        told[who] = (precision, int((~truth[first]).sum()))
+    return told | {"chance": (truth.mean(), round(k * (1 - truth.mean())))}
 
 
-def table(name, seeds, first=0):
-    path, absent, plant, least = SETS[name]
-    items, labels = data.read(real_data() / path, absent=absent)
-    labels = data.enough(labels, least)[0] if name == "posters" else labels
+def table(name, seeds, first, folder, n):
+    "The lines of a set: a row a contestant, and what ours has gained."
+    items, labels = pictures_of(SETS[name], folder, n)
+    if SETS[name].least > 2:
+        labels = data.enough(labels, SETS[name].least)[0]
     x, _ = features.embed(items)
-    runs = [contest(name, seed, items, labels, x, plant) for seed in range(first, first + seeds)]
+    runs = [contest(name, seed, items, labels, x) for seed in range(first, first + seeds)]
     rows = {who: np.array([run[who] for run in runs]) for who in runs[0]}
-    best = {
-        c: pick(
-            (who for who in rows if who.startswith("cleanlab")),
-            key=lambda who: rows[who][:, c].mean(),
-        )
-        for c, pick in ((0, max), (1, min))
-    }
     lines = [
         f"### {name}",
+        "",
+        f"{len(items):,} pictures, {labels.shape[1]} labels.",
         "",
         "| ranked by | average precision | each seed | false among the first | each seed |",
         "|---|---|---|---|---|",
     ]
-    for who, r in rows.items():
+    for who, run in rows.items():
+        precision, false = run.T
         lines.append(
-            f"| {who} | {r[:, 0].mean():.4f} | {' '.join(f'{v:.3f}' for v in r[:, 0])} | "
-            f"{r[:, 1].mean():.1f} | {' '.join(f'{v:.0f}' for v in r[:, 1])} |"
+            f"| {who} | {precision.mean():.4f} | {' '.join(f'{v:.3f}' for v in precision)} | "
+            f"{false.mean():.1f} | {' '.join(f'{v:.0f}' for v in false)} |"
         )
     for who in ("all opinions", "probabilities alone"):
-        gain = rows[who][:, 0] - rows[best[0]][:, 0]
-        fewer = {
-            peer: 1 - rows[who][:, 1].sum() / rows[peer][:, 1].sum()
-            for peer in (best[1], "highest probability first")
-        }
-        lines += [
-            "",
-            f"{who.capitalize()}: average precision {gain.mean():+.4f} on the best of cleanlab "
-            f"({best[0].removeprefix('cleanlab ')}), "
-            f"higher in {(gain > 0).sum()} of {seeds} seeds; "
-            + "; ".join(
-                f"{share:.0%} fewer false ones than {peer}" for peer, share in fewer.items()
-            )
-            + ".",
-        ]
-    return lines + [""]
+        lines += ["", f"{who.capitalize()}: {gained(who, rows)}"]
+    return [*lines, ""]
+
+
+def gained(who, rows):
+    "What a contestant of ours has gained on the best of cleanlab and on the highest first."
+    peers = [name for name in rows if name.startswith("cleanlab")]
+    best = max(peers, key=lambda name: rows[name][:, 0].mean())
+    fewest = min(peers, key=lambda name: rows[name][:, 1].mean())
+    gain = rows[who][:, 0] - rows[best][:, 0]
+    false = [
+        f"{rows[peer][:, 1].sum():.0f} of {peer}" for peer in (fewest, "highest probability first")
+    ]
+    return (
+        f"average precision {gain.mean():+.4f} on the best of cleanlab "
+        f"({best.removeprefix('cleanlab ')}), higher in {(gain > 0).sum()} of {len(gain)} seeds; "
+        f"{rows[who][:, 1].sum():.0f} false ones in all, against {' and '.join(false)}."
+    )
 
 
 # --- size
@@ -193,35 +221,31 @@ def at_size(n=243_000, t=183):
     r = np.random.default_rng(0)
     p, yes = np.empty((n, t), np.float32), np.empty((n, t), bool)
     for a in range(0, n, 10_000):
-        p[a : a + 10_000] = np.clip(r.random((min(10_000, n - a), t), np.float32) ** 6, 1e-4, 0.999)
-        yes[a : a + 10_000] = (
-            r.random((min(10_000, n - a), t), np.float32) < 0.4 * p[a : a + 10_000]
-        )
-    items = pd.DataFrame(
-        {"group": np.arange(n) // 15}, index=pd.Index([f"still {i}" for i in range(n)], name="item")
-    )
-    labels = pd.DataFrame(
-        {f"tag {j}": pd.arrays.BooleanArray(yes[:, j].copy(), ~yes[:, j]) for j in range(t)},
-        index=items.index,
-    )
-    del yes
+        shape = (min(10_000, n - a), t)
+        part = np.clip(r.random(shape, np.float32) ** 6, 1e-4, 0.999)
+        p[a : a + 10_000] = part
+        yes[a : a + 10_000] = r.random(shape, np.float32) < 0.4 * part
+    names = pd.Index([f"still {i}" for i in range(n)], name="item")
+    items = pd.DataFrame({"group": np.arange(n) // 15}, index=names)
+    columns = {f"tag {j}": pd.arrays.BooleanArray(yes[:, j].copy(), ~yes[:, j]) for j in range(t)}
+    labels = pd.DataFrame(columns, index=names)
+    del yes, columns
     start = time.perf_counter()
     suspects(items, labels, p, pictures=False)
-    print(
-        time.perf_counter() - start,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        / (1e6 if sys.platform == "darwin" else 1e3),
-    )
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(seconds, peak / (1e6 if sys.platform == "darwin" else 1e3))
 
 
 def size_lines(rounds=3):
-    runs = [
-        subprocess.run(
-            [sys.executable, __file__, "--at-size"], capture_output=True, text=True, check=True
-        ).stdout.split()
-        for _ in range(rounds)
-    ]
-    seconds, peak = np.array(runs, float).T
+    "The lines about size."
+    command = [sys.executable, __file__, "--at-size"]
+    runs = [subprocess.run(command, capture_output=True, text=True) for _ in range(rounds)]
+    failed = [run for run in runs if run.returncode]
+    if failed:
+        why = failed[0].stderr.strip().splitlines() or [f"it ended with {failed[0].returncode}"]
+        return ["### size", "", f"Not measured on this machine: {why[-1]}."]
+    seconds, peak = np.array([run.stdout.split() for run in runs], float).T
     return [
         "### size",
         "",
@@ -236,30 +260,26 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parse.add_argument("--seeds", type=int, default=5)
-    parse.add_argument(
-        "--first-seed", type=int, default=0, help="for plantings that nothing was chosen on"
-    )
+    first = "for plantings that nothing was chosen on"
+    parse.add_argument("--first-seed", type=int, default=0, help=first)
     parse.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    for flag in ("--size-only", "--no-size", "--at-size"):
+    for flag in ("--quick", "--size-only", "--no-size", "--at-size"):
         parse.add_argument(flag, action="store_true")
     args = parse.parse_args()
     if args.at_size:
         return at_size()
+    if args.quick:
+        args.seeds, args.sets = 1, [name for name in args.sets if name != "posters"]
     warnings.filterwarnings("ignore", module="cleanlab|sklearn")
-    lines = (
-        []
-        if args.size_only
-        else [line for name in args.sets for line in table(name, args.seeds, args.first_seed)]
-    )
-    report(
-        "Suspects: planted label mistakes found",
-        [
-            f"{args.seeds} seeds from {args.first_seed}.",
-            "",
-            *lines,
-            *([] if args.no_size else size_lines()),
-        ],
-    )
+    real = bool(os.environ.get("MOVIE_TAGGER_DATA"))
+    lines = [f"{args.seeds} seeds from {args.first_seed}, {'real' if real else 'drawn'} data.", ""]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in () if args.size_only else args.sets:
+            n = 600 if args.quick else 2000
+            lines += table(name, args.seeds, args.first_seed, folder, n)
+    if not (args.no_size or args.quick):
+        lines += size_lines()
+    report("Suspects: planted label mistakes found", lines)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"Decisions, and the cleaner without a browser: nothing is lost, nothing on disk is touched, and errors are sentences."
+"Decisions, and the cleaner without a browser: nothing is lost or touched, errors are sentences."
 
 import json
 import subprocess
@@ -51,7 +51,7 @@ def no_memory(monkeypatch):
 
 @pytest.fixture
 def pictures(tmp_path):
-    "Items of nine pictures of noise, their single labels, and probabilities of which the first three rows contradict the labels."
+    "Nine pictures of noise, single labels, and probabilities of which three rows contradict them."
     rng, folder = np.random.default_rng(0), tmp_path / "pictures"
     folder.mkdir()
     for k in range(9):
@@ -158,7 +158,8 @@ def test_two_records_on_one_file_lose_nothing(tmp_path):
 
 def test_many_programs_may_write_at_once(tmp_path):
     code = (
-        "import sys; from movie_tagger.curate.decisions import Decision, Decisions; r = Decisions(sys.argv[1])\n"
+        "import sys; from movie_tagger.curate.decisions import Decision, Decisions\n"
+        "r = Decisions(sys.argv[1])\n"
         "for k in range(40): r.decide(Decision(f'{sys.argv[2]}-{k}', 'keep', reason='x' * 500))"
     )
     writers = [
@@ -877,7 +878,7 @@ TAGS = ["hat", "car", "blood"]
 
 @pytest.fixture
 def book(pictures, tmp_path):
-    "A ledger with nine pictures and tags that a site has typed; there is a hat in all, and half of them were forgotten."
+    "Nine pictures and tags that a site has typed; all show a hat, and half of them were forgotten."
     items, _, _ = pictures
     with Ledger(tmp_path / "ledger.db") as book:
         book.add(items, actor="import:site.sql")
@@ -1121,7 +1122,7 @@ def test_a_card_says_in_words_what_is_decided_and_what_a_key_would_do():
 
 @pytest.fixture
 def site(tmp_path):
-    "A ledger of 200 stills of 50 films, every fifth typed as blood by its users, and nothing said of the others."
+    "A ledger of 200 stills of 50 films, every fifth typed as blood, nothing said of the others."
     names = pd.Index([f"{k}.jpg" for k in range(200)], name="item")
     items = pd.DataFrame(
         {
@@ -1298,7 +1299,7 @@ def test_the_progress_says_what_is_missing():
 
 
 def test_a_promise_that_rests_on_a_lot_is_kept_and_one_on_typed_tags_is_not():
-    "A hundred sites: what users type is what the model sees best, so that a threshold set by typed tags misses what it promises."
+    "Users type what the model sees best, so a threshold set by typed tags misses its promise."
     rng, kept = np.random.default_rng(0), {"lot": [], "typed": []}
     for site in range(100):
         true = rng.random(1500) < 0.1

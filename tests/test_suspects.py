@@ -54,7 +54,7 @@ def test_the_formula_for_what_was_left_out_is_exact_also_for_groups_of_all_sizes
 
 
 def test_a_label_has_no_say_in_what_is_thought_about_it():
-    "Turning one label round changes nothing in what the left-out opinion and the neighbours say about this cell."
+    "Turning one label round changes nothing in what is said about this cell."
     items, labels, x = made_up()
     y, parts, groups = data.to_array(labels), opinions.components_of(x), items["group"].to_numpy()
     near, _ = opinions.neighbours(parts)

@@ -45,7 +45,8 @@ import numpy as np, pandas as pd
 from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
-colours, rng, rows = {"horror": "#23233b", "romance": "#e8a0a8", "superhero": "#2f6fb3"}, np.random.default_rng(0), []
+colours = {"horror": "#23233b", "romance": "#e8a0a8", "superhero": "#2f6fb3"}
+rng, rows = np.random.default_rng(0), []
 Path("posters").mkdir(exist_ok=True)
 for k in range(30):
     label, path = list(colours)[k % 3], f"posters/{k:02}.jpg"
@@ -66,7 +67,8 @@ CELLS = (
     """
 from drawn import items, labels, p
 from movie_tagger.curate.cleaner import ImageCleaner
-cleaner = ImageCleaner(items, labels, p, split=[k % 5 == 0 for k in range(30)], out="decisions.jsonl")
+split = [k % 5 == 0 for k in range(30)]
+cleaner = ImageCleaner(items, labels, p, split, out="decisions.jsonl")
 cleaner
 """,
     """
@@ -85,10 +87,12 @@ with Ledger("ledger.db") as book:
     book.add(items, actor="import:folders")
     book.single(list(labels), actor="import:folders")
     book.sync(items, from_labels(labels), actor="import:folders")
-ImageCleaner("ledger.db", probabilities=pd.DataFrame(p, labels.index, labels.columns), actor="curator:anna", page_size=12)
+p = pd.DataFrame(p, labels.index, labels.columns)
+ImageCleaner("ledger.db", probabilities=p, actor="curator:anna", page_size=12)
 """,
     """
-print("DECISIONS", Ledger("ledger.db").events(actor="curator:anna").fillna("").astype(str).to_json(orient="values"))
+said = Ledger("ledger.db").events(actor="curator:anna").fillna("").astype(str)
+print("DECISIONS", said.to_json(orient="values"))
 """,
 )
 
@@ -111,11 +115,13 @@ from movie_tagger.curate.cleaner import ImageCleaner
 from movie_tagger.ledger.ledger import Ledger
 with Ledger("ledger.db") as book:
     book.add(items.assign(group=items.index), actor="import:site.sql")
-    book.decide(pd.DataFrame({"item": items.index[::3], "tag": "blood", "state": True}), actor="import:site.sql")
+    typed = pd.DataFrame({"item": items.index[::3], "tag": "blood", "state": True})
+    book.decide(typed, actor="import:site.sql")
 ImageCleaner("ledger.db", mode="review", tag="blood", actor="curator:anna", page_size=4)
 """,
     """
-print("DECISIONS", Ledger("ledger.db").events(actor="curator:anna")[["item", "tag", "state"]].astype(str).to_json(orient="values"))
+said = Ledger("ledger.db").events(actor="curator:anna")[["item", "tag", "state"]].astype(str)
+print("DECISIONS", said.to_json(orient="values"))
 """,
 )
 
@@ -378,7 +384,8 @@ CLOCK = """() => {
     const look = () => {
       const card = focused(), image = card?.querySelector('img');
       if (!before) return;
-      if (card && card.dataset.item !== before && image.getAttribute('src') && image.complete && image.naturalWidth) times.push(performance.now() - start);
+      const loaded = image?.getAttribute('src') && image.complete && image.naturalWidth;
+      if (card && card.dataset.item !== before && loaded) times.push(performance.now() - start);
       else if (performance.now() - start < 30000) requestAnimationFrame(look);
     };
     requestAnimationFrame(look);
@@ -387,7 +394,7 @@ CLOCK = """() => {
 
 
 def press(page, *keys):
-    "Presses keys one after the other, each when the picture after the last one is on the screen; the times, in milliseconds."
+    "Presses keys, each when the next picture is on the screen; the times, in milliseconds."
     for k, key in enumerate(keys, 1):
         page.keyboard.press(key)
         page.wait_for_function("n => window.mtTimes.length >= n", arg=k, polling=5)
@@ -405,8 +412,8 @@ def test_thirty_decisions_by_keyboard_are_events_in_the_ledger_and_survive(lab):
     card.first.focus()
     times = press(page, "Enter", *("x", "k", "1", "3", "k") * 5, "x", "k", "1", "2")
     print(
-        f"30 decisions by keyboard: from the key to the next picture {sorted(times)[len(times) // 2]:.0f} ms in the "
-        f"median, {max(times):.0f} ms at most"
+        "30 decisions by keyboard: from the key to the next picture "
+        f"{sorted(times)[len(times) // 2]:.0f} ms in the median, {max(times):.0f} ms at most"
     )
     seen(page.locator(".mt-status")).to_contain_text("30 to go")
     page.screenshot(path=shots / "keys.png")
