@@ -82,7 +82,7 @@ def main():
     n, some = len(paths), paths[:256]
     module, model = features.find("lite0").module(), features.export("lite0")
     table = engine.measure(model.read_bytes(), seconds=2)
-    run = engine.load(model, pictures=n)
+    run = engine.ready(model, pictures=n)
     contestants = {
         "eager, no workers": (lambda: eager(some, module, 0), len(some)),
         "eager, a worker a core": (lambda: eager(some, module, os.cpu_count()), len(some)),

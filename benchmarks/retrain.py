@@ -81,14 +81,12 @@ def make_up(folder, shots, stills, new):
     with Ledger(folder / "ledger.db") as ledger:
         ledger.add(items, "import:site", "made up")
     x, _ = features.embed([str(p) for p in real[:500]])
-    rng, model = np.random.default_rng(0), features.export("lite0")
+    rng = np.random.default_rng(0)
+    cache = embeddings.Cache(features.export("lite0"))
     for start in range(0, len(old), 20_000):
         keys = items["sha256"].iloc[start : start + 20_000].tolist()
-        embeddings._keep(
-            embeddings._cache(model, ""),
-            keys,
-            rng.normal(x.mean(0), x.std(0), (len(keys), x.shape[1])).astype(np.float32),
-        )
+        rows = rng.normal(x.mean(0), x.std(0), (len(keys), x.shape[1]))
+        cache.keep(keys, rows.astype(np.float32))
 
 
 RUN = """

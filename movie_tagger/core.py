@@ -59,10 +59,11 @@ def require(
 
 
 class later:
-    "A module that is imported when it is first used; `MissingExtra` then, where it is not installed."
+    "A module that is imported when it is first used; only then may it be found missing."
 
     def __init__(self, module: str, extra: str):
-        self._module, self._extra = module, extra
+        self._module = module
+        self._extra = extra
 
     def __getattr__(self, name):
         return getattr(require(self._module, self._extra), name)
@@ -139,7 +140,7 @@ def write_json(path: str | Path, value):
 def cache_dir(
     *parts: str,  # names of folders inside the cache
 ) -> Path:  # the folder, made if it was not there
-    "A folder for files that can be made again, inside `MOVIE_TAGGER_CACHE` or the user's cache folder."
+    "A folder for files that can be made again, in `MOVIE_TAGGER_CACHE` or the user's cache folder."
     root = os.environ.get("MOVIE_TAGGER_CACHE") or user_cache_dir("movie_tagger")
     path = Path(root, *parts)
     try:

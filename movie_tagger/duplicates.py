@@ -48,7 +48,7 @@ def phash(
     source,  # what `open_image` takes
 ) -> np.uint64:
     "Perceptual hash of 64 bits (Zauner 2010): pictures that look alike differ in few bits."
-    im = images.load(source, at_least=(64, 64), grey=True)
+    im = images.unpacked(source, at_least=(64, 64), grey=True)
     if im.mode != "L":
         im = im.convert("L")
     if (often := min(im.size) // 128) > 1:

@@ -10,7 +10,7 @@ __all__ = [
     "BadPicture",
     "TooLarge",
     "opened",
-    "load",
+    "unpacked",
     "open_image",
     "contact_sheet",
     "thumbnail",
@@ -56,10 +56,13 @@ class TooLarge(BadPicture):
     "A picture of more pixels than are allowed."
 
 
+_KNOWN = rb"\xff\xd8\xff|\x89PNG|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|....ftypavi[fs]"
+_SVG = rb"\s*(<\?xml|<!--|<!DOCTYPE svg|<svg).*<svg|\s*<svg"
+_WEB_PAGE = rb"\s*<(!doctype html|html|head|body)|.*<html"
 _BEGINNINGS = {
-    "it is damaged or cut off: its header cannot be read": rb"\xff\xd8\xff|\x89PNG|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|....ftypavi[fs]",
-    "it is an SVG drawing; save it as PNG first": rb"\s*(<\?xml|<!--|<!DOCTYPE svg|<svg).*<svg|\s*<svg",
-    "it is a web page, so the address it came from was not that of a picture": rb"\s*<(!doctype html|html|head|body)|.*<html",
+    "it is damaged or cut off: its header cannot be read": _KNOWN,
+    "it is an SVG drawing; save it as PNG first": _SVG,
+    "it is a web page, so the address it came from was not that of a picture": _WEB_PAGE,
     "it is a HEIC photograph; save it as JPEG first": rb"....ftyp(hei|hev|mif|msf)",
     "it is text": rb"[\t\n\r\x20-\x7e\x80-\xf4]+\Z",
 }
@@ -93,11 +96,9 @@ def _reason(error, head):
 
 
 # %% ../nbs/images.ipynb #a2aeb693
-_hush, _hush_lock, _hushed_by = (
-    ("ignore", None, Warning, re.compile(r"PIL\."), 0),
-    threading.Lock(),
-    0,
-)
+_hush = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_hush_lock = threading.Lock()
+_hushed_by = 0
 
 
 @contextmanager
@@ -118,7 +119,7 @@ def _hushed():
 
 
 def _stream(source):
-    "An open file over a path or bytes; only regular files, because a pipe or a device may never end."
+    "An open file over a path or bytes; a regular one, because a pipe or a device may never end."
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
     if not isinstance(source, (str, os.PathLike)):
@@ -136,16 +137,12 @@ def _stream(source):
 
 @contextmanager
 def opened(source, max_pixels):
-    "Yields `source` as a Pillow image, header read and size checked; what fails inside becomes `BadPicture`."
-    name, file, head = (
-        source if isinstance(source, (str, os.PathLike)) else "the picture",
-        None,
-        b"",
-    )
-    limit = min(
-        max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels)
-    )  # the second is where Pillow itself refuses
+    "Yields `source` as a Pillow image, header read and size checked; what fails is `BadPicture`."
+    name = source if isinstance(source, (str, os.PathLike)) else "the picture"
+    limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))  # Pillow refuses at twice
     too_large = TooLarge(f"Cannot open {name}: it has more than the {limit:,} pixels allowed.")
+    file = None
+    head = b""
     try:
         with _hushed():
             if isinstance(source, Image.Image):
@@ -165,9 +162,7 @@ def opened(source, max_pixels):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise too_large from None
-    except (
-        Exception
-    ) as e:  # a broken file makes Pillow raise nearly anything, from KeyError to zlib.error
+    except Exception as e:  # broken files raise nearly anything, from KeyError to zlib.error
         raise BadPicture(f"Cannot open {name}: {_reason(e, head)}.") from e
     finally:
         if file:
@@ -187,21 +182,17 @@ def _from_array(array):
 _FROM_16_BITS = np.rint(np.arange(65536) / 257).astype(np.uint8)
 
 
-def _eight_bits(
-    a,  # grey values: uint16, int32 or float32
-):
-    "The same picture in 8 bits; 32-bit values are taken as 0–1, 0–255 or 0–65,535 where they fit, else stretched."
-    if a.dtype.kind == "u":
-        return _FROM_16_BITS[a]
-    a = np.nan_to_num(a.astype(np.float32), posinf=0, neginf=0)
-    low, high = float(a.min()), float(a.max())
-    white = next(
-        (w for w in (1, 255, 65535) if low >= 0 and high <= w and (w > 1 or a.dtype.kind == "f")),
-        None,
-    )
-    if white:
+def _eight_bits(grey):
+    "Grey values, uint16, int32 or float32, in 8 bits."
+    if grey.dtype.kind == "u":
+        return _FROM_16_BITS[grey]
+    v = np.nan_to_num(grey.astype(np.float32), posinf=0, neginf=0)
+    low, high = float(v.min()), float(v.max())
+    whites = (1, 255, 65535) if grey.dtype.kind == "f" else (255, 65535)
+    white = next((w for w in whites if high <= w), None)
+    if low >= 0 and white:
         low, high = 0, white
-    return np.rint((a - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+    return np.rint((v - low) * (255 / ((high - low) or 1))).astype(np.uint8)
 
 
 def _rgb(im):
@@ -237,10 +228,10 @@ def _orientation(im):
         return 1  # camera data is often broken where the picture is not
 
 
-def load(
+def unpacked(
     source,  # what `open_image` takes
     max_pixels: int = MAX_PIXELS,
-    at_least=None,  # (height, width) that suffices: a larger JPEG is unpacked smaller, never below this
+    at_least=None,  # (height, width) that suffices; a larger JPEG is unpacked smaller
     grey=False,  # is brightness enough? Then a JPEG's colours are not unpacked
 ):
     "The picture as a Pillow image, RGB or perhaps L, upright."
@@ -257,10 +248,10 @@ def load(
 
 def open_image(
     source,  # path, bytes, Pillow image, or uint8 array of height x width x 3
-    max_pixels: int = MAX_PIXELS,  # refuse larger pictures before unpacking them; Pillow itself stops at about 179 million
+    max_pixels: int = MAX_PIXELS,  # larger ones are refused; Pillow itself stops at 179 million
 ) -> Image.Image:  # RGB, 8 bits, upright; the first frame of an animation
     "The picture in `source`; raises `BadPicture` where there is none."
-    im = load(source, max_pixels)
+    im = unpacked(source, max_pixels)
     return im.copy() if im is source else im
 
 
@@ -273,27 +264,23 @@ def contact_sheet(
 ) -> Image.Image:
     "A grid of small copies of `images`."
     small = [thumbnail_or_cross(source, cell) for source in images]
-    gap = 6
+    titles = [] if titles is None else [" ".join(str(title).split()) for title in titles]
     font = ImageFont.load_default(max(10, cell // 10))
-    titles = [" ".join(str(t).split()) for t in titles] if titles is not None else []
+    gap = 6
     columns = max(1, min(columns, len(small)))
+    rows = math.ceil(len(small) / columns)
     tall = max((im.height for im in small), default=0)
-    width, height = cell + gap, tall + gap + (math.ceil(font.size * 1.4) if titles else 0)
-    sheet = Image.new(
-        "RGB", (columns * width + gap, math.ceil(len(small) / columns) * height + gap), "white"
-    )
+    width = cell + gap
+    height = tall + gap + (math.ceil(font.size * 1.4) if titles else 0)
+    sheet = Image.new("RGB", (columns * width + gap, rows * height + gap), "white")
     pen = ImageDraw.Draw(sheet)
     for k, im in enumerate(small):
-        x, y = k % columns * width + gap, k // columns * height + gap
+        x = k % columns * width + gap
+        y = k // columns * height + gap
         sheet.paste(im, (x + (cell - im.width) // 2, y + (tall - im.height) // 2))
         if k < len(titles):
-            pen.text(
-                (x + cell / 2, y + tall + 2),
-                _shortened(titles[k], font, cell),
-                "black",
-                font,
-                anchor="ma",
-            )
+            title = _shortened(titles[k], font, cell)
+            pen.text((x + cell / 2, y + tall + 2), title, "black", font, anchor="ma")
     return sheet
 
 
@@ -302,10 +289,9 @@ def thumbnail(
     side: int,  # pixels, of the longer side
 ) -> Image.Image:  # RGB
     "A small copy of a picture; raises `BadPicture` where there is none."
-    picture = load(source, MAX_PIXELS, (side, side))
-    return picture.resize(
-        [max(1, round(n * side / max(picture.size))) for n in picture.size], Image.BICUBIC
-    )
+    picture = unpacked(source, MAX_PIXELS, (side, side))
+    size = [max(1, round(n * side / max(picture.size))) for n in picture.size]
+    return picture.resize(size, Image.Resampling.BICUBIC)
 
 
 def thumbnail_or_cross(
@@ -335,31 +321,32 @@ def _shortened(text, font, width):
 _MOST_BARS = 0.45
 
 
-def _bar(
-    v,  # brightness 0–255, rows from the edge inwards
-):
-    "Rows of the bar that `v` begins with, and the share of its inner edge where something brighter begins (JPEG blurs 8 rows)."
+def _bar(v):  # brightness 0 to 255 (height, width), rows from the edge inwards
+    "Rows of the bar that `v` begins with, and the share of its inner edge that turns brighter."
     level = np.median(v[0])
     if level > 24:
         return 0, 0.0
     outer = v[: int(len(v) * _MOST_BARS) + 1]
     same = (outer >= max(0, level - 10)) & (outer <= level + 10)
     rows = int(np.argmin(np.append(same.mean(1) >= 0.95, False)))
-    return rows, float((v[rows : rows + 8].max(0, initial=0) > level + 12).mean())
+    beyond = v[rows : rows + 8]  # JPEG blurs an edge over 8 rows
+    return rows, float((beyond.max(0, initial=0) > level + 12).mean())
 
 
-def _bars(v):
+def _bars(v):  # as for `_bar`
     "Rows of the two bars between which `v` lies; (0, 0) where they are no twins."
-    (a, step_a), (b, step_b) = _bar(v), _bar(v[::-1])
-    twins = a and b and abs(a - b) <= max(0.02 * len(v), max(a, b) / 4)
-    return (a, b) if twins and a + b <= _MOST_BARS * len(v) and step_a + step_b >= 1 else (0, 0)
+    first, first_edge = _bar(v)
+    last, last_edge = _bar(v[::-1])
+    twins = first and last and abs(first - last) <= max(0.02 * len(v), max(first, last) / 4)
+    few = first + last <= _MOST_BARS * len(v)
+    return (first, last) if twins and few and first_edge + last_edge >= 1 else (0, 0)
 
 
 def letterbox(
     image,  # what `open_image` takes
 ) -> tuple[int, int, int, int]:  # left, top, right, bottom, in pixels, as `Image.crop` takes them
     "The box of the picture inside black bars; the whole picture where there are none."
-    v = np.asarray(reduce(ImageChops.lighter, load(image, MAX_PIXELS).split()))
+    v = np.asarray(reduce(ImageChops.lighter, unpacked(image, MAX_PIXELS).split()))
     top, bottom = _bars(v)
     left, right = _bars(v[top : len(v) - bottom].T)
     return left, top, v.shape[1] - right, len(v) - bottom
@@ -369,14 +356,14 @@ def decode(
     source,  # path, bytes, Pillow image, or uint8 array of height x width x 3
     size: int | tuple[int, int],  # (height, width) in pixels, or one number for a square
     crop_bars: bool = False,  # cut black bars off first?
-    resize: str = "squish",  # or, as fastai's `Resize` does it: "crop" to the middle, "squish exactly"
+    resize: str = "squish",  # or as fastai's `Resize`: "crop" (the middle), "squish exactly"
 ) -> np.ndarray:  # uint8, height x width x 3, RGB
-    "The picture in `source` brought to `size`, as fast as it can be had; raises `BadPicture` where there is none."
+    "The picture in `source` brought to `size`; raises `BadPicture` where there is none."
     height, width = (size, size) if isinstance(size, (int, np.integer)) else size
     if resize != "squish":
         return _as_fastai(open_image(source), height, width, resize == "crop")
     spare = 1.2 / (1 - _MOST_BARS if crop_bars else 1)
-    im = load(source, MAX_PIXELS, (math.ceil(height * spare), math.ceil(width * spare)))
+    im = unpacked(source, MAX_PIXELS, (math.ceil(height * spare), math.ceil(width * spare)))
     if crop_bars:
         im = im.crop(letterbox(im))
     return np.array(im.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
@@ -392,26 +379,11 @@ def _as_fastai(im, height, width, crop):
 
 
 # %% ../nbs/images.ipynb #042f926d
-EXTENSIONS = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".mpo",
-    ".png",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".avif",
-)
+EXTENSIONS = tuple(".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .avif".split())
 
 
-def find_images(
-    folder: str | Path,
-) -> list[Path]:
-    "Paths of the picture files below `folder`, in the order of their names; links to folders are not followed."
+def find_images(folder: str | Path) -> list[Path]:
+    "Paths of the picture files below `folder`, by name; links to folders are not followed."
 
     def stop(error):
         raise MovieTaggerError(
@@ -420,8 +392,7 @@ def find_images(
 
     found = []
     for root, folders, names in os.walk(folder, onerror=stop):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        found += [
-            Path(root, n) for n in names if n.lower().endswith(EXTENSIONS) and not n.startswith(".")
-        ]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = [name for name in names if not name.startswith(".")]
+        found += [Path(root, name) for name in shown if name.lower().endswith(EXTENSIONS)]
     return sorted(found)

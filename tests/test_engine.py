@@ -53,7 +53,7 @@ from movie_tagger.features import engine
 {MODEL}
 def ask():
     "Two threads ask a fresh engine at the same moment."
-    opened = engine.load(model, "openvino")
+    opened = engine.ready(model, "openvino")
     start = threading.Barrier(2)
     answers = []
 

@@ -1,4 +1,4 @@
-"What is computed once stays: under other names, between processes, after a kill, beside a damaged file."
+"What is computed once stays: under other names, between processes, killed, beside damaged files."
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from conftest import SCRIPT, draw_poster, files, movie_tagger, shell
 
 from movie_tagger import features, images
 from movie_tagger.core import MovieTaggerError
-from movie_tagger.features import embeddings, engine
+from movie_tagger.features import encoders, engine
 
 ENCODER = {
     "encoder": "resnet10t@32",
@@ -67,15 +67,15 @@ def test_a_second_run_computes_nothing(own_cache, pictures, monkeypatch):
 
 def test_a_second_training_computes_nothing(bundle, posters, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "stream", refuse)
-    monkeypatch.setattr(embeddings, "to_onnx", refuse)
+    monkeypatch.setattr(encoders, "to_onnx", refuse)
     done = movie_tagger("train", posters, "--out", tmp_path / "m")
     assert done.code == 0 and "; 0 to embed" in done.out
 
 
 def test_a_training_reads_the_encoder_s_checksum_once(bundle, posters, tmp_path, monkeypatch):
-    read, compute = [], embeddings.sha256
-    embeddings._computed.cache_clear()
-    monkeypatch.setattr(embeddings, "sha256", lambda path: read.append(path) or compute(path))
+    read, compute = [], encoders.sha256
+    encoders._computed.cache_clear()
+    monkeypatch.setattr(encoders, "sha256", lambda path: read.append(path) or compute(path))
     assert movie_tagger("train", posters, "--out", tmp_path / "m").code == 0
     assert [path.suffix for path in read] == [".onnx"]
 

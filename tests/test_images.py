@@ -1,4 +1,4 @@
-"Pictures: everything that may come in through a file, and that nothing but a picture or `BadPicture` comes out."
+"Everything that may come in through a file; nothing but a picture or `BadPicture` comes out."
 
 import io
 import os

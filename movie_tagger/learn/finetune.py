@@ -41,7 +41,7 @@ def dataloaders(
     items: pd.DataFrame,
     labels: pd.DataFrame,
     valid=None,  # (n,) True for pictures to validate on; a fifth of the groups by default
-    encoder: str = "lite0",  # whose input size to use, as for `features.find`
+    encoder: str = "lite0",  # whose input size to use, as for `encoders.find`
     batch_size: int = 32,
     crop_bars: bool = False,
     augment=None,  # fastai batch transforms for the training set; some that suit posters by default
@@ -130,7 +130,7 @@ def _workers():
 # %% ../../nbs/learn/02_finetune.ipynb #1a06bb2a
 def learner(
     loaders,  # from `dataloaders`
-    encoder: str | None = None,  # as for `features.find`; the one of the loaders by default
+    encoder: str | None = None,  # as for `encoders.find`; the one of the loaders by default
     weights=None,  # likewise
     start: head.Head | None = None,  # a head fitted on the encoder's embeddings
     spread=None,  # standard deviation of each embedding number, (d,), given with `start`

@@ -232,7 +232,7 @@ def compose(
 def recipe(
     items: pd.DataFrame,
     labels: pd.DataFrame,
-    encoder: str = "lite0",  # as for `features.find`
+    encoder: str = "lite0",  # as for `encoders.find`
     weights=None,  # likewise
     crop_bars: bool = False,  # cut letterbox bars first?
     folds: int | None = None,  # nested cross-validation for the metrics

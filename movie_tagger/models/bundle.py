@@ -272,7 +272,7 @@ class Bundle:
 
     def open(self, backend="auto", threads=1, pictures=None) -> Opened:
         "The model, read into memory once and ready for any number of pictures."
-        run = engine.load(self.path / "model.onnx", backend, threads=threads, pictures=pictures)
+        run = engine.ready(self.path / "model.onnx", backend, threads=threads, pictures=pictures)
         return Opened(
             partial(images.decode, **self.manifest["input"]),
             run,

@@ -26,7 +26,7 @@ FACTS = ["shape", "white", "colour", "edges"]
 def _look(path):
     "Perceptual hash, and `FACTS` of a picture; or what is wrong with it."
     try:
-        small = images.load(path, at_least=(120, 160))
+        small = images.unpacked(path, at_least=(120, 160))
         height = max(8, round(160 * small.height / small.width))
         a = np.asarray(small.resize((160, height)), np.int16)  # (h, 160, 3)
         shape = abs(np.log(small.width / small.height))
