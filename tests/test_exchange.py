@@ -1,4 +1,4 @@
-"Into the ledger and out of it: a site's dump, class folders and tables, again and again; and what the command line reads."
+"Into the ledger and out of it: dumps, class folders and tables, again and again; the commands."
 
 import os
 import shutil

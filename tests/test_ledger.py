@@ -652,7 +652,9 @@ def test_an_older_schema_is_brought_up_to_date(ledger):
         ledger.undo(ANNA),
         ledger.exclude("3.jpg", USER),
     )
-    items, labels, happened, path = ledger.items(), ledger.labels(), ledger.events(), ledger.path
+    items, labels = ledger.read()
+    happened = ledger.events()
+    path = ledger.path
     ledger.close()
     with sqlite3.connect(path) as db:  # as the first schema had it: the record without the present
         for table in ("cell", "present", "undone", "look"):
@@ -681,7 +683,8 @@ def test_a_damaged_file_is_a_sentence(ledger):
     content[4096:] = os.urandom(len(content) - 4096)
     path.write_bytes(content)
     with pytest.raises(MovieTaggerError, match="damaged|not a ledger"), Ledger(path) as broken:
-        broken.labels(), broken.verify()
+        broken.labels()
+        broken.verify()
 
 
 FULL = """
@@ -691,10 +694,16 @@ from movie_tagger.core import MovieTaggerError
 from movie_tagger.ledger.ledger import Ledger
 with Ledger(sys.argv[1]) as ledger:
     names = ledger.items().index
-    if sys.argv[2] == "limit": resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-    try: ledger.decide(pd.DataFrame({"item": list(names) * 50, "tag": [f"tag {k}" for k in range(50) for _ in names], "state": True}), "user:17", batch="big")
-    except MovieTaggerError as e: print(e)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2) if sys.argv[2] != "limit" else None
+    tags = [f"tag {k}" for k in range(50) for _ in names]
+    rows = pd.DataFrame({"item": list(names) * 50, "tag": tags, "state": True})
+    if sys.argv[2] == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    try:
+        ledger.decide(rows, "user:17", batch="big")
+    except MovieTaggerError as e:
+        print(e)
+    if sys.argv[2] != "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     print(ledger.version)
 """
 

@@ -1,4 +1,4 @@
-"Any sequence of decisions, undos, imports, rules and versions gives what a plain model in memory gives that remembers everything and replays it."
+"Any sequence of decisions, undos, imports, rules and versions gives what a plain model gives."
 
 import itertools
 import shutil
@@ -30,7 +30,9 @@ RANKS = {
     "import:a": 1,
     "import:b": 1,
 }
-ACTORS, PEOPLE, IMPORTS = list(RANKS), list(RANKS)[:4], list(RANKS)[4:]
+ACTORS = list(RANKS)
+PEOPLE = ACTORS[:4]
+IMPORTS = ACTORS[4:]
 RULES = {  # text → merge, implies, exclude, min_count
     "min_count = 0\n": ({}, {}, set(), 0),
     '[merge]\nphone = ["telephone"]\n': ({"telephone": "phone"}, {}, set(), 0),
@@ -42,7 +44,9 @@ RULES = {  # text → merge, implies, exclude, min_count
     ),
 }
 states = st.sampled_from([True, False, None])
-items, tags, actors = st.sampled_from(ITEMS), st.sampled_from(TAGS), st.sampled_from(ACTORS)
+items = st.sampled_from(ITEMS)
+tags = st.sampled_from(TAGS)
+actors = st.sampled_from(ACTORS)
 
 
 class Model:
@@ -57,7 +61,8 @@ class Model:
 
     def in_force(self, version=None):
         "Events up to a version that no undo in force covers, read from the newest to the oldest."
-        events, covered, alive = self.events[:version], set(), []
+        events = self.events[:version]
+        covered, alive = set(), []
         for e in reversed(events):
             if e[0] in covered:
                 continue
@@ -85,7 +90,7 @@ class Model:
         return cells
 
     def items(self, version=None):
-        "The items that are there and not hidden, with their groups, in the order in which they first came."
+        "The items that are there and not hidden, with their groups, in the order they came in."
         there, hidden = {}, {}
         for n, kind, actor, _, item, _, state, value in self.in_force(version):
             if kind == "add":
@@ -102,8 +107,10 @@ class Model:
         return [e[7] for e in self.in_force(version) if e[1] == kind]
 
     def labels(self, version=None, ruled=None, shown=None):
-        "Known cells in clean words, the tags that have a column, the cells to which a person said no, and all known cells."
-        shown, found, ruled = shown or self.items(version), {}, version if ruled is None else ruled
+        "Known cells in clean words, tags with a column, cells a person said no to, and all known."
+        shown = shown or self.items(version)
+        ruled = version if ruled is None else ruled
+        found = {}
         texts = self.setting("rules", ruled)
         merge, implies, exclude, least = RULES[texts[-1]] if texts else ({}, {}, set(), 0)
         clean = (lambda t: merge.get(t.lower(), t.lower())) if texts else (lambda t: t)
@@ -147,7 +154,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.ledger, self.model, self.named = Ledger(self.folder / "ledger.db"), Model(), {}
+        self.ledger = Ledger(self.folder / "ledger.db")
+        self.model = Model()
+        self.named = {}
 
     def teardown(self):
         self.ledger.verify()

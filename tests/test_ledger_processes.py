@@ -1,4 +1,4 @@
-"Several programs at once, some of them killed: what was acknowledged is there, and the file is sound."
+"Several programs at once, some of them killed: what was acknowledged is there, the file sound."
 
 import os
 import signal
@@ -23,12 +23,15 @@ with Ledger(path) as ledger:
     k = 0
     while k < count:
         if k % 10 == 9 and k + 5 <= count:  # now and then several at once, all or nothing
-            rows = pd.DataFrame({"item": [f"{j}.jpg" for j in range(5)], "tag": f"batch {name} {k}", "state": True})
+            items = [f"{j}.jpg" for j in range(5)]
+            rows = pd.DataFrame({"item": items, "tag": f"batch {name} {k}", "state": True})
             ledger.decide(rows, f"curator:{name}", batch=f"{name} {k}")
             print("batch", k, flush=True)
             k += 5
         else:
-            print("event", ledger.set(f"{k % 5}.jpg", f"tag {name} {k}", bool(k % 2), f"user:{name}"), k, flush=True)
+            tag = f"tag {name} {k}"
+            number = ledger.set(f"{k % 5}.jpg", tag, bool(k % 2), f"user:{name}")
+            print("event", number, k, flush=True)
             k += 1
         if k % 50 == 0: ledger.labels()
 print("done", flush=True)
@@ -101,28 +104,31 @@ def test_every_acknowledged_event_is_there(workers, killed):
         ledger.verify()
         events = ledger.events()
         labels = ledger.labels()
-    happened, batches = events["tag"].to_dict(), events["batch"].value_counts()
+    happened = events["tag"].to_dict()
+    batches = events["batch"].value_counts()
     for name in range(8):
         acknowledged = lines(path, name)[1:]
-        for line in acknowledged:
-            if line[0] == "event":
-                assert happened[int(line[1])] == f"tag {name} {line[2]}"
-                assert labels[f"tag {name} {line[2]}"].dropna().to_dict() == {
-                    f"{int(line[2]) % 5}.jpg": bool(int(line[2]) % 2)
-                }
-            elif line[0] == "batch":
-                assert batches[f"{name} {line[1]}"] == 5
+        for what, *numbers in acknowledged:
+            if what == "event":
+                number, k = map(int, numbers)
+                assert happened[number] == f"tag {name} {k}"
+                known = labels[f"tag {name} {k}"].dropna().to_dict()
+                assert known == {f"{k % 5}.jpg": bool(k % 2)}
+            elif what == "batch":
+                assert batches[f"{name} {numbers[0]}"] == 5
         mine = events["actor"].isin([f"user:{name}", f"curator:{name}"]).sum()
         if name >= killed:
             assert acknowledged[-1] == ["done"] and mine == EVENTS
         else:
             assert mine > 20
     assert (batches.drop("unnamed 1") == 5).all()  # no batch is there by half
+    assert_sound(path)
+
+
+def assert_sound(path):
     db = sqlite3.connect(path)
-    assert (
-        db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        and not db.execute("PRAGMA foreign_key_check").fetchall()
-    )
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert not db.execute("PRAGMA foreign_key_check").fetchall()
     db.close()
 
 
@@ -131,7 +137,9 @@ import sys
 from movie_tagger.ledger.ledger import Ledger
 print("ready", flush=True)
 for name in sys.stdin:
-    with Ledger(name.strip()) as ledger: print(ledger.set_rules("min_count = 1\\n", "curator:" + sys.argv[1]), flush=True)
+    with Ledger(name.strip()) as ledger:
+        number = ledger.set_rules("min_count = 1\\n", "curator:" + sys.argv[1])
+    print(number, flush=True)
 """
 
 
