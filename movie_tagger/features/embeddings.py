@@ -206,8 +206,9 @@ def cache_table() -> pd.DataFrame:
     rows = []
     for path in sorted(cache_dir().glob("*/*")):
         if path.suffix in (".onnx", ".sqlite"):
+            size = path.stat().st_size / 1e6  # before a damaged one is removed
             pictures = _ask(path, _how_many) if path.suffix == ".sqlite" else pd.NA
-            rows.append((path.parent.name, path.stem, pictures, path.stat().st_size / 1e6))
+            rows.append((path.parent.name, path.stem, pictures, size))
     table = pd.DataFrame(rows, columns=["what", "name", "pictures", "MB"])
     return table.astype({"pictures": "Int64"}).round({"MB": 1})
 
