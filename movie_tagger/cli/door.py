@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from . import collect, learn, ledger, retrain, serve  # noqa: F401, their commands
 from .shared import app, say
 from ..core import MovieTaggerError, counted
 
