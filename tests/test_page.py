@@ -1,4 +1,4 @@
-"The page as people meet it: a real browser, at the width of a phone and of a desk; and the ledger afterwards."
+"The page as people meet it: a real browser, as wide as a phone and a desk; and the ledger after."
 
 import importlib
 import shutil
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import draw_poster
-from test_serve import CI, models, serving  # noqa: F401 (fixture)
+from serving import CI, serving, with_promises
 
 sync_api = (
     importlib.import_module("playwright.sync_api")
@@ -25,6 +25,8 @@ from movie_tagger.serve.app import create_app  # noqa: E402
 from movie_tagger.serve.keys import add_key  # noqa: E402
 from movie_tagger.serve.listen import Server  # noqa: E402
 from movie_tagger.serve.sensitive import Detector  # noqa: E402
+
+pytest_plugins = ["serving"]
 
 FLAGS = [
     "--headless=new",
@@ -108,7 +110,9 @@ def drop(page, *paths):
 
     data = page.evaluate_handle(
         """files => { const t = new DataTransfer();
-      for (const [name, content] of files) t.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name, {type: "image/jpeg"}));
+      for (const [name, content] of files) t.items.add(
+        new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name, {type: "image/jpeg"})
+      );
       return t; }""",
         [[p.name, base64.b64encode(p.read_bytes()).decode()] for p in paths],
     )
@@ -136,7 +140,7 @@ def labels(ledger, path):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_drop_accept_reject_undo(browser, models, stills, tmp_path, width):  # noqa: F811
+def test_drop_accept_reject_undo(browser, models, stills, tmp_path, width):
     ledger, path = tmp_path / "l.db", stills / "romance.jpg"
     app = create_app(models, ledger, sensitive=["blood"])
     with serving(app) as client, page_of(browser, str(client.base_url), width, tmp_path) as page:
@@ -178,7 +182,7 @@ def test_drop_accept_reject_undo(browser, models, stills, tmp_path, width):  # n
         page.screenshot(path=tmp_path / f"{width}-decided.png", full_page=True)
 
 
-def test_by_keyboard_alone(browser, models, stills, tmp_path):  # noqa: F811
+def test_by_keyboard_alone(browser, models, stills, tmp_path):
     ledger, path = tmp_path / "l.db", stills / "superhero.jpg"
     with (
         serving(create_app(models, ledger)) as client,
@@ -207,7 +211,7 @@ def test_by_keyboard_alone(browser, models, stills, tmp_path):  # noqa: F811
         see(page.locator("#say")).to_have_text(f"{second} undone")
 
 
-def test_what_screen_readers_are_told(browser, models, stills, tmp_path):  # noqa: F811
+def test_what_screen_readers_are_told(browser, models, stills, tmp_path):
     with (
         serving(create_app(models, tmp_path / "l.db", sensitive=["blood"])) as client,
         page_of(browser, str(client.base_url), "desk", tmp_path) as page,
@@ -238,9 +242,7 @@ def test_what_screen_readers_are_told(browser, models, stills, tmp_path):  # noq
         )
 
 
-def test_a_picture_that_must_be_hidden_is_hidden(browser, models, stills, tmp_path):  # noqa: F811
-    from test_serve import with_promises
-
+def test_a_picture_that_must_be_hidden_is_hidden(browser, models, stills, tmp_path):
     promise = {
         "threshold": 0.2,
         "recall": 0.95,
@@ -295,7 +297,7 @@ class Restartable:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_when_the_server_is_gone_nothing_is_lost(browser, models, stills, tmp_path, width):  # noqa: F811
+def test_when_the_server_is_gone_nothing_is_lost(browser, models, stills, tmp_path, width):
     ledger, path = tmp_path / "l.db", stills / "romance.jpg"
     server = Restartable(lambda: create_app(models, ledger))
     server.start()
@@ -329,7 +331,7 @@ def test_when_the_server_is_gone_nothing_is_lost(browser, models, stills, tmp_pa
     server.stop()
 
 
-def test_a_key_is_asked_for_once(browser, models, stills, tmp_path):  # noqa: F811
+def test_a_key_is_asked_for_once(browser, models, stills, tmp_path):
     key = add_key(tmp_path / "keys.json", "curators")
     with (
         serving(create_app(models, tmp_path / "l.db", tmp_path / "keys.json")) as client,
@@ -345,7 +347,7 @@ def test_a_key_is_asked_for_once(browser, models, stills, tmp_path):  # noqa: F8
         see(card(page, "romance.jpg").locator(".status")).to_contain_text("likely")
 
 
-def test_the_docs_page_shows_the_whole_api(browser, models, tmp_path):  # noqa: F811
+def test_the_docs_page_shows_the_whole_api(browser, models, tmp_path):
     with (
         serving(create_app(models)) as client,
         page_of(
@@ -357,7 +359,7 @@ def test_the_docs_page_shows_the_whole_api(browser, models, tmp_path):  # noqa: 
         see(page.locator("tr#busy")).to_contain_text("429")
 
 
-def test_the_colours_can_be_read(browser, models, tmp_path):  # noqa: F811
+def test_the_colours_can_be_read(browser, models, tmp_path):
     "Contrast of text and ground, WCAG 2.2 AA, in light and dark."
 
     def luminance(colour):

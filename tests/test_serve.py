@@ -1,4 +1,4 @@
-"The server from outside: what it answers, whom it lets in, what it keeps, and how it changes models and stops."
+"The server from outside: answers, keys, feedback, and how it changes models and stops."
 
 import contextlib
 import io
@@ -17,93 +17,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import BASES, REPO, draw_poster, draw_posters, movie_tagger
+from conftest import REPO
+from serving import CI, START, httpx, lines, problem, process, raw, serving, tags, with_promises
 
-CI = os.environ.get("CI") == "true"
-if not CI:
-    for name in (
-        "fastapi",
-        "uvicorn",
-        "httptools",
-        "python_multipart",
-        "prometheus_client",
-        "httpx",
-    ):
-        pytest.importorskip(name)
+from movie_tagger.core import MovieTaggerError
+from movie_tagger.ledger.ledger import Ledger
+from movie_tagger.models import bundle as bundles
+from movie_tagger.serve.app import Limits, create_app
+from movie_tagger.serve.champion import Looks
+from movie_tagger.serve.client import Client
+from movie_tagger.serve.keys import add_key, read_keys, revoke_key
+from movie_tagger.serve.listen import run_server
+from movie_tagger.serve.sensitive import Detector
 
-import httpx  # noqa: E402
-
-from movie_tagger.core import MovieTaggerError  # noqa: E402
-from movie_tagger.ledger.ledger import Ledger  # noqa: E402
-from movie_tagger.models import bundle as bundles  # noqa: E402
-from movie_tagger.serve.app import Limits, create_app  # noqa: E402
-from movie_tagger.serve.champion import Looks  # noqa: E402
-from movie_tagger.serve.client import Client  # noqa: E402
-from movie_tagger.serve.keys import add_key, read_keys, revoke_key  # noqa: E402
-from movie_tagger.serve.listen import Server  # noqa: E402
-from movie_tagger.serve.sensitive import Detector  # noqa: E402
-
-TAGS = {"horror": "dark, blood", "romance": "pink, round", "superhero": "blue"}
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory):
-    "A folder with two bundles of five tags; `first` is champion. Only to be read."
-    folder = tmp_path_factory.mktemp("served")
-    draw_posters(folder / "stills", 20)
-    rows = [
-        f'stills/{genre}/{i:03}.jpg,"{TAGS[genre]}",{genre}-{i}'
-        for genre in BASES
-        for i in range(20)
-    ]
-    (folder / "tags.csv").write_text("\n".join(["image,tags,group", *rows]))
-    for name, seed in (("first", 0), ("second", 1)):
-        assert (
-            movie_tagger(
-                "train",
-                folder / "tags.csv",
-                "--absent",
-                "no",
-                "--out",
-                folder / "models" / name,
-                "--seed",
-                seed,
-            ).code
-            == 0
-        )
-    bundles.promote(folder / "models", "first")
-    return folder / "models"
-
-
-@pytest.fixture
-def own_models(models, tmp_path):
-    "A copy of the folder of models that a test may change."
-    return Path(shutil.copytree(models, tmp_path / "models", symlinks=True))
-
-
-@pytest.fixture(scope="session")
-def picture(tmp_path_factory):
-    return draw_poster(tmp_path_factory.mktemp("upload") / "upload.jpg", "horror", 777).read_bytes()
-
-
-@contextlib.contextmanager
-def serving(app):
-    "A real server in a thread of this process, and a client for it."
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = Server(app)
-        thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        try:
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-                while not server.started:
-                    assert thread.is_alive()
-                    time.sleep(0.01)
-                yield client
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
+pytest_plugins = ["serving"]
 
 
 @pytest.fixture(scope="module")
@@ -113,24 +40,6 @@ def site(models, tmp_path_factory):
     with serving(create_app(models, ledger, sensitive=["blood"])) as client:
         client.ledger = ledger
         yield client
-
-
-def tags(client, data, query="", **more):
-    return client.post(
-        f"/v1/tags{query}", content=data, headers={"content-type": "image/jpeg"}, **more
-    )
-
-
-def problem(answer, status, kind, words=""):
-    "Is it the expected refusal, in the expected form?"
-    assert (answer.status_code, answer.headers["content-type"]) == (
-        status,
-        "application/problem+json",
-    ), answer.text
-    said = answer.json()
-    assert (said["type"], said["status"]) == (f"/docs#{kind}", status)
-    assert words in said["detail"] and said["detail"][-1] in ".?`"
-    return said
 
 
 def event(still, tag="pink", action="accept"):
@@ -222,12 +131,6 @@ def test_vocabulary_model_and_health_tell_what_is_running(site, models):
 
 
 # --- sensitive tags
-
-
-def with_promises(source, path, sensitive, promises):
-    shutil.copytree(source, path)
-    bundles.amend(path, sensitive=sensitive, promises=promises)
-    return path
 
 
 def test_without_a_promise_the_answer_is_always_review(site, new_posters):
@@ -593,18 +496,6 @@ def test_what_does_not_exist_is_told_as_a_problem(site):
         problem(site.get(path), 404, "not-found")
 
 
-def raw(client, data, until=b"\r\n\r\n", wait=10):
-    "What the server says to these bytes on a connection of their own."
-    with socket.create_connection(
-        (client.base_url.host, client.base_url.port), timeout=wait
-    ) as visitor:
-        visitor.sendall(data)
-        said = b""
-        while until not in said and (more := visitor.recv(65536)):
-            said += more
-        return said.decode()
-
-
 def test_a_full_house_says_so_before_the_body_is_sent(models):
     with serving(create_app(models, limits=Limits(seats=0))) as client:
         said = raw(
@@ -797,49 +688,6 @@ def test_roles_are_given_with_care(own_models, tmp_path):
 
 # --- a process of its own
 
-START = """
-import json, sys
-from movie_tagger.serve.app import Limits, create_app, run
-asked = json.loads(sys.argv[1])
-limits = Limits(**asked.pop("limits", {}))
-try: run(create_app(**asked, limits=limits), port=0)
-except Exception as e: sys.exit(f"movie-tagger: {e}")
-"""
-
-
-@contextlib.contextmanager
-def process(folder, **asked):
-    "A server in a process of its own, its address, and its log."
-    log = folder / "server.log"
-    with open(log, "wb") as f:
-        server = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                START,
-                json.dumps(
-                    {k: v if isinstance(v, dict | list) else str(v) for k, v in asked.items()}
-                ),
-            ],
-            stderr=f,
-            stdout=f,
-            env=os.environ | {"PYTHONPATH": str(REPO)},
-        )
-    try:
-        while '"listening"' not in log.read_text():
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.05)
-        server.url = next(line["url"] for line in lines(log) if line["event"] == "listening")
-        yield server
-    finally:
-        if server.poll() is None:
-            server.kill()
-        server.wait(10)
-
-
-def lines(log):
-    return [json.loads(line) for line in log.read_text().splitlines()]
-
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP"])
 def test_told_to_stop_it_answers_what_it_took_in(models, tmp_path, picture, how):
@@ -927,15 +775,14 @@ def test_a_taken_port_is_one_sentence(models):
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(MovieTaggerError, match="Choose another with --port"),
     ):
-        from movie_tagger.serve.listen import run_server
-
         run_server(None, port=taken.getsockname()[1])
 
 
 def test_importing_the_server_loads_no_torch():
     code = (
-        "import sys, movie_tagger.serve.app; print(*({'torch', 'fastai', 'timm', 'torchvision', 'openvino', "
-        "'matplotlib'} & set(sys.modules)))"
+        "import sys, movie_tagger.serve.app\n"
+        "heavy = {'torch', 'fastai', 'timm', 'torchvision', 'openvino', 'matplotlib'}\n"
+        "print(*(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")

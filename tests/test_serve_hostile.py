@@ -1,6 +1,7 @@
-"What strangers send to a server on the web: each gets a sentence, and the server goes on, with the memory it had."
+"What strangers send to a server: each gets a sentence, and it goes on, with the memory it had."
 
 import contextlib
+import inspect
 import io
 import random
 import socket
@@ -11,16 +12,17 @@ import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import psutil
 import pytest
 from conftest import draw_poster
 from PIL import Image
-from test_serve import CI, models, picture, problem, process, raw, serving, tags  # noqa: F401 (fixtures)
+from serving import CI, httpx, problem, process, raw, serving, tags
 
 from movie_tagger.serve.app import Limits, create_app
 from movie_tagger.serve.problem import Problem
 from movie_tagger.serve.wire import boundary, form_parts, plain_name
+
+pytest_plugins = ["serving"]
 
 
 def saved(image, kind, **how):
@@ -123,17 +125,17 @@ TAKEN = {
 
 
 @pytest.fixture(scope="module")
-def site(models):  # noqa: F811
+def site(models):
     with serving(create_app(models)) as client:
         yield client
 
 
 def alive(client, picture):
-    assert tags(client, picture).status_code == 200  # noqa: F811
+    assert tags(client, picture).status_code == 200
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_bad_upload_gets_a_sentence(site, picture, name):  # noqa: F811
+def test_a_bad_upload_gets_a_sentence(site, picture, name):
     data, status, words = REFUSED[name]
     for answer in (tags(site, data), site.post("/v1/tags", files={"still": ("x.jpg", data)})):
         if status:
@@ -177,7 +179,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_bad_form_gets_a_sentence(site, picture, name):  # noqa: F811
+def test_a_bad_form_gets_a_sentence(site, picture, name):
     body, words = FORMS[name]
     answer = site.post(
         "/v1/tags", content=body, headers={"content-type": "multipart/form-data; boundary=X"}
@@ -197,7 +199,7 @@ def test_a_bad_form_gets_a_sentence(site, picture, name):  # noqa: F811
         "multipart/mixed; boundary=X",
     ],
 )
-def test_a_wrong_content_type_is_refused(site, picture, kind):  # noqa: F811
+def test_a_wrong_content_type_is_refused(site, picture, kind):
     problem(
         site.post("/v1/tags", content=picture, headers={"content-type": kind}), 415, "not-a-picture"
     )
@@ -235,13 +237,13 @@ def test_a_form_without_a_boundary_is_refused(site, kind):
         ("фильм.jpg", "фильм.jpg"),
     ],
 )
-def test_a_name_is_only_a_name(site, picture, name, plain):  # noqa: F811
+def test_a_name_is_only_a_name(site, picture, name, plain):
     assert plain_name(name) == plain
     if "\0" not in name:
         assert site.post("/v1/tags", files={"still": (name or "x", picture)}).status_code == 200
 
 
-def test_a_body_larger_than_allowed_is_cut_short_while_it_comes(models, picture):  # noqa: F811
+def test_a_body_larger_than_allowed_is_cut_short_while_it_comes(models, picture):
     with serving(create_app(models, limits=Limits(body=100_000))) as client:
 
         def endless():
@@ -292,13 +294,59 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_what_is_hardly_http_is_shown_out(site, picture, name):  # noqa: F811
+def test_what_is_hardly_http_is_shown_out(site, picture, name):
     data, status = REQUESTS[name]
     assert raw(site, data).startswith(f"HTTP/1.1 {status}")
     alive(site, picture)
 
 
-def test_a_server_answers_to_its_own_names_alone(models):  # noqa: F811
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/tags"])
+def test_endless_trailers_after_a_body_end_the_connection(site, picture, path):
+    address = (site.base_url.host, site.base_url.port)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    with socket.create_connection(address, timeout=20) as visitor:
+        visitor.sendall(head.encode())
+        sent = 0
+        with pytest.raises(ConnectionError):
+            while sent < 100 << 20:
+                sent += visitor.send(b"a: b\r\n" * 10_000)
+    assert sent < 16 << 20  # what the kernel holds for both sides, and a little
+    alive(site, picture)
+
+
+def test_trailers_of_a_few_lines_are_let_be(site, picture):
+    chunk = b"%x\r\n%b\r\n0\r\nX-Checksum: 1\r\n\r\n" % (len(picture), picture)
+    head = b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert raw(site, head + chunk).startswith("HTTP/1.1 200")
+
+
+def test_a_body_in_small_chunks_is_a_body(site, picture):
+    pieces = [picture[i : i + 10] for i in range(0, len(picture), 10)]
+    padded = [b"%x;%b\r\n%b\r\n" % (len(p), b"x" * 500, p) for p in pieces]
+    head = b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert raw(site, head + b"".join(padded) + b"0\r\n\r\n").startswith("HTTP/1.1 200")
+
+
+def test_uvicorn_still_has_what_our_connections_stand_on():
+    "Named one by one, so that a new uvicorn that breaks the server says with what."
+    import uvicorn
+    from uvicorn.protocols.http import httptools_impl
+
+    def missing(owner, names):
+        return [name for name in names if name not in inspect.signature(owner).parameters]
+
+    protocol = httptools_impl.HttpToolsProtocol
+    given = ("config", "server_state", "app_state", "_loop")
+    assert not missing(protocol, given), "HttpToolsProtocol takes other arguments"
+    assert not missing(uvicorn.Config, ("http", "ws", "lifespan")), "uvicorn.Config has changed"
+    assert not missing(uvicorn.Server.shutdown, ("sockets",)), "Server.shutdown has changed"
+    assert "self.servers" in inspect.getsource(uvicorn.Server.startup), "Server.servers is gone"
+    assert "app_state.copy()" in inspect.getsource(protocol.on_message_begin), (
+        "requests no longer carry the state that their connection was given"
+    )
+
+
+def test_a_server_answers_to_its_own_names_alone(models):
     with serving(create_app(models, hosts=["127.0.0.1", "::1", "localhost"])) as client:
 
         def named(*lines):
@@ -328,7 +376,7 @@ def test_a_server_answers_to_its_own_names_alone(models):  # noqa: F811
             assert named(*names) == "421", names
 
 
-def test_those_who_say_nothing_are_shown_out(models, picture, monkeypatch):  # noqa: F811
+def test_those_who_say_nothing_are_shown_out(models, picture, monkeypatch):
     monkeypatch.setattr("movie_tagger.serve.listen.Guarded.silence", 0.5)
     with serving(create_app(models)) as client:
         for beginning in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost:"):
@@ -336,7 +384,7 @@ def test_those_who_say_nothing_are_shown_out(models, picture, monkeypatch):  # n
         alive(client, picture)
 
 
-def test_of_a_crowd_that_asks_for_nothing_the_oldest_make_room(models, picture, monkeypatch):  # noqa: F811
+def test_of_a_crowd_that_asks_for_nothing_the_oldest_make_room(models, picture, monkeypatch):
     monkeypatch.setattr("movie_tagger.serve.listen.Guarded.most", 20)
     with serving(create_app(models)) as client:
         alive(client, picture)
@@ -358,12 +406,12 @@ def test_of_a_crowd_that_asks_for_nothing_the_oldest_make_room(models, picture, 
 
 def test_a_crowd_that_is_at_work_is_not_disturbed_and_the_next_is_refused(
     models, picture, monkeypatch
-):  # noqa: F811
+):
     monkeypatch.setattr("movie_tagger.serve.listen.Guarded.most", 20)
     with serving(create_app(models)) as client:
         head = (
-            b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n"
-            b"Expect: 100-continue\r\n\r\n" % len(picture)
+            b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+            b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(picture)
         )
         crowd = [
             socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
@@ -379,7 +427,7 @@ def test_a_crowd_that_is_at_work_is_not_disturbed_and_the_next_is_refused(
             c.close()
 
 
-def test_who_hangs_up_leaves_nothing_behind(models, picture):  # noqa: F811
+def test_who_hangs_up_leaves_nothing_behind(models, picture):
     app = create_app(models)
     with serving(app) as client:
         for k in range(50):
@@ -449,7 +497,7 @@ def test_any_bytes_as_a_form_are_taken_apart_or_refused():
     kinds()
 
 
-def test_changed_pictures_never_make_the_server_fail(site, picture):  # noqa: F811
+def test_changed_pictures_never_make_the_server_fail(site, picture):
     rng, seeds = random.Random(3), [JPEG, *TAKEN.values()]
     for k in range(150):
         data = bytearray(seeds[k % len(seeds)][:60_000])
@@ -463,7 +511,7 @@ def test_changed_pictures_never_make_the_server_fail(site, picture):  # noqa: F8
 
 def test_a_minute_of_everything_leaves_memory_and_files_as_they_were(
     models, tmp_path, picture, new_posters
-):  # noqa: F811
+):
     seconds = 60 if CI else 12
     good = [p.read_bytes() for p in new_posters.rglob("*.jpg")] + [
         draw_poster(tmp_path / f"{s}.jpg", "horror", s, (1600, 2400)).read_bytes() for s in range(3)

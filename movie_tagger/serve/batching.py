@@ -50,11 +50,9 @@ class Batcher:
         model,  # has `read`, `answer` and `batch`; may be replaced at any time
         workers: int | None = None,  # threads, one more than there are cores by default
     ):
-        self.model, self.workers, self._line = (
-            model,
-            workers or (os.cpu_count() or 1) + 1,
-            SimpleQueue(),
-        )
+        self.model = model
+        self.workers = workers or (os.cpu_count() or 1) + 1
+        self._line = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"tagger-{k}", daemon=True)
             for k in range(self.workers)
@@ -87,10 +85,13 @@ class Batcher:
             _answer(self.model, jobs)
 
     def _next(self):
-        "The jobs at the front, at most a batch and at most this thread's share; none when it is time to go."
+        "The jobs at the front, a batch or this thread's share at most; none when it is time to go."
         job = self._line.get()
-        jobs = [job] if job else []
-        for _ in range(min(self.model.batch - 1, self._line.qsize() // self.workers) if job else 0):
+        if job is None:
+            return []
+        jobs = [job]
+        share = self._line.qsize() // self.workers
+        for _ in range(min(self.model.batch - 1, share)):
             try:
                 job = self._line.get_nowait()
             except Empty:
@@ -102,40 +103,55 @@ class Batcher:
         return jobs
 
 
-# %% ../../nbs/serve/batching.ipynb #af73ed87
+@dataclass(frozen=True)
+class _Read:
+    "A job whose picture is unpacked."
+
+    job: _Job
+    picture: object
+    start: float
+    done: float
+
+
 def _answer(model, jobs):
-    outcomes, ready = [], []
+    outcomes = []
+    ready = []
     for job in jobs:
-        start = time.monotonic()
         if job.future.cancelled():
             continue
-        if start > job.until:
-            outcomes.append(
-                (job, Late("The server was too busy to look at the picture in time: try again."))
-            )
+        outcome = _read(model, job)
+        if isinstance(outcome, _Read):
+            ready.append(outcome)
         else:
-            try:
-                ready.append((job, model.read(job.data), start, time.monotonic()))
-            except Exception as e:
-                outcomes.append((job, e))
+            outcomes.append((job, outcome))
     if ready:
-        begun = time.monotonic()
-        try:
-            rows = model.answer([picture for _, picture, _, _ in ready])
-        except Exception as e:
-            rows = [e] * len(ready)
-        ran = time.monotonic() - begun
-        outcomes += [
-            (
-                job,
-                row
-                if isinstance(row, Exception)
-                else Reply(row, start - job.came, done - start, ran, len(ready)),
-            )
-            for (job, _, start, done), row in zip(ready, rows)
-        ]
+        outcomes += _ask(model, ready)
     if outcomes:
         _hand_back(outcomes)
+
+
+def _read(model, job):
+    start = time.monotonic()
+    if start > job.until:
+        return Late("The server was too busy to look at the picture in time: try again.")
+    try:
+        return _Read(job, model.read(job.data), start, time.monotonic())
+    except Exception as e:
+        return e
+
+
+def _ask(model, ready):
+    "Each job with its `Reply`, or with what the model raised."
+    begun = time.monotonic()
+    try:
+        rows = model.answer([read.picture for read in ready])
+    except Exception as e:
+        return [(read.job, e) for read in ready]
+    ran = time.monotonic() - begun
+    return [
+        (read.job, Reply(row, read.start - read.job.came, read.done - read.start, ran, len(ready)))
+        for read, row in zip(ready, rows)
+    ]
 
 
 def _hand_back(outcomes):

@@ -228,7 +228,7 @@ class Champion:
         )
 
     def _what_is_meant(self):
-        "The bundle's folder and its files' stamps; they change when somebody changes the link or the files."
+        "The bundle's folder and its files' stamps, which change with the link and with the files."
         try:
             folder = bundles.find(self.path)
             return str(folder), tuple(

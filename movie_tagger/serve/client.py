@@ -28,7 +28,10 @@ class Client:
         tries: int = 5,
         timeout: float = 60.0,  # seconds a try
     ):
-        self.url, self.key, self.tries, self.timeout = url.rstrip("/"), key, tries, timeout
+        self.url = url.rstrip("/")
+        self.key = key
+        self.tries = tries
+        self.timeout = timeout
 
     def tags(
         self,
@@ -36,15 +39,14 @@ class Client:
         k: int = 10,  # suggestions a still at most
         least: float = 0.0,  # leave out what is less probable
     ) -> list[dict]:
-        "For each picture its suggestions and advice, as the server gives them; a bad one has a `problem`."
+        "For each picture suggestions and advice, as the server gives them; or its `problem`."
         return [self._one(p, k, least) for p in pictures]
 
     def _one(self, picture, k, least):
-        name, data = (
-            ("", picture)
-            if isinstance(picture, bytes)
-            else (Path(picture).name, Path(picture).read_bytes())
-        )
+        if isinstance(picture, bytes):
+            name, data = "", picture
+        else:
+            name, data = Path(picture).name, Path(picture).read_bytes()
         status, said = self._ask(f"/v1/tags?k={k}&min={least}", data, "application/octet-stream")
         if status == 200:
             return said["stills"][0] | {"name": name}

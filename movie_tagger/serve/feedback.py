@@ -26,9 +26,8 @@ class Receipts:
     "Signs the stills that were answered."
 
     def __init__(self, secret: bytes | None = None):
-        self._secret = secret or secrets.token_bytes(
-            32
-        )  # shared by servers that know each other's receipts
+        # shared by servers that know each other's receipts
+        self._secret = secret or secrets.token_bytes(32)
 
     @classmethod
     def kept(cls, path: Path):
@@ -58,12 +57,10 @@ class Keep:
         hours: float = 24,  # for which uploads without feedback wait
         most: int = 10_000,  # uploads that wait; more are not kept
     ):
-        self.folder, self.waiting, self.seconds, self.most = (
-            Path(folder),
-            Path(folder) / ".waiting",
-            hours * 3600,
-            most,
-        )
+        self.folder = Path(folder)
+        self.waiting = self.folder / ".waiting"
+        self.seconds = hours * 3600
+        self.most = most
         try:
             self.waiting.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -116,7 +113,7 @@ class Book:
         self._refresh()
 
     def _reach(self):
-        "Opens the ledger anew where its file is another one; an error where it is gone, since what is written to a deleted file is lost."
+        "Opens the ledger anew where its file is another one; what a deleted file is told is lost."
         now = _stamp(self.path)
         if not now:
             raise MovieTaggerError(

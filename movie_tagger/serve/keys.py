@@ -99,14 +99,10 @@ class Keys:
     "The keys of a file, kept up to date, and how much each may still ask."
 
     def __init__(self, path: str | Path):
-        self.path, self.problem, self._looked, self._mark, self._buckets = (
-            Path(path),
-            None,
-            0.0,
-            None,
-            {},
-        )
-        self._by_hash = {}
+        self.path = Path(path)
+        self.problem = None
+        self._looked = 0.0
+        self._buckets = {}  # {name: (pictures left, when)}
         self._read()
 
     def _read(self):
@@ -133,7 +129,7 @@ class Keys:
         return self._by_hash.get(_hash(key))
 
     def wait(self, key: Key) -> float:
-        "Takes a picture out of the key's bucket: 0; or leaves it and says for how many seconds to wait."
+        "Takes a picture out of the key's bucket: 0; or says for how many seconds to wait."
         level = self._level(key)
         if level < 1:
             return (1 - level) * 60 / key.rate

@@ -18,7 +18,7 @@ log = logging.getLogger("movie_tagger.serve.app")
 
 
 def note(event: str, level: int = logging.INFO, trace: bool = False, **more):
-    "Writes a line about an event, and what more there is to say; `trace` adds where an error arose."
+    "Writes a line about an event and more of it; `trace` adds where an error arose."
     log.log(level, event, exc_info=trace, extra={"more": more})
 
 

@@ -98,9 +98,10 @@ _TagsMin = Annotated[float, Query(ge=0, le=1, description="Leave out what is les
     response_model=Answered,
     responses=_problems(400, 401, 408, 413, 415, 422, 429, 503),
     openapi_extra=_UPLOAD,
+    description="Suggestions for one or several stills, the most probable first, "
+    "and what to do about the sensitive tags.",
 )
 async def tags(request: Request, k: _TagsK = MOST, min: _TagsMin = LEAST):
-    "Suggestions for one or several stills, the most probable first, and what to do about the sensitive tags."
     return JSONResponse(await _desk(request).answers(request, k, min))
 
 

@@ -68,63 +68,84 @@ def form_parts(
     header_bytes: int = 4096,  # of one part
 ) -> list[Part]:
     "The files of a form; raises the `Problem` `bad-form`."
-    parts, state = [], {"parts": 0, "header": 0, "ended": False}
-
-    def begin():
-        state.update(header=0, name="", value="", fields={}, data=[], parts=state["parts"] + 1)
-        if state["parts"] > most:
-            raise Problem("bad-form", f"The form has more than the {most} parts taken here.")
-
-    def header(key):
-        def add(data, start, end):
-            state["header"] += end - start
-            if state["header"] > header_bytes:
-                raise Problem(
-                    "bad-form",
-                    f"A part's header is longer than the {header_bytes:,} bytes taken here.",
-                )
-            state[key] += data[start:end].decode("utf-8", "replace")
-
-        return add
-
-    def header_end():
-        state["fields"][state["name"].lower()] = state["value"]
-        state.update(name="", value="")
-
-    def end():
-        message = Message()
-        message["content-disposition"] = re.sub(
-            r"[\r\n\0]", " ", state["fields"].get("content-disposition", "")
-        )
-        file = message.get_filename()
-        if file is not None or message.get_param("name", header="content-disposition") in (
-            "still",
-            "stills",
-        ):
-            parts.append(Part(plain_name(file or ""), b"".join(state["data"])))
-
-    callbacks = {
-        "on_part_begin": begin,
-        "on_header_field": header("name"),
-        "on_header_value": header("value"),
-        "on_header_end": header_end,
-        "on_part_data": lambda data, start, stop: state["data"].append(data[start:stop]),
-        "on_part_end": end,
-        "on_end": lambda: state.update(ended=True),
-    }
+    form = _Form(most, header_bytes)
     try:
-        parser = python_multipart.MultipartParser(separator, callbacks)
+        parser = python_multipart.MultipartParser(separator, form.callbacks())
         parser.write(body)
         parser.finalize()
     except python_multipart.exceptions.FormParserError:
         raise Problem("bad-form", "The form is damaged.") from None
-    if not state["ended"]:
+    if not form.ended:
         raise Problem("bad-form", "The form is cut off: its last boundary is missing.")
-    return parts
+    return form.files
+
+
+class _Form:
+    "Gathers the files of a form while it is taken apart."
+
+    def __init__(self, most, header_bytes):
+        self.files = []
+        self.ended = False
+        self._most = most
+        self._header_bytes = header_bytes
+        self._parts = 0
+
+    def callbacks(self):
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._add_name,
+            "on_header_value": self._add_value,
+            "on_header_end": self._end_header,
+            "on_part_data": self._add_data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def _begin(self):
+        self._parts += 1
+        if self._parts > self._most:
+            detail = f"The form has more than the {self._most} parts taken here."
+            raise Problem("bad-form", detail)
+        self._header = 0  # bytes
+        self._fields = {}
+        self._data = []
+        self._name = self._value = ""
+
+    def _add_name(self, data, start, end):
+        self._name += self._text(data, start, end)
+
+    def _add_value(self, data, start, end):
+        self._value += self._text(data, start, end)
+
+    def _text(self, data, start, end):
+        self._header += end - start
+        if self._header > self._header_bytes:
+            size = f"{self._header_bytes:,} bytes"
+            raise Problem("bad-form", f"A part's header is longer than the {size} taken here.")
+        return data[start:end].decode("utf-8", "replace")
+
+    def _end_header(self):
+        self._fields[self._name.lower()] = self._value
+        self._name = self._value = ""
+
+    def _add_data(self, data, start, end):
+        self._data.append(data[start:end])
+
+    def _end(self):
+        disposition = self._fields.get("content-disposition", "")
+        message = Message()
+        message["content-disposition"] = re.sub(r"[\r\n\0]", " ", disposition)
+        file = message.get_filename()
+        field = message.get_param("name", header="content-disposition")
+        if file is not None or field in ("still", "stills"):
+            self.files.append(Part(plain_name(file or ""), b"".join(self._data)))
+
+    def _finish(self):
+        self.ended = True
 
 
 def plain_name(name: str) -> str:
-    "The last piece of a file's name, with nothing in it that could be mistaken for a path or a command."
+    "The last piece of a file's name, with nothing in it that could be a path or a command."
     return re.sub(r"[^\w .()+-]", "", re.split(r"[/\\]", name)[-1])[:80].strip(" .")
 
 
