@@ -39,8 +39,8 @@ BARE = """
 import os, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from movie_tagger.models import bundle
-model, pictures, seconds = bundle.load(sys.argv[1]).open(pictures=1), [Path(p).read_bytes() for p in sys.argv[3:]], float(sys.argv[2])
+from movie_tagger.models import load
+model, pictures, seconds = load(sys.argv[1]).open(pictures=1), [Path(p).read_bytes() for p in sys.argv[3:]], float(sys.argv[2])
 one = lambda data: model.answer([model.read(data)])
 for data in pictures: one(data)
 alone = []

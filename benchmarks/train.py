@@ -36,7 +36,7 @@ from movie_tagger.core import cache_dir
 from movie_tagger.features import engine
 from movie_tagger.judge.evaluation import evaluate, paired_difference
 from movie_tagger.learn import finetune, head
-from movie_tagger.models import bundle
+from movie_tagger.models import bundle, load
 
 
 def fastai_fold(items, label, valid, seed):
@@ -78,7 +78,7 @@ def finetune_fold(items, labels, valid):
     model = finetune.recipe(items[~valid], labels[~valid])
     seconds = time.perf_counter() - start  # its export to ONNX included
     with tempfile.TemporaryDirectory() as folder:
-        return bundle.load(bundle.save(model, folder + "/tuned")).predict(
+        return load(bundle.save(model, folder + "/tuned")).predict(
             items["path"][valid]
         ).to_numpy(), seconds
 

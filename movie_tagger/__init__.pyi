@@ -15,8 +15,7 @@ from . import sample as sample
 from . import serve as serve
 from . import suspects as suspects
 from . import tags as tags
-
 from .learn.recipes import train as train
-from .models.bundle import load as load
+from .models.answers import load as load
 
 __version__: str

@@ -28,7 +28,8 @@ if not CI:
 
 import httpx  # noqa: E402
 
-from movie_tagger.models import bundle as bundles  # noqa: E402
+from movie_tagger.models import bundle as bundles
+from movie_tagger.models import shelf  # noqa: E402
 from movie_tagger.serve.listen import Server  # noqa: E402
 
 TAGS = {"horror": "dark, blood", "romance": "pink, round", "superhero": "blue"}
@@ -48,7 +49,7 @@ def models(tmp_path_factory):
     for seed, name in enumerate(("first", "second")):
         given = ("--absent", "no", "--out", folder / "models" / name, "--seed", seed)
         assert movie_tagger("train", folder / "tags.csv", *given).code == 0
-    bundles.promote(folder / "models", "first")
+    shelf.appoint(folder / "models", "first")
     return folder / "models"
 
 

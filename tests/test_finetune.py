@@ -16,6 +16,7 @@ from movie_tagger import data, features
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.learn import finetune, head
 from movie_tagger.models import bundle as bundles
+from movie_tagger.models import load
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ def test_resnets_by_name_run_through_the_same_code(drawn, tmp_path, encoder):
     few = np.r_[0:8, 20:28, 40:48]
     items, labels = (frame.iloc[few] for frame in drawn)
     model = finetune.recipe(items, labels, encoder, weights="random", epochs=1, batch_size=8)
-    saved = bundles.load(bundles.save(model, tmp_path / "resnet"))
+    saved = load(bundles.save(model, tmp_path / "resnet"))
     p = saved.predict(items["path"])
     assert (
         p.shape == (24, 3)

@@ -54,7 +54,7 @@ def python(code, *args, **more):
 
 
 def champion(folder):
-    return bundle.holder(folder).name
+    return shelf.holder(folder).name
 
 
 def events(folder):
@@ -123,7 +123,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path):
         lambda p: shelf.record(p, "kept", "a"),
         shelf.rollback,
         shelf.table,
-        shelf.check,
+        shelf.all_well,
         shelf.prune,
     ):
         with pytest.raises(MovieTaggerError, match="models"):
@@ -177,7 +177,7 @@ def test_a_full_disk_leaves_the_history_as_it_was(folder):
         "import resource, sys; from movie_tagger.models import shelf; resource.setrlimit(resource.RLIMIT_FSIZE, "
         f"({len(was) + 50}, -1))\n"
         "try: shelf.record(sys.argv[1], 'kept', 'b', reason='x' * 500)\n"
-        "except models.MovieTaggerError as e: print(e)"
+        "except shelf.MovieTaggerError as e: print(e)"
     )
     assert "Free some space" in python(code, folder).communicate(timeout=120)[0]
     assert (folder / "history.jsonl").read_bytes() == was
@@ -313,12 +313,12 @@ def test_a_champion_that_is_gone_can_be_rolled_back_from(folder):
 
 def test_a_link_turned_by_hand_is_noticed(folder):
     shelf.promote(folder, "a")
-    bundle.promote(folder, "b")
+    shelf.appoint(folder, "b")
     assert list(shelf.table(folder)["role"]) == ["champion before", "champion", ""]
     assert shelf.rollback(folder).name == "a"
     assert events(folder) == [("promoted", "a"), ("promoted", "b"), ("rolled back", "a")]
     shelf.promote(folder, "b"), shelf.promote(folder, "c")
-    bundle.promote(folder, "b")
+    shelf.appoint(folder, "b")
     shelf.record(folder, "kept", "x")
     assert shelf.rollback(folder).name == "a"
 
@@ -427,7 +427,7 @@ def test_the_table_shows_roles_and_damage(folder):
     (
         shelf.promote(folder, "a"),
         shelf.promote(folder, "b"),
-        bundle.promote(folder, "c", "challenger"),
+        shelf.appoint(folder, "c", "challenger"),
     )
     (folder / "a" / "model.onnx").unlink()
     (folder / "notes").mkdir()
@@ -447,7 +447,7 @@ def test_nothing_in_use_and_nothing_foreign_is_removed(tmp_path):
     folder = small(tmp_path / "models", *"abcdefgh")
     for name in "abc":
         shelf.promote(folder, name)
-    bundle.promote(folder, "d", "challenger")
+    shelf.appoint(folder, "d", "challenger")
     (folder / "best").symlink_to("e")
     (folder / "f" / "model.onnx").write_bytes(b"")
     (folder / "notes").mkdir()
@@ -485,18 +485,18 @@ def test_at_least_one_model_is_kept(folder):
 def test_check_is_silent_where_all_is_well_and_otherwise_says_what_is_wrong(folder):
     def wrong(said, **more):
         with pytest.raises(MovieTaggerError, match=said):
-            shelf.check(folder, now=NOW, **more)
+            shelf.all_well(folder, now=NOW, **more)
 
     wrong("There is no champion")
-    bundle.promote(folder, "a")
+    shelf.appoint(folder, "a")
     wrong("No run in .* has ended")
     shelf.record(folder, "refused", "x", time=NOW)
     wrong("No run in .* has ended")
     shelf.promote(folder, "b", time=NOW - timedelta(days=39))
-    assert shelf.check(folder, now=NOW).name == "b"
+    assert shelf.all_well(folder, now=NOW).name == "b"
     wrong("39 days ago, on 2026-05-23, and 30 are allowed", days=30)
     shelf.record(folder, "kept", "c", time=NOW - timedelta(days=10))
-    assert shelf.check(folder, days=30, now=NOW).name == "b"
+    assert shelf.all_well(folder, days=30, now=NOW).name == "b"
     shelf.record(folder, "refused", "c", time=NOW)
     wrong("10 days ago", days=5)
     (folder / "b" / "card.md").write_text("changed")
@@ -508,25 +508,25 @@ def test_check_is_silent_where_all_is_well_and_otherwise_says_what_is_wrong(fold
 def test_a_run_that_is_yet_to_come_is_a_wrong_clock(folder):
     shelf.promote(folder, "a", time=NOW + timedelta(days=3))
     with pytest.raises(MovieTaggerError, match="yet to come"):
-        shelf.check(folder, now=NOW)
+        shelf.all_well(folder, now=NOW)
     shelf.record(folder, "kept", "b", time=NOW)
-    shelf.check(folder, now=NOW)
+    shelf.all_well(folder, now=NOW)
 
 
 def test_a_champion_found_by_chance_is_no_run(folder):
     shelf.promote(folder, "a", time=NOW - timedelta(days=100))
-    bundle.promote(folder, "b")
+    shelf.appoint(folder, "b")
     with pytest.raises(MovieTaggerError, match="knows no champion|day"):
-        shelf.check(folder, now=NOW)
+        shelf.all_well(folder, now=NOW)
     shelf.prune(folder, keep=9), shelf.promote(folder, "c", time=NOW - timedelta(days=90))
     assert events(folder) == [("promoted", "a"), ("promoted", "b"), ("promoted", "c")]
     with pytest.raises(MovieTaggerError, match="90 days ago"):
-        shelf.check(folder, now=NOW)
+        shelf.all_well(folder, now=NOW)
 
 
 def test_looking_needs_no_right_to_write(folder):
     shelf.promote(folder, "a", time=NOW)
     for lock in folder.glob(".*.lock"):
         lock.unlink()
-    shelf.table(folder), shelf.history(folder), shelf.check(folder, now=NOW)
+    shelf.table(folder), shelf.history(folder), shelf.all_well(folder, now=NOW)
     assert not list(folder.glob(".*.lock"))

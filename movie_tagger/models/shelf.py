@@ -7,15 +7,19 @@ what became of the others, and the way back."""
 __all__ = [
     "EVENTS",
     "SUCCESSFUL",
+    "ROLES",
     "locked",
     "record",
     "history",
     "new_name",
+    "holder",
+    "appoint",
+    "find",
     "promote",
     "rollback",
     "table",
     "prune",
-    "check",
+    "all_well",
 ]
 
 # %% ../../nbs/models/shelf.ipynb #508c78e6
@@ -27,6 +31,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, count
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +41,7 @@ try:
 except ImportError:
     fcntl = None  # Windows: nothing keeps two runs apart
 
-from ..core import MovieTaggerError, counted
+from ..core import MovieTaggerError, atomic, counted
 from . import bundle
 
 
@@ -47,8 +52,9 @@ def locked(
     what: str = "run",  # runs exclude runs, changes exclude changes
     wait: float = 0,  # seconds to wait for somebody else
 ):
-    "Holds a folder's lock; raises `MovieTaggerError` where somebody else holds it. A lock whose holder died is free."
-    folder, end = Path(folder), time.monotonic() + wait
+    "Holds a folder's lock, which is free when its holder dies; raises `MovieTaggerError` where it is taken."
+    folder = Path(folder)
+    end = time.monotonic() + wait
     try:
         folder.mkdir(parents=True, exist_ok=True)
         f = open(folder / f".{what}.lock", "a+")
@@ -61,7 +67,7 @@ def locked(
         while not _taken(f):
             if time.monotonic() >= end:
                 raise MovieTaggerError(
-                    f"Another {what} is at work in {folder}{_holder(f)}: wait until it is done."
+                    f"Another {what} is at work in {folder}{_said_by_holder(f)}: wait until it is done."
                 )
             time.sleep(0.05)
         f.truncate(0)
@@ -72,15 +78,17 @@ def locked(
 
 def _taken(f):
     try:
-        fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _holder(f):
+def _said_by_holder(f):
     f.seek(0)
-    return f" ({text})" if (text := f.read(200)) else ""
+    text = f.read(200)
+    return f" ({text})" if text else ""
 
 
 # %% ../../nbs/models/shelf.ipynb #72c1b67c
@@ -123,7 +131,7 @@ def _write(models, event, model, more):
 
 
 def _mended(f):
-    "The size of the file once its last line is whole: one that only lacks its end gets it, one that was cut off goes."
+    "The file's size once its last line is whole: one without its end gets it, one cut off goes."
     f.seek(0)
     text = f.read()
     whole = text.rfind(b"\n") + 1
@@ -168,12 +176,10 @@ def _event(line):
         said = json.loads(line)
     except ValueError:
         return None
-    return (
-        said
-        if isinstance(said, dict)
-        and all(isinstance(said.get(key), str) for key in ("time", "event", "model"))
-        else None
-    )
+    if not isinstance(said, dict):
+        return None
+    whole = all(isinstance(said.get(key), str) for key in ("time", "event", "model"))
+    return said if whole else None
 
 
 def _events(models):
@@ -192,9 +198,8 @@ def history(
     found = pd.DataFrame(_events(models))
     if found.empty:
         found = pd.DataFrame(columns=["time", "event", "model"])
-    return found.assign(
-        time=pd.to_datetime(found["time"], utc=True, errors="coerce", format="ISO8601")
-    )
+    when = pd.to_datetime(found["time"], utc=True, errors="coerce", format="ISO8601")
+    return found.assign(time=when)
 
 
 # %% ../../nbs/models/shelf.ipynb #11305266
@@ -206,11 +211,58 @@ def new_name(
     when = when or datetime.now(UTC)
     name = f"{when.astimezone(UTC) if when.tzinfo else when:%Y-%m-%dT%H%MZ}"
     used = {event["model"] for event in _events(models)}
+    candidates = chain([name], (f"{name}-{i}" for i in count(2)))
+    return next(n for n in candidates if n not in used and not os.path.lexists(Path(models) / n))
 
-    def free(name):
-        return name not in used and not os.path.lexists(Path(models) / name)
 
-    return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10**6))) if free(n))
+# %% ../../nbs/models/shelf.ipynb #0386be40
+ROLES = ("champion", "challenger")
+
+
+def holder(
+    models: str | Path,  # a folder of bundles
+    role: str = "champion",  # or "challenger"
+) -> Path | None:  # the bundle's folder
+    "The bundle that holds a role; None where nobody does."
+    link = Path(models) / role
+    return link.resolve() if link.is_dir() else None
+
+
+def appoint(
+    models: str | Path,  # a folder of bundles
+    name: str,  # the bundle's name in it
+    role: str = "champion",
+) -> Path:
+    "Gives a role to a bundle, after checking it, in one step; the history does not hear of it."
+    models = Path(models)
+    if role not in ROLES:
+        raise MovieTaggerError(f"There is no role {role!r}; there are {' and '.join(ROLES)}.")
+    if Path(name).name != name or name in ROLES:
+        raise MovieTaggerError(
+            f"{name!r} is not the name of a bundle in {models}: give the folder's own name."
+        )
+    bundle.check(models / name)
+    if (models / role).exists() and not (models / role).is_symlink():
+        raise MovieTaggerError(f"{models / role} is a folder, where a link is needed: rename it.")
+    with atomic(models / role) as t:
+        os.symlink(name, t)
+    return models / name
+
+
+def find(
+    path: str | Path,  # a bundle, a link to one, or a folder of models
+) -> Path:  # the bundle's folder, links followed
+    "The bundle that a path means: itself, or the champion of a folder of models."
+    path = Path(path)
+    found = path if (path / "manifest.json").exists() else holder(path)
+    if found:
+        return found.resolve()
+    if path.is_dir():
+        raise MovieTaggerError(
+            f"{path} holds no bundle and no champion: "
+            f"name one with movie-tagger models promote NAME --dir {path} first."
+        )
+    raise MovieTaggerError(f"There is no bundle {path}.")
 
 
 # %% ../../nbs/models/shelf.ipynb #a012b887
@@ -219,7 +271,7 @@ _FOUND = "the link was found like this, and nobody had recorded it"
 
 def _name(models, role):
     "The name of the bundle in the folder that holds a role, or None."
-    found = bundle.holder(models, role)
+    found = holder(models, role)
     return found.name if found and found.parent == Path(models).resolve() else None
 
 
@@ -227,14 +279,14 @@ def _piled(pile, event, name):
     "The champions so far, the present one last, after one more event."
     if event == "rolled back" and name in pile:
         return pile[: len(pile) - pile[::-1].index(name)]
-    return (
-        pile if event not in ("promoted", "rolled back") or pile[-1:] == [name] else [*pile, name]
-    )
+    turned = event in ("promoted", "rolled back") and pile[-1:] != [name]
+    return [*pile, name] if turned else pile
 
 
 def _champions(models):
-    "The champions by the history, the present one last, and the event that is missing from it, or None."
-    pile, now = [], _name(models, "champion")
+    "The champions by the history, the present one last; and the event it lacks, or None."
+    pile = []
+    now = _name(models, "champion")
     for said in _events(models):
         pile = _piled(pile, said["event"], said["model"])
     if now is None or pile[-1:] == [now]:
@@ -243,7 +295,7 @@ def _champions(models):
 
 
 def _caught_up(models, but=None):
-    "The champions so far; a link that was turned without a line in the history is recorded first, unless it leads to `but`."
+    "The champions so far; a link turned without a line is recorded first, unless it leads to `but`."
     pile, missing = _champions(models)
     if not missing or missing[1] == but:
         return pile
@@ -267,7 +319,7 @@ def promote(
     "Makes a bundle the champion, after checking it; nothing changes where it is that already."
     with locked(models := _folder(models), "change", 60):
         pile = _caught_up(models, but=name)
-        path = bundle.promote(models, name)
+        path = appoint(models, name)
         _settle(models)
         if pile[-1:] != [name]:
             _write(models, "promoted", name, {"reason": reason} | more)
@@ -290,7 +342,7 @@ def rollback(
             raise MovieTaggerError(
                 f"The champion before, {pile[-2]}, is no longer in {models}: {other}."
             )
-        path = bundle.promote(models, pile[-2])
+        path = appoint(models, pile[-2])
         _settle(models)
         _write(models, "rolled back", pile[-2], {"from": pile[-1]})
     return path
@@ -302,17 +354,16 @@ _MAIN = ("mean average precision", "F1 macro", "accuracy")
 
 def table(
     models: str | Path,  # a folder of models
-) -> pd.DataFrame:  # by name: `role`, `created`, `pictures`, `tags`, the main metrics, and the `problem` of a damaged one
-    "The bundles of a folder, the oldest first."
+) -> pd.DataFrame:  # by name: `role`, `created`, `pictures`, `tags`, main metrics, `problem`
+    "The bundles of a folder, the oldest first; a damaged one has a `problem`."
     models = _folder(models)
     roles = _roles(models)
     rows = [
         {"name": name, "role": roles.get(name, ""), **_facts(models / name)}
         for name in _bundles(models)
     ]
-    found = pd.DataFrame(
-        rows, columns=["name", "role", "created", "pictures", "tags", *_MAIN, "problem"]
-    ).set_index("name")
+    columns = ["name", "role", "created", "pictures", "tags", *_MAIN, "problem"]
+    found = pd.DataFrame(rows, columns=columns).set_index("name")
     found = found.drop(columns=[m for m in _MAIN if found[m].isna().all()])
     return found.sort_values("created", kind="stable", na_position="first")
 
@@ -332,7 +383,7 @@ def _roles(models):
         pile = _piled(pile, *missing)
     found = {
         "champion before": pile[-2] if len(pile) > 1 else None,
-        **{role: _name(models, role) for role in reversed(bundle.ROLES)},
+        **{role: _name(models, role) for role in reversed(ROLES)},
     }
     return {name: role for role, name in found.items() if name}
 
@@ -374,27 +425,34 @@ def prune(
 def _remove(models, old):
     "Removes a renamed folder, also one that an interrupted `prune` left, with one line in the history."
     name = old.name[1:].removesuffix(".pruned")
-    if {"event": "pruned", "model": name} not in [
-        {k: e[k] for k in ("event", "model")} for e in _events(models)
-    ]:
+    told = any((e["event"], e["model"]) == ("pruned", name) for e in _events(models))
+    if not told:
         _write(models, "pruned", name, {})
     shutil.rmtree(old)
 
 
 # %% ../../nbs/models/shelf.ipynb #eb03a542
-def check(
+def all_well(
     models: str | Path,  # a folder of models
     days: float = 40,  # how long ago the last successful run may be
     now: datetime | None = None,
 ) -> Path:  # the champion
-    "The champion, if it is whole and runs go on; raises `MovieTaggerError` with what is wrong otherwise."
-    models, now = _folder(models), now or datetime.now(UTC)
+    "The champion, if it is whole and runs go on; raises `MovieTaggerError` with what is wrong."
+    models = _folder(models)
+    champion = _whole_champion(models)
+    _still_running(models, days, pd.Timestamp(now or datetime.now(UTC)))
+    return champion
+
+
+def _whole_champion(models):
+    "The champion's folder; raises `MovieTaggerError` where it is missing or damaged."
     back = f"movie-tagger models rollback --dir {models}"
-    if not (champion := bundle.holder(models)):
-        if (models / "champion").is_symlink():
-            raise MovieTaggerError(
-                f"The champion of {models} is gone: go back to the one before with {back}."
-            )
+    champion = holder(models)
+    if champion is None and (models / "champion").is_symlink():
+        raise MovieTaggerError(
+            f"The champion of {models} is gone: go back to the one before with {back}."
+        )
+    if champion is None:
         raise MovieTaggerError(
             f"There is no champion in {models}: "
             f"name one with movie-tagger models promote NAME --dir {models}."
@@ -403,23 +461,29 @@ def check(
         bundle.check(champion)
     except MovieTaggerError as e:
         raise MovieTaggerError(f"{e} Until then go back to the one before with {back}.") from None
+    return champion
+
+
+def _still_running(models, days, now):
+    "Raises `MovieTaggerError` where the last successful run is too long ago."
     past = history(models).reindex(columns=["time", "event", "reason"])
-    ended = past["time"][past["event"].isin(SUCCESSFUL) & past["reason"].ne(_FOUND)].dropna()
+    successful = past["event"].isin(SUCCESSFUL) & past["reason"].ne(_FOUND)
+    ended = past["time"][successful].dropna()
     if ended.empty:
         raise MovieTaggerError(
             f"No run in {models} has ended with a champion promoted or kept yet: "
             "start one with movie-tagger retrain CONFIG.toml."
         )
-    age = pd.Timestamp(now) - ended.iloc[-1]
+    last = ended.iloc[-1]
+    age = now - last
     if age > timedelta(days=days):
         raise MovieTaggerError(
             f"The last successful run in {models} was {counted(age.days, 'day')} ago, "
-            f"on {ended.iloc[-1]:%Y-%m-%d}, and {days:g} are allowed: "
+            f"on {last:%Y-%m-%d}, and {days:g} are allowed: "
             "see why movie-tagger retrain no longer runs."
         )
     if age < -timedelta(days=1):
         raise MovieTaggerError(
-            f"The last run in {models} is dated {ended.iloc[-1]:%Y-%m-%d}, which is yet to come: "
+            f"The last run in {models} is dated {last:%Y-%m-%d}, which is yet to come: "
             "set this machine's clock."
         )
-    return champion

@@ -46,6 +46,7 @@ from ..learn.training import Model
 from ..ledger.ledger import Ledger
 from ..ledger.review import reviewed
 from ..models import bundle, shelf
+from ..models.answers import load
 from .gates import Verdict, compare, judge, kept_promises
 from .plan import Plan
 from .sync import Refused, learnable, look_at, new_rows, read_tables, sync
@@ -162,7 +163,7 @@ def answers(
     items: pd.DataFrame,
 ) -> pd.DataFrame:  # items x tags, probabilities; NaN where a picture cannot be read
     "What a bundle says of pictures, from the embeddings where that is the same."
-    made = bundle.load(path)
+    made = load(path)
     fitted = _its_head(made)
     if fitted is None:
         return made.predict(items["path"]).set_axis(items.index)
@@ -380,7 +381,7 @@ def _known(plan, marks):
 
 def _champion(plan):
     "The champion's folder, None in the first month; an error where it is gone or damaged."
-    held = bundle.holder(plan.models)
+    held = shelf.holder(plan.models)
     back = f"go back to the one before with movie-tagger models rollback --dir {plan.models}"
     if held:
         try:
@@ -493,7 +494,7 @@ def _trained(plan, marks, found, items, labels, champion):
     bundle.amend(
         path, promises=earned, sensitive=list(plan.sensitive), ledger={"version": marks.version}
     )
-    bundle.promote(plan.models, marks.name, "challenger")
+    shelf.appoint(plan.models, marks.name, "challenger")
     _record(
         plan,
         "trained",
@@ -568,7 +569,7 @@ def _decided(plan, marks, found):
         return {"outcome": "refused", "says": found["refused"]}
     failed, held = (
         [v["says"] for v in found["trial"] if not v["passed"]],
-        bundle.holder(plan.models),
+        shelf.holder(plan.models),
     )
     now = held.name if held else None
     if now not in (found["champion"], marks.name):

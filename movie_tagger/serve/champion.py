@@ -20,7 +20,7 @@ from PIL import Image
 
 from .. import images
 from ..core import MovieTaggerError, sha256
-from ..models import bundle as bundles
+from ..models import answers, shelf
 from .problem import Problem
 from .sensitive import Advice, Detector, advise
 
@@ -88,8 +88,8 @@ class Seen:
 class Served:
     "A bundle in memory and what is said about sensitive tags."
 
-    bundle: bundles.Bundle
-    model: bundles.Opened
+    bundle: answers.Bundle
+    model: answers.Opened
     sensitive: tuple  # tags
     detectors: dict = field(default_factory=dict)  # {tag: Detector}
     looks: Looks = Looks()
@@ -166,7 +166,7 @@ def serve_bundle(
     looks: Looks = Looks(),
 ) -> Served:
     "A bundle, checked, in memory, and warm."
-    found = bundles.load(bundles.find(path))
+    found = answers.load(shelf.find(path))
     detectors = {
         tag: d if isinstance(d, Detector) else Detector(d) for tag, d in (detectors or {}).items()
     }
@@ -230,7 +230,7 @@ class Champion:
     def _what_is_meant(self):
         "The bundle's folder and its files' stamps, which change with the link and with the files."
         try:
-            folder = bundles.find(self.path)
+            folder = shelf.find(self.path)
             return str(folder), tuple(
                 sorted(
                     (f.name, (s := f.stat()).st_mtime_ns, s.st_size, s.st_ino)
