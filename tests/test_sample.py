@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from movie_tagger import sample as samples
 from movie_tagger.core import MovieTaggerError, sha256
+from movie_tagger.sample import make as samples
 from movie_tagger.sample.scenes import PALETTES, SCENES, TAGS, film, poster, still
 
 
