@@ -7,7 +7,7 @@ people gave after looking at each still for each tag, and the out-of-fold logits
 see these logits through noise, half of it shared within a film, as large as the difference between two heads, each
 trained on its own 80 % of the stills of the other films. The challenger's logits are moved towards the truth, or away
 from it, until its mean average precision over 480,000 films differs from the champion's by exactly the margin. A
-trial draws films that nobody has seen, and asks `gates.judge`.
+trial draws films that nobody has seen, and asks `gates.not_worse`.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def overall(films, sizes, trials, site, samples=500):
                 for s in range(count)
             )
             seen[change] = [
-                gates.judge(y, p, q, films.tags, film, gates=g, samples=b, seed=s)[0]
+                gates.not_worse(y, p, q, films.tags, film, gates=g, samples=b, seed=s)[0]
                 for s, (y, p, q, film) in enumerate(drawn)
             ]
         means = " / ".join(f"{np.mean([v.value for v in found]):+.4f}" for found in seen.values())
@@ -129,7 +129,7 @@ def sensitive(films, trials, sizes=(200, 400, 747, 1500), samples=500):
                 n, towards, np.random.default_rng([s, n, 3, round(1e4 * (1 + change))])
             )
             table = gates.compare(y, p, q, films.tags, film, samples=samples, seed=s)
-            judged = gates.judge_tags(table, films.tags, g)
+            judged = gates.not_worse_by_tag(table, films.tags, g)
             rows += [
                 (
                     change,

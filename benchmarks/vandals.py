@@ -5,7 +5,7 @@
 A site's tags in the order in which they were typed; a head learns from the first half, and the rest comes in months
 of `--rows` rows. Honest months: as they are, and with their rows given to 4, 8 or 16 heavy users, by lot, by film, or
 by each one's favourite tags; and with a user a tenth of whose tags is random. Spoilt months: a user has added random
-tags that nobody else has typed there, alone or among as many honest ones. Each month is shown to `gates.surprise`; on
+tags that nobody else has typed there, alone or among as many honest ones. Each month is shown to `sanity.surprise`; on
 the real site's dump, and on a drawn site of 2,000 stills.
 """
 
@@ -20,7 +20,7 @@ from common import HERE, real_data, report
 
 from movie_tagger import features, tags
 from movie_tagger.learn import head
-from movie_tagger.retrain import gates
+from movie_tagger.retrain import sanity
 from movie_tagger.sample.make import draw_stills
 
 LEAST = 8  # rows of a tag that is learnt
@@ -78,7 +78,7 @@ class Site:
     def refused(self, rows, model):
         stills = rows["still"].unique()
         p = pd.DataFrame(model.probabilities(self.x.loc[stills].to_numpy()), stills, model.tags)
-        return any(not v.passed for v in gates.surprise(rows, p))
+        return any(not v.passed for v in sanity.surprise(rows, p))
 
 
 def honest(rows, often, r):

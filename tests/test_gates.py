@@ -12,15 +12,8 @@ from movie_tagger.core import MovieTaggerError
 from movie_tagger.judge.evaluation import paired_difference
 from movie_tagger.judge.promise import lowest_rank, promises
 from movie_tagger.retrain import gates
-from movie_tagger.retrain.gates import (
-    Gates,
-    compare,
-    facts,
-    judge,
-    kept_promises,
-    sane,
-    surprise,
-)
+from movie_tagger.retrain.gates import Gates, compare, kept_promises, not_worse
+from movie_tagger.retrain.sanity import facts, sane, surprise
 
 TAGS = ["car", "rain", "blood"]
 
@@ -44,8 +37,8 @@ def worse(p, column, seed=1):
 
 def test_a_copy_of_the_champion_passes_and_a_worse_one_does_not():
     y, p, films = drawn()
-    assert [v.passed for v in judge(y, p, p, TAGS, films, ["blood"])] == [True, True]
-    overall, blood, rain = judge(y, p, worse(p, 2), TAGS, films, ["blood", "rain"])
+    assert [v.passed for v in not_worse(y, p, p, TAGS, films, ["blood"])] == [True, True]
+    overall, blood, rain = not_worse(y, p, worse(p, 2), TAGS, films, ["blood", "rain"])
     assert (overall.passed, blood.passed, rain.passed) == (False, False, True)
     assert blood.low < blood.value < blood.high < blood.limit == -0.05
     for number in (
@@ -61,7 +54,7 @@ def test_the_interval_is_that_of_the_paired_difference():
     y, p, films = drawn()
     q = worse(p, 0)
     other = paired_difference(y, p, q, "mean average precision", films, samples=400, seed=3)
-    v = judge(y, p, q, TAGS, films, samples=400, seed=3)[0]
+    v = not_worse(y, p, q, TAGS, films, samples=400, seed=3)[0]
     assert (v.value, v.low, v.high) == pytest.approx(
         (other["value"], other["low"], other["high"]), abs=1e-6
     )
@@ -70,13 +63,13 @@ def test_the_interval_is_that_of_the_paired_difference():
 def test_what_cannot_be_ruled_out_does_not_pass():
     y, p, films = drawn(60, 20)
     q = np.clip(p + np.random.default_rng(0).normal(0, 0.2, p.shape), 0, 1).astype(np.float32)
-    v = judge(y, p, q, TAGS, films)[0]
+    v = not_worse(y, p, q, TAGS, films)[0]
     assert (
         v.low < -0.01
         and not v.passed
         and ("cannot be ruled out" in v.says or "may be lost" in v.says)
     )
-    assert judge(y, p, q, TAGS, films, gates=Gates(margin=1))[0].passed
+    assert not_worse(y, p, q, TAGS, films, gates=Gates(margin=1))[0].passed
 
 
 def test_unreadable_and_unlabelled_pictures_are_left_out_for_both():
@@ -85,8 +78,8 @@ def test_unreadable_and_unlabelled_pictures_are_left_out_for_both():
     y2, p2, q2 = y.copy(), p.copy(), q.copy()
     y2[::15], p2[5::15], q2[10::15] = np.nan, np.nan, np.nan
     assert (
-        judge(y2, p2, q2, TAGS, films)[0]
-        == judge(y[~mask], p[~mask], q[~mask], TAGS, films[~mask])[0]
+        not_worse(y2, p2, q2, TAGS, films)[0]
+        == not_worse(y[~mask], p[~mask], q[~mask], TAGS, films[~mask])[0]
     )
 
 
@@ -103,7 +96,7 @@ def test_unreadable_and_unlabelled_pictures_are_left_out_for_both():
 )
 def test_without_anything_to_judge_by_the_champion_stays(spoil):
     y, p, films = spoil(*drawn())
-    overall, blood = judge(y, p, p, TAGS, films, ["blood"])
+    overall, blood = not_worse(y, p, p, TAGS, films, ["blood"])
     assert not overall.passed and "cannot be judged" in overall.says
     assert blood.passed and "not compared" in blood.says
     assert len(compare(y, p, p, TAGS, films)) == 3
@@ -112,7 +105,7 @@ def test_without_anything_to_judge_by_the_champion_stays(spoil):
 def test_what_does_not_fit_together_is_one_sentence():
     y, p, films = drawn()
     with pytest.raises(MovieTaggerError, match="no tag in common"):
-        judge(y[:, :0], p[:, :0], p[:, :0], [], films)
+        not_worse(y[:, :0], p[:, :0], p[:, :0], [], films)
     for bad in (
         (y[:5], p, p, TAGS, films),
         (y, p, p[:, :2], TAGS, films),
@@ -120,12 +113,12 @@ def test_what_does_not_fit_together_is_one_sentence():
         (y, p, p, TAGS, films[:7]),
     ):
         with pytest.raises(MovieTaggerError, match="must be pictures x tags"):
-            judge(*bad)
+            not_worse(*bad)
 
 
 def test_pictures_without_a_group_stand_for_themselves():
     y, p, _ = drawn(100)
-    assert "of 100 groups" in judge(y, p, p, TAGS, [None] * 100)[0].says
+    assert "of 100 groups" in not_worse(y, p, p, TAGS, [None] * 100)[0].says
 
 
 def test_a_sensitive_tag_with_few_positives_fails_only_where_it_is_surely_worse():
@@ -134,15 +127,15 @@ def test_a_sensitive_tag_with_few_positives_fails_only_where_it_is_surely_worse(
     y[rare, 2] = 0
     good = np.clip(0.75 * y + 0.25 * r.random(y.shape), 0, 1).astype(np.float32)
     noisy = np.clip(good + r.normal(0, 0.02, y.shape), 0, 1).astype(np.float32)
-    few = judge(y, good, noisy, TAGS, films, ["blood"])[1]
+    few = not_worse(y, good, noisy, TAGS, films, ["blood"])[1]
     assert few.passed and "with fewer than 50 such groups" in few.says
-    bad = judge(y, good, worse(good, 2), TAGS, films, ["blood"])[1]
+    bad = not_worse(y, good, worse(good, 2), TAGS, films, ["blood"])[1]
     assert not bad.passed and "surely for the worse counts, and this one is." in bad.says
 
 
 def test_a_sensitive_tag_that_the_challenger_has_lost_fails():
     y, p, films = drawn()
-    v = judge(y, p, p, TAGS, films, ["gore"])[1]
+    v = not_worse(y, p, p, TAGS, films, ["gore"])[1]
     assert not v.passed and "no longer knows" in v.says
 
 
@@ -550,7 +543,7 @@ def test_every_verdict_is_a_sentence(site):
         *sane(
             before, facts(shots, said, before, np.random.default_rng(1).normal(size=(99, 9)), "e")
         ),
-        *judge(y, p, worse(p, 1), TAGS, films, ["rain", "x"]),
+        *not_worse(y, p, worse(p, 1), TAGS, films, ["rain", "x"]),
     ]
     assert len(found) == 11
     for v in found:

@@ -31,9 +31,9 @@ from movie_tagger.ledger.ledger import Ledger
 from movie_tagger.models import bundle as bundles
 from movie_tagger.models import load, shelf
 from movie_tagger.retrain import month
-from movie_tagger.retrain.month import answers, trial
 from movie_tagger.retrain.plan import read_plan
 from movie_tagger.retrain.sync import learnable
+from movie_tagger.retrain.trial import answers, put_on_trial
 from movie_tagger.sample import site
 from movie_tagger.sample.make import draw_stills
 from movie_tagger.serve.app import create_app
@@ -214,7 +214,7 @@ def test_a_first_rejection_does_not_turn_silence_into_nothing(plan, folder):
         learnt = ~data.split(items["group"])
         ledger.set(labels.index[learnt & labels["man"].isna()][0], "man", False, "user:1")
         items, labels = learnable(ledger)
-    made = retrain.train(plan, items[learnt], labels[learnt])
+    made = retrain.make_challenger(plan, items[learnt], labels[learnt])
     bundles.save(made, folder / "made")
     before, after = (
         answers(p, items[~learnt])["man"].mean()
@@ -245,7 +245,7 @@ def test_a_slice_of_the_newest_month_can_veto(plan):
     with Ledger(plan.ledger) as ledger:
         items, labels = learnable(ledger)
     path = shelf.holder(plan.models)
-    verdicts, table = trial(plan, items, labels, path, path, items.index[:100])
+    verdicts, table = put_on_trial(plan, items, labels, path, path, items.index[:100])
     assert [v.gate for v in verdicts][:3] == [
         "mean average precision",
         "newest month",

@@ -15,8 +15,9 @@ from movie_tagger import features, tags
 from movie_tagger.core import MovieTaggerError, sha256
 from movie_tagger.ledger.exchange import inside
 from movie_tagger.ledger.ledger import Ledger
+from movie_tagger.retrain.inspection import Month, Refused, look_at_tables, said_since
 from movie_tagger.retrain.plan import read_plan
-from movie_tagger.retrain.sync import Refused, fetch_missing, learnable, look_at, read_tables, sync
+from movie_tagger.retrain.sync import catch_up, fetch_missing, learnable, read_tables
 from movie_tagger.sample import site
 from movie_tagger.sample.make import draw_stills, sql_dump
 
@@ -93,37 +94,37 @@ def state(plan):
     ],
 )
 def test_a_month_that_is_not_sane_leaves_the_ledger_as_it_was(plan, table, f, said):
-    first = sync(plan)
+    first = catch_up(plan)
     before = state(plan)
     change(plan, table, f)
     with pytest.raises(Refused, match=re.escape(said)) as e:
-        sync(plan, first.facts)
+        catch_up(plan, first.facts)
     assert str(e.value).endswith("run once with --accept.") and not all(
         v.passed for v in e.value.verdicts
     )
     after = state(plan)
     assert after[0] == before[0] and after[1].equals(before[1]) and after[2].equals(before[2])
-    assert sync(plan, first.facts, accept=True).events > 0
+    assert catch_up(plan, first.facts, accept=True).events > 0
 
 
 def test_a_table_that_is_empty_is_refused_in_the_first_month_too(plan):
     change(plan, "tags", lambda t: t[:0])
     with pytest.raises(MovieTaggerError, match="The table tags has 0 rows"):
-        sync(plan)
+        catch_up(plan)
     assert not plan.ledger.exists()
 
 
 def test_a_folder_of_pictures_that_is_away_is_noticed_before_anything_is_written(plan):
-    first = sync(plan)
+    first = catch_up(plan)
     before = state(plan)[0]
     plan.pictures.folder.rename(plan.pictures.folder.with_name("elsewhere"))
     with pytest.raises(Refused, match="Of the 100 pictures that were there last time 100 are gone"):
-        sync(plan, first.facts)
+        catch_up(plan, first.facts)
     assert state(plan)[0] == before
 
 
 def test_new_pictures_that_cannot_be_read_are_refused_and_a_few_are_not(plan, drawn):
-    first = sync(plan)
+    first = catch_up(plan)
     new = rows(
         id=range(101, 171), shot_image_id=[f"new {i}.jpg" for i in range(70)], movie_id=7, user_id=1
     )
@@ -138,10 +139,10 @@ def test_new_pictures_that_cannot_be_read_are_refused_and_a_few_are_not(plan, dr
         return features.embed(paths)[0]
 
     with pytest.raises(Refused, match="Of 70 new pictures 20 cannot be read"):
-        sync(plan, first.facts, embed)
+        catch_up(plan, first.facts, embed)
     for i in range(1, 20):
         shutil.copy(source[i], plan.pictures.folder / f"new {i}.jpg")
-    assert len(sync(plan, first.facts, embed).new) == 70
+    assert len(catch_up(plan, first.facts, embed).new) == 70
 
 
 @pytest.mark.parametrize("table, column", [("shots", "id"), ("tags", "id"), ("tags", "ref_id")])
@@ -151,24 +152,24 @@ def test_numbers_that_became_words_are_named(plan, table, column):
         MovieTaggerError,
         match=f"The column {column} of {table} does not hold whole numbers, as the first, 'u",
     ):
-        sync(plan)
+        catch_up(plan)
     assert not plan.ledger.exists()
 
 
 def test_tags_that_belong_to_no_still_any_more_are_refused(plan):
-    first = sync(plan)
+    first = catch_up(plan)
     before = state(plan)[0]
     change(plan, "tags", lambda t: t.assign(ref_id=(t["ref_id"].astype(int) + 1000).astype(str)))
     with pytest.raises(Refused, match="rows of tags 0 belong to stills that are there"):
-        sync(plan, first.facts)
+        catch_up(plan, first.facts)
     assert state(plan)[0] == before
     with pytest.raises(Refused, match="rows of tags 0 belong to stills"):
-        sync(replace(plan, ledger=plan.ledger.with_name("new.db")))
+        catch_up(replace(plan, ledger=plan.ledger.with_name("new.db")))
 
 
 def test_a_site_whose_tags_are_all_numbers_is_read(plan):
     change(plan, "tags", lambda t: t.assign(value=(t.index % 7).astype(str)))
-    sync(plan)
+    catch_up(plan)
     assert set(state(plan)[1]) <= set("0123456")
 
 
@@ -176,29 +177,29 @@ def test_a_site_whose_tags_are_all_numbers_is_read(plan):
 
 
 def test_a_second_sync_writes_nothing_and_a_picture_that_has_changed_is_left_out(plan):
-    first = sync(plan)
-    assert first.events > 100 and sync(plan, first.facts).events == 0
+    first = catch_up(plan)
+    assert first.events > 100 and catch_up(plan, first.facts).events == 0
     (plan.pictures.folder / "0004.jpg").write_bytes(b"not what it was")
-    sync(plan, first.facts)
+    catch_up(plan, first.facts)
     assert (
         "has changed since it was added" in state(plan)[2].loc["0004.jpg", "error"]
-        and sync(plan, first.facts).events == 0
+        and catch_up(plan, first.facts).events == 0
     )
 
 
 def test_removed_stills_are_hidden_and_come_back_and_removed_tags_are_unknown(plan):
-    first = sync(plan)
+    first = catch_up(plan)
     with Ledger(plan.ledger) as ledger:
         ledger.exclude("0002.jpg", "curator:anna", "a test card")
     typed = tags.read_dump(plan.source.dump)["tags"]
     gone = typed[typed["ref_id"] == 10].iloc[0]
     change(plan, "shots", lambda t: t[~t["id"].isin(["1", "2", "3"])])
     change(plan, "tags", lambda t: t[~((t["ref_id"] == "10") & (t["value"] == gone["value"]))])
-    second = sync(plan, first.facts)
+    second = catch_up(plan, first.facts)
     _, labels, items = state(plan)
     assert not {"0000.jpg", "0001.jpg", "0002.jpg"} & set(items.index) and len(items) == 97
     assert gone["value"] not in labels or pd.isna(labels.loc["0009.jpg", gone["value"]])
-    assert sync(plan, second.facts).events == 0
+    assert catch_up(plan, second.facts).events == 0
     change(
         plan,
         "shots",
@@ -206,7 +207,7 @@ def test_removed_stills_are_hidden_and_come_back_and_removed_tags_are_unknown(pl
             [rows(id=[1, 3], shot_image_id=["0000.jpg", "0002.jpg"], movie_id=1, user_id=1), t]
         ),
     )
-    sync(plan, second.facts)
+    catch_up(plan, second.facts)
     items = state(plan)[2]
     assert (
         "0000.jpg" in items.index and "0002.jpg" not in items.index
@@ -219,7 +220,7 @@ def test_removed_stills_are_hidden_and_come_back_and_removed_tags_are_unknown(pl
 
 
 def test_what_people_said_is_neither_lost_nor_overridden(plan):
-    first = sync(plan)
+    first = catch_up(plan)
     with Ledger(plan.ledger) as ledger:
         item, typed = ledger.labels(raw=True).stack().index[0]
         ledger.decide(
@@ -227,13 +228,13 @@ def test_what_people_said_is_neither_lost_nor_overridden(plan):
             "user:17",
             batch="upload 1",
         )
-    sync(plan, first.facts)
+    catch_up(plan, first.facts)
     labels = state(plan)[1]
     assert not labels.loc[item, typed] and labels.loc[item, "zither"]
 
 
 def test_an_upload_and_its_still_are_one_item_for_learning(plan):
-    sync(plan)
+    catch_up(plan)
     with Ledger(plan.ledger) as ledger:
         items, raw = ledger.read(raw=True)
         typed = raw.loc["0005.jpg"].dropna().index[0]
@@ -288,7 +289,7 @@ def test_stills_without_a_film_are_films_of_their_own_and_names_outside_the_fold
             .where(t["id"] != "6", "/etc/passwd"),
         ),
     )
-    sync(plan)
+    catch_up(plan)
     items = state(plan)[2]
     assert (
         items["group"][["0000.jpg", "0001.jpg"]].tolist() == ["0000.jpg", "0001.jpg"]
@@ -310,12 +311,12 @@ def test_two_stills_with_one_file_and_two_rows_with_one_id_are_sentences(plan):
     with pytest.raises(
         MovieTaggerError, match="Two rows of the table shots have the picture '0000.jpg'"
     ):
-        sync(plan)
+        catch_up(plan)
     change(plan, "shots", lambda t: t.assign(id=t["id"].replace("2", "1")))
     with pytest.raises(
         MovieTaggerError, match="a row whose id is 1, which is missing or there twice"
     ):
-        sync(plan)
+        catch_up(plan)
 
 
 # --- pictures
@@ -333,13 +334,13 @@ def test_missing_pictures_are_fetched_once_and_what_is_gone_is_told(plan, drawn)
             "shots",
             lambda t: t.assign(shot_image_id=t["shot_image_id"].replace("0007.jpg", "gone.jpg")),
         )
-        first = sync(far)
+        first = catch_up(far)
         assert (
             first.without == {"gone.jpg": "gone: HTTP 404"}
             and len(list(plan.pictures.folder.iterdir())) == 99
         )
         stamps = {p: p.stat().st_mtime_ns for p in plan.pictures.folder.iterdir()}
-        again = sync(far, first.facts)
+        again = catch_up(far, first.facts)
         assert (again.events, again.without) == (0, first.without) and stamps == {
             p: p.stat().st_mtime_ns for p in plan.pictures.folder.iterdir()
         }
@@ -396,8 +397,8 @@ def run(url, *statements):
 
 def test_the_database_and_its_dump_give_the_same_ledger(plan, live, tmp_path):
     one, other = (
-        sync(replace(live, ledger=tmp_path / "database.db")),
-        sync(replace(plan, ledger=tmp_path / "dump.db")),
+        catch_up(replace(live, ledger=tmp_path / "database.db")),
+        catch_up(replace(plan, ledger=tmp_path / "dump.db")),
     )
     assert (one.facts, one.events, one.tags) == (other.facts, other.events, other.tags)
     a, b = (
@@ -450,10 +451,10 @@ def test_a_schema_that_has_changed_is_named_and_nothing_is_written(live, url):
         with pytest.raises(
             MovieTaggerError, match="Table tags has no column 'user_id'; it has .*'member_id'"
         ):
-            sync(live)
+            catch_up(live)
         run(url, "RENAME TABLE shots TO stills")
         with pytest.raises(MovieTaggerError, match="The database has no table 'shots'"):
-            sync(live)
+            catch_up(live)
     finally:
         run(
             url,
@@ -500,20 +501,20 @@ def cut_after(url, most):
 def test_a_database_that_goes_down_while_it_is_read_leaves_the_ledger_as_it_was(
     live, url, monkeypatch
 ):
-    first = sync(live)
+    first = catch_up(live)
     before = state(live)[0]
     with cut_after(url, 4000) as broken:
         monkeypatch.setenv("SITE_DATABASE", broken)
         with pytest.raises(
             MovieTaggerError, match="Cannot read the database .*(Lost connection|try again|Packet)"
         ) as e:
-            sync(live, first.facts)
+            catch_up(live, first.facts)
         assert re.search("://site:([^@]*)@", url)[1] not in str(e.value)
     # down from the start
     with pytest.raises(
         MovieTaggerError, match="Cannot read the database .*check the host and the port"
     ):
-        sync(live, first.facts)
+        catch_up(live, first.facts)
     assert state(live)[0] == before
 
 
@@ -523,16 +524,17 @@ def test_rows_dated_in_the_future_hide_nothing_that_comes_later(plan):
         "tags",
         lambda t: t.assign(created_at=t["created_at"].where(t.index != 0, "2099-01-01 00:00:00")),
     )
-    first = sync(plan)
+    first = catch_up(plan)
     new = rows(id=range(5000, 5010), value="hat", ref_id=range(1, 11), user_id=range(10)).assign(
         created_at="1999-01-01 00:00:00"
     )
     change(plan, "tags", lambda t: pd.concat([t, new]))
-    facts, _ = look_at(plan, *read_tables(plan), first.facts)
+    said = said_since(plan, first.facts)
+    facts, _ = look_at_tables(Month(plan, *read_tables(plan), first.facts, said))
     assert facts["tags"]["new"] == 10
 
 
 def test_an_address_with_a_password_is_in_no_file(live, url, tmp_path):
-    sync(live)
+    catch_up(live)
     secret = re.search("://site:([^@]*)@", url)[1].encode()
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and secret in p.read_bytes()]

@@ -7,7 +7,7 @@ back."""
 __all__ = [
     "models",
     "Folder",
-    "retrain",
+    "run_month",
     "models_list",
     "models_promote",
     "models_rollback",
@@ -26,8 +26,8 @@ from ..core import MovieTaggerError
 
 
 # %% ../../nbs/cli/retrain.ipynb #8c58b88e
-@app.command()
-def retrain(
+@app.command("retrain")
+def run_month(
     config: Annotated[
         Path,
         typer.Argument(
@@ -43,7 +43,8 @@ def retrain(
         ),
     ] = False,
 ):
-    "A month: read the site, train a challenger, judge it, promote it or keep the champion. An interrupted run goes on where it was."
+    """A month: read the site, train a challenger, judge it, promote it or keep the champion.
+    An interrupted run goes on where it was."""
     from movie_tagger import retrain as monthly
     from movie_tagger.retrain.plan import read_plan
 

@@ -10,6 +10,7 @@ from .fetch import Options as Options
 from .pictures import EXTENSION as EXTENSION
 from .pictures import WITHOUT as WITHOUT
 from .pictures import by_status as by_status
+from .pictures import download_as as download_as
 from .pictures import download_images as download_images
 from .pictures import file_name as file_name
 from .pictures import inspect as inspect

@@ -14,6 +14,7 @@ __all__ = [
     "download_images",
     "by_status",
     "show",
+    "download_as",
 ]
 
 # %% ../../nbs/download/01_pictures.ipynb #f2696b7a
@@ -28,6 +29,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from urllib.parse import unquote
 
 import pandas as pd
@@ -95,9 +97,10 @@ def inspect(
         return found | {"phash": f"{phash(im):016x}"}
 
 
-def _kept(a, label, dest, options):
+def _kept(a, label, name, dest, options):
     "The outcome of an answer; its bytes become a file if they are a picture."
     out = {
+        "row": a.row,
         "url": a.url,
         "label": label,
         "final_url": a.final_url,
@@ -118,7 +121,7 @@ def _kept(a, label, dest, options):
         status = {TooSmall: "too small", TooLarge: "too large"}.get(type(e), "not an image")
         note = str(e).removeprefix("Cannot open the picture: ").rstrip(".")
         return out | {"status": status, "note": note}
-    name = file_name(a.url, out["format"])
+    name = name or file_name(a.url, out["format"])
     file = f"{label}/{name}" if label else name
     _place(dest, file, a.body)
     return out | {"status": "ok", "file": file, "sha256": sha256(a.body)}
@@ -132,7 +135,7 @@ def _licence(link):
 
 def _place(dest, file, body):
     "Writes a file under another name and renames it: who is killed leaves no half picture."
-    part = f"{dest}/{_PARTS}/{file.rpartition('/')[2]}"
+    part = f"{dest}/{_PARTS}/{get_ident()}"  # a thread writes one file at a time
     try:
         f = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
     except FileNotFoundError:
@@ -154,9 +157,10 @@ def _place(dest, file, body):
 def _outcomes(wanted, dest, options):
     "Yields the outcome of each row of `wanted`, in the order in which they come."
     labels, cores = wanted["label"].tolist(), os.cpu_count() or 1
+    names = wanted["file"].tolist() if "file" in wanted else [""] * len(wanted)
 
     def look(some):
-        return [_kept(a, labels[a.row], dest, options) for a in some]
+        return [_kept(a, labels[a.row], names[a.row], dest, options) for a in some]
 
     looking = set()
     with ThreadPoolExecutor(cores, "look") as pool:
@@ -334,6 +338,10 @@ def _check(wanted, dest):
             raise MovieTaggerError(
                 f"The label {label[:60]!r} cannot be the name of a folder: change it in the list."
             )
+    _make(dest)
+
+
+def _make(dest):
     try:
         dest.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as e:
@@ -399,3 +407,21 @@ def show(
     titles = some["label"] if some["label"].ne("").any() else some["file"]
     files = [Path(folder, file) for file in some["file"]]
     return contact_sheet(files, titles, columns=columns, cell=cell)
+
+
+# %% ../../nbs/download/01_pictures.ipynb #3624c8eb
+def download_as(
+    addresses: dict,  # name of a picture, a path inside `dest` → its address
+    dest: str | Path,
+    **options,  # see `Options`
+) -> pd.DataFrame:  # by name: `status`, and `note` where it is not "ok"
+    "Fetch pictures under names of their own, and tell what became of each."
+    dest, found = Path(dest), []
+    wanted = pd.DataFrame({"url": [*addresses.values()], "label": "", "file": [*addresses]})
+    _make(dest)
+    try:
+        _run(wanted, dest, Options(**options), found.append)
+    finally:
+        shutil.rmtree(dest / _PARTS, ignore_errors=True)
+    told = pd.DataFrame(found, columns=["row", "status", "note"])
+    return told.set_index(wanted["file"][told.pop("row")].rename("name")).sort_index()
