@@ -45,10 +45,10 @@ BARE = """
 import os, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from movie_tagger.models import bundle
+from movie_tagger.models import load
 
 folder, seconds, *paths = sys.argv[1:]
-model = bundle.load(folder).open(pictures=1)
+model = load(folder).open(pictures=1)
 pictures = [Path(path).read_bytes() for path in paths]
 
 def ask(data):
