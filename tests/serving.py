@@ -28,7 +28,7 @@ if not CI:
 
 import httpx  # noqa: E402
 
-from movie_tagger.models import bundle as bundles
+from movie_tagger.models import bundle as bundles  # noqa: E402
 from movie_tagger.models import shelf  # noqa: E402
 from movie_tagger.serve.listen import Server  # noqa: E402
 

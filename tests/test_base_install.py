@@ -1,4 +1,4 @@
-"The base install, alone in a fresh environment: it tags without torch, and says what is missing when it cannot train."
+"The base install in a fresh environment: it tags without torch, and says what is missing."
 
 import os
 import shutil
@@ -108,15 +108,13 @@ def test_it_tags_with_a_bundle_from_elsewhere(base, bundle, new_posters, tmp_pat
 
 def test_a_plot_says_which_extra_it_needs(base):
     plot = (
-        "from movie_tagger.judge.interpretation import interpret; interpret(['a.jpg', 'b.jpg'], ['x', 'y'], [[.9, .1], [.2, "
-        ".8]]).plot_confusion_matrix()"
+        "from movie_tagger.judge.interpretation import interpret\n"
+        "interpret(['a.jpg', 'b.jpg'], ['x', 'y'], [[.9, .1], [.2, .8]]).plot_confusion_matrix()"
     )
     done = run(base / "python", "-c", plot)
-    assert (
-        done.code == 1
-        and "matplotlib.pyplot is not installed: run pip install 'movie_tagger[notebook]' and try again."
-        in done.err.splitlines()[-1]
-    )
+    missing = "matplotlib.pyplot is not installed: run pip install 'movie_tagger[notebook]'"
+    assert done.code == 1
+    assert f"{missing} and try again." in done.err.splitlines()[-1]
 
 
 def test_it_trains_where_the_encoder_is_already_exported(
@@ -150,11 +148,8 @@ def test_it_collects_and_keeps_what_people_said(base, tmp_path):
     done = run(
         base / "movie-tagger", "tags", sample.dump, "--out", tmp_path / "site.csv", "--min-count", 2
     )
-    assert (
-        done.code == 1
-        and done.err
-        == "movie-tagger: pyarrow is not installed: run pip install 'movie_tagger[tags]' and try again.\n"
-    )
+    missing = "pyarrow is not installed: run pip install 'movie_tagger[tags]' and try again."
+    assert (done.code, done.err) == (1, f"movie-tagger: {missing}\n")
 
 
 @pytest.mark.parametrize("encoder", ["lite0", "resnet34", "torchvision/resnet18"])

@@ -1,4 +1,4 @@
-"The commands from end to end: what they print, what they write, and that they say the same thing twice."
+"The commands from end to end: what they print, what they write, and the same thing twice."
 
 import csv
 import json
@@ -151,7 +151,7 @@ def test_two_trainings_give_the_same_answers(posters, new_posters, tmp_path):
 
 
 def tagged(posters, path, rows=60):
-    "A CSV of tags over the drawn posters: `bright` for romance, `red` for romance and horror, `city` for every second superhero."
+    "A CSV of tags: `bright` romance, `red` romance and horror, `city` every second superhero."
     names = {"horror": "red", "romance": "red, bright", "superhero": "city"}
     with open(path, "w", newline="") as f:
         writer = csv.writer(f)
@@ -164,29 +164,20 @@ def tagged(posters, path, rows=60):
 @pytest.mark.parametrize("absent", ["no", "unknown"])
 def test_many_labels_round_trip(posters, new_posters, tmp_path, absent):
     source = tagged(posters, tmp_path / "tags.csv")
-    done = movie_tagger(
-        "train",
-        source,
-        "--absent",
-        absent,
-        "--out",
-        tmp_path / "m",
-        "--folds",
-        3,
-        "--json",
-        tmp_path / "m.json",
-    )
+    model = tmp_path / "m"
+    how = ("--absent", absent, "--folds", 3, "--json", tmp_path / "m.json")
+    done = movie_tagger("train", source, "--out", model, *how)
     assert (done.code, done.err) == (0, "")
-    manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
+    manifest = json.loads((model / "manifest.json").read_text())
     assert (
         manifest["kind"] == "multi"
         and manifest["tags"] == ["bright", "city", "red"]
         and len(manifest["thresholds"]) == 3
     )
-    card = (tmp_path / "m" / "card.md").read_text()
+    card = (model / "card.md").read_text()
     silence = (
-        "Hardly anybody said no to any of these tags: there silence counted as no in training and for the "
-        "thresholds, not in the numbers below."
+        "Hardly anybody said no to any of these tags: there silence counted as no in training "
+        "and for the thresholds, not in the numbers below."
     )
     assert (
         (silence in card)
@@ -195,25 +186,13 @@ def test_many_labels_round_trip(posters, new_posters, tmp_path, absent):
         == (absent == "unknown")
     )
     scores = tmp_path / "scores.csv"
-    assert (
-        movie_tagger(
-            "tag", tmp_path / "m", new_posters, "--scores", scores, "--out", tmp_path / "t.csv"
-        ).code
-        == 0
-    )
+    out = ("--scores", scores, "--out", tmp_path / "t.csv")
+    assert movie_tagger("tag", model, new_posters, *out).code == 0
     scores = pd.read_csv(scores, index_col="image")
     romance = scores.index.str.contains("romance")
     assert scores.loc[romance, "bright"].min() > scores.loc[~romance, "bright"].max()
-    assert (
-        movie_tagger(
-            "evaluate",
-            tmp_path / "m",
-            tagged(new_posters, tmp_path / "new.csv", 12),
-            "--absent",
-            absent,
-        ).code
-        == 0
-    )
+    new = tagged(new_posters, tmp_path / "new.csv", 12)
+    assert movie_tagger("evaluate", model, new, "--absent", absent).code == 0
 
 
 def test_rare_tags_are_left_out_by_name(posters, tmp_path):

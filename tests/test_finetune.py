@@ -1,4 +1,4 @@
-"Fine-tuning when things go wrong: interrupted, diverging, out of memory, a class that the split leaves empty; and networks by name."
+"Fine-tuning when things go wrong: interrupted, diverging, out of memory, an empty class."
 
 import os
 import signal
@@ -39,7 +39,7 @@ def learn(drawn):
 
 
 class CtrlC(Callback):
-    "Presses Ctrl-C in the first batch of an epoch; remembers the weights and the loss that each epoch before it ended with."
+    "Presses Ctrl-C in the first batch of an epoch; remembers how each epoch before it ended."
 
     order = 70
 

@@ -1,4 +1,4 @@
-"The folder of models: what survives a power cut, who excludes whom, the way back, and what is never removed."
+"The folder of models: what survives a power cut, who excludes whom, the way back, what stays."
 
 import json
 import os
@@ -81,7 +81,8 @@ def test_a_second_run_is_told_who_holds_the_lock_and_gets_it_when_the_holder_is_
     assert other.stdout.readline() == "mine\n"
     with pytest.raises(
         MovieTaggerError,
-        match=rf"Another run is at work in .*new \(process {other.pid}, since 20.* UTC\): wait until it is done\.$",
+        match=rf"Another run is at work in .*new \(process {other.pid}, since 20.* UTC\): "
+        r"wait until it is done\.$",
     ):
         with shelf.locked(tmp_path / "new"):
             pass
@@ -174,8 +175,8 @@ def test_a_full_disk_leaves_the_history_as_it_was(folder):
     shelf.record(folder, "trained", "a")
     was = (folder / "history.jsonl").read_bytes()
     code = (
-        "import resource, sys; from movie_tagger.models import shelf; resource.setrlimit(resource.RLIMIT_FSIZE, "
-        f"({len(was) + 50}, -1))\n"
+        "import resource, sys; from movie_tagger.models import shelf\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(was) + 50}, -1))\n"
         "try: shelf.record(sys.argv[1], 'kept', 'b', reason='x' * 500)\n"
         "except shelf.MovieTaggerError as e: print(e)"
     )
@@ -194,7 +195,7 @@ def test_what_is_recorded_is_plain_json(folder):
         folder,
         "kept",
         "a",
-        gates=[Verdict("g", False, np.float32(0.5), float("nan"), None, float("inf"), "no")],
+        gates=[Verdict("g", False, np.float32(0.5), float("nan"), "no", None, float("inf"))],
         path=folder,
         many=np.arange(2),
         time=NOW,
@@ -224,7 +225,8 @@ def test_an_event_that_does_not_exist_is_refused(folder):
 def test_many_writers_lose_no_line(folder):
     code = (
         "import sys; from movie_tagger.models import shelf\n"
-        "for i in range(15): shelf.record(sys.argv[1], 'kept', f'{sys.argv[2]} {i}', text='x' * 3000)"
+        "for i in range(15):\n"
+        "    shelf.record(sys.argv[1], 'kept', f'{sys.argv[2]} {i}', text='x' * 3000)"
     )
     for p in [python(code, folder, k) for k in range(3)]:
         assert (p.communicate(timeout=300), p.returncode)[1] == 0
@@ -345,10 +347,12 @@ def go():
     if act == "rollback": shelf.rollback(folder)
     if act == "prune": shelf.prune(folder, keep=1)
     if act == "record": shelf.record(folder, "kept", "c")
+STEPS = {"open", "fcntl.flock"}
+STEPS |= {f"os.{did}" for did in ("rename", "symlink", "truncate", "remove", "rmdir", "mkdir")}
 def killed_at(step):
     left = [step]
     def count(event, args):
-        if event not in ("open", "os.rename", "os.symlink", "os.truncate", "os.remove", "os.rmdir", "os.mkdir", "fcntl.flock"): return
+        if event not in STEPS: return
         left[0] -= 1
         if not left[0]: os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(count)
@@ -368,7 +372,7 @@ print(step)
 
 
 def killed_everywhere(tmp_path, act, *setup):
-    "The folder as it is after being killed at each step of what it does to files, and as it is undisturbed."
+    "The folder after being killed at each step of what it does to files, and undisturbed."
     before = small(tmp_path / "m before", "a", "b", "c", "d")
     for name in setup:
         shelf.promote(before, name)

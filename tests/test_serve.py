@@ -22,7 +22,6 @@ from serving import CI, START, httpx, lines, problem, process, raw, serving, tag
 
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.ledger.ledger import Ledger
-from movie_tagger.models import bundle as bundles
 from movie_tagger.models import load, shelf
 from movie_tagger.serve.app import Limits, create_app
 from movie_tagger.serve.champion import Looks

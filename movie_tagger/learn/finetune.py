@@ -136,7 +136,7 @@ def learner(
     spread=None,  # standard deviation of each embedding number, (d,), given with `start`
     **kwargs,  # for fastai's `Learner`: metrics, cbs, ...
 ):
-    "A fastai `Learner`: encoder, linear head, a loss that skips unknown cells, parameter groups for discriminative rates."
+    "A fastai `Learner` of encoder and linear head, whose loss skips unknown cells."
     fastai, torch, about = _fastai(), require("torch", "train"), loaders.movie_tagger
     found = features.find(encoder or about["encoder"], weights)
     model = _tagger(found.module(), found.size, len(about["tags"]), start, spread)
@@ -207,7 +207,7 @@ def _keep_best(loss, patience):
     fastai, torch = _fastai(), require("torch", "train")
 
     class KeepBest(fastai.Callback):
-        "Keeps the weights of the epoch with the lowest validation loss, and stops when it has not fallen for some epochs."
+        "Keeps the weights of the epoch with the lowest validation loss, and knows when to stop."
 
         order = 60
 
@@ -249,7 +249,7 @@ def tune(
     rate: float = 3e-4,  # of the head; the earliest layers get a tenth
     patience: int = 1,  # epochs without progress before it stops
 ):
-    "The same Learner, fine-tuned, with the weights of its best epoch; Ctrl-C keeps the best so far."
+    "The same Learner, fine-tuned, with its best epoch's weights; Ctrl-C keeps the best so far."
     keep = _keep_best(learn.validate()[0], patience)
     learn.unfreeze()
     try:

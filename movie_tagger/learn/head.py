@@ -63,7 +63,7 @@ def targets(
     y: np.ndarray,  # (n, t): 1 yes, 0 no, NaN nobody looked
     weak_no: float = 0.5,  # weight of silence for tags that are learnt from it, 0 to 1
 ) -> tuple[np.ndarray, np.ndarray]:  # float32 (n, t): what to aim at, and with which weight
-    "Aims and weights of the loss; an unknown cell has weight 0, except for tags learnt from silence."
+    "Aims and weights of the loss; unknown cells weigh 0, except for tags learnt from silence."
     known = ~np.isnan(y)
     return np.nan_to_num(y), np.where(known, 1, weak_no * data.by_silence(y)).astype(np.float32)
 

@@ -52,7 +52,7 @@ def locked(
     what: str = "run",  # runs exclude runs, changes exclude changes
     wait: float = 0,  # seconds to wait for somebody else
 ):
-    "Holds a folder's lock, which is free when its holder dies; raises `MovieTaggerError` where it is taken."
+    "Holds a folder's lock, free when its holder dies; raises `MovieTaggerError` where it is taken."
     folder = Path(folder)
     end = time.monotonic() + wait
     try:
@@ -67,7 +67,8 @@ def locked(
         while not _taken(f):
             if time.monotonic() >= end:
                 raise MovieTaggerError(
-                    f"Another {what} is at work in {folder}{_said_by_holder(f)}: wait until it is done."
+                    f"Another {what} is at work in {folder}{_said_by_holder(f)}: "
+                    "wait until it is done."
                 )
             time.sleep(0.05)
         f.truncate(0)
@@ -295,7 +296,7 @@ def _champions(models):
 
 
 def _caught_up(models, but=None):
-    "The champions so far; a link turned without a line is recorded first, unless it leads to `but`."
+    "The champions; a link turned without a line is recorded first, unless it leads to `but`."
     pile, missing = _champions(models)
     if not missing or missing[1] == but:
         return pile
@@ -423,7 +424,7 @@ def prune(
 
 
 def _remove(models, old):
-    "Removes a renamed folder, also one that an interrupted `prune` left, with one line in the history."
+    "Removes a renamed folder, also one that an interrupted `prune` left, and says so once."
     name = old.name[1:].removesuffix(".pruned")
     told = any((e["event"], e["model"]) == ("pruned", name) for e in _events(models))
     if not told:
