@@ -1,4 +1,4 @@
-"""README.md out of nbs/index.ipynb, whose map of the course is made from the notebooks themselves."""
+"""README.md out of nbs/index.ipynb, whose map of the course is made from the notebooks."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"What the tests share: a cache of their own, drawn pictures, a trained bundle, and the command line in two speeds."
+"What the tests share: a cache, drawn pictures, a trained bundle, and the command line in two speeds."
 
 import io
 import os
@@ -21,7 +21,7 @@ BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60,
 
 
 def pytest_configure(config):
-    # What a background job or nohup ignores, children would ignore too; what is handled, they don't.
+    # Signals that a background job or nohup ignores, children would ignore too; handled ones not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
@@ -29,7 +29,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    "A cache folder for this run, so that the encoder is exported once and nobody's own cache is touched."
+    "A cache folder for this run: the encoder is exported once, and nobody's own cache is touched."
     with patch.dict(os.environ, MOVIE_TAGGER_CACHE=str(tmp_path_factory.mktemp("cache"))):
         yield Path(os.environ["MOVIE_TAGGER_CACHE"])
 
@@ -56,7 +56,7 @@ def real_data():
 
 
 def draw_poster(path, genre, seed, size=(120, 180)):
-    "Saves a JPEG in the colours and with the shapes of its genre; the same seed draws the same picture."
+    "Saves a JPEG in the colours and shapes of its genre; the same seed draws the same picture."
     rng = np.random.default_rng(seed)
     image = Image.new(
         "RGB",

@@ -18,7 +18,7 @@ def trained(tmp_path, *options):
 
 
 def test_three_genres_of_posters(real_data, tmp_path):
-    "One label a poster, everything chosen inside the folds; a few labels are wrong, as in real life."
+    "One label a poster, all chosen inside the folds; a few labels are wrong, as in real life."
     accuracy = trained(tmp_path, real_data / "genre3" / "genres.csv", "--folds", 5)["accuracy"]
     assert accuracy["low"] > accuracy["baseline"] and accuracy["value"] >= 0.77
 

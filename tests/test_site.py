@@ -86,7 +86,8 @@ def test_a_database_of_somebody_who_is_not_root(tmp_path):
     try:
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
         program = (
-            "import os, sys; from movie_tagger.sample import site; import tempfile; tempfile.tempdir = sys.argv[1]; "
+            "import os, sys, tempfile; from movie_tagger.sample import site; "
+            "tempfile.tempdir = sys.argv[1]; "
             "os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))\n"
             "with site.database() as url: print(url, os.getuid())"
         )

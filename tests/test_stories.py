@@ -1,4 +1,7 @@
-"The stories on real data, cell by cell in a kernel of their own. (On the drawn sample the notebooks' own run covers them.)"
+"""The stories on real data, cell by cell in a kernel of their own.
+
+On the drawn sample the notebooks' own run covers them.
+"""
 
 import os
 
