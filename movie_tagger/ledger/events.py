@@ -36,6 +36,7 @@ __all__ = [
     "state_at",
     "rebuild",
     "refold",
+    "NothingToUndo",
     "undo",
     "scope",
     "version_number",
@@ -495,6 +496,10 @@ def refold(db, events):
 
 
 # %% ../../nbs/ledger/events.ipynb #1166277e
+class NothingToUndo(MovieTaggerError):
+    "The ledger knows no batch, or nobody, of that name."
+
+
 FINAL = ("forget", "purge")  # they erase, and nobody has kept what
 
 
@@ -525,7 +530,7 @@ def scope(db, by, event=None, batch=None, actor=None) -> str | None:
     for what, name in {"batch": batch, "actor": actor}.items():
         if name is not None:
             if (id := number(db, what, name)) is None:
-                raise MovieTaggerError(f"There is no {what} {name!r} in the ledger to undo.")
+                raise NothingToUndo(f"There is no {what} {name!r} in the ledger to undo.")
             return json.dumps({what: id})
     return _last_of(db, by) if event is None else _single_event(db, int(event))
 

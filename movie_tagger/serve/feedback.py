@@ -200,13 +200,13 @@ class Book:
         return self._thread.submit(self._undo, key, actor)
 
     def _undo(self, key, actor):
+        from movie_tagger.ledger.events import NothingToUndo
+
         self._reach()
         try:
             undone = self._ledger.undo(actor, batch=key)
-        except MovieTaggerError as e:
-            if "There is no batch" in str(e):
-                raise Problem("not-found", "There is no feedback with that key to undo.") from None
-            raise
+        except NothingToUndo:
+            raise Problem("not-found", "There is no feedback with that key to undo.") from None
         self._find_rejected()
         return undone
 
