@@ -27,6 +27,10 @@ def machine():
     )
 
 
+def has_real_data():
+    return bool(os.environ.get("MOVIE_TAGGER_DATA"))
+
+
 def real_data():
     "The folder of real pictures that MOVIE_TAGGER_DATA names."
     folder = os.environ.get("MOVIE_TAGGER_DATA")

@@ -35,7 +35,7 @@ from movie_tagger.retrain.plan import read_plan
 from movie_tagger.retrain.sync import learnable
 from movie_tagger.retrain.trial import answers, put_on_trial
 from movie_tagger.sample import site
-from movie_tagger.sample.make import draw_stills
+from movie_tagger.sample.make import RULES, draw_stills
 from movie_tagger.serve.app import create_app
 
 PLAN = """
@@ -836,25 +836,6 @@ def test_retraining_and_going_back_drop_no_request_and_lose_no_feedback(plan, fo
 
 # --- twelve months of a site
 
-RULES = """
-exclude = ["awesome upload", "sotd", "easy one", "couple", "rejected once", "imdb top 250", "my favourite director"]
-[merge]
-man = ["male"]
-woman = ["lady", "female", "girl"]
-hat = ["hats"]
-glasses = ["spectacles", "eyeglasses"]
-telephone = ["phone", "phones"]
-car = ["automobile", "cars"]
-building = ["buildings"]
-tree = ["trees"]
-sky = ["skies"]
-eye = ["eyes"]
-beard = ["bearded"]
-night = ["night time"]
-child = ["children"]
-close-up = ["closeup", "close up"]
-"b/w" = ["black and white", "b&w", "bw"]
-"""
 LIVE = """
 ledger = "ledger.db"
 models = "models"

@@ -95,7 +95,8 @@ class Pictures:
         if self.url and _placeholders(self.url) != {"shot_image_id"}:
             raise _Wrong(
                 "url",
-                "it needs {shot_image_id} where the picture's name goes, and no other name in braces",
+                "it needs {shot_image_id} where the picture's name goes, "
+                "and no other name in braces",
             )
         if self.per_host < 1:
             raise _Wrong("per_host", "it must be 1 or more")
@@ -109,7 +110,8 @@ class Pictures:
 
 def _placeholders(template):
     try:
-        return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        parts = string.Formatter().parse(template)
+        return {part[1] for part in parts if part[1] is not None}
     except ValueError:
         return set()
 
@@ -193,7 +195,8 @@ def _meets(tag, name, rules):
     "An error for a tag that can never be one after the rules."
     if not isinstance(tag, str) or not tag.strip():
         raise _Wrong(name, f"a tag is a text in quotes, and {tag!r} is none")
-    known, clean = read_rules(rules) if rules else Rules(), normalise(pd.Series([tag])).iloc[0]
+    known = read_rules(rules) if rules else Rules()
+    clean = normalise(pd.Series([tag])).iloc[0]
     if clean in known.merge:
         raise _Wrong(name, f"the rules merge {tag!r} into {known.merge[clean]!r}: write that")
     if clean in known.exclude:
@@ -222,24 +225,28 @@ def read_plan(path: str | Path) -> Plan:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as e:
-        raise MovieTaggerError(
-            f"Cannot read the plan {path}: "
-            f"{getattr(e, 'strerror', None) or 'it is not UTF-8 text'}."
-        ) from None
+    except OSError as e:
+        raise MovieTaggerError(f"Cannot read the plan {path}: {e.strerror}.") from None
+    except ValueError:
+        raise MovieTaggerError(f"Cannot read the plan {path}: it is not UTF-8 text.") from None
     try:
-        said = tomllib.loads(text)
+        return _read(Plan, tomllib.loads(text), "", path.absolute().parent)
     except tomllib.TOMLDecodeError as e:
         raise MovieTaggerError(f"{path} is not a TOML file: {e}.") from None
-    try:
-        return _read(Plan, said, "", path.absolute().parent)
     except _Wrong as e:
-        table, _, key = e.key.rpartition(".")
-        line = _line(text, table, key)
-        raise MovieTaggerError(
-            f"{path}{f', line {line}' if line else ''}: {f'[{table}] ' * bool(table)}`{key}`: "
-            f"{e.why}{'' if e.why.endswith('?') else '.'}"
-        ) from None
+        raise MovieTaggerError(f"{path}{_place(text, e.key)}: {e.why}{_end(e.why)}") from None
+
+
+def _place(text, key):
+    "Where a key stands, in words."
+    table, _, key = key.rpartition(".")
+    line = _line(text, table, key)
+    head = f"[{table}] " if table else ""
+    return f"{f', line {line}' if line else ''}: {head}`{key}`"
+
+
+def _end(why):
+    return "" if why.endswith("?") else "."
 
 
 def _line(text, table, key):
@@ -255,25 +262,20 @@ def _line(text, table, key):
 
 
 # %% ../../nbs/retrain/plan.ipynb #1438c0c5
-def _read(kind, said, table, home):
+def _read(form, said, table, home):
     "An object of a dataclass from what a table says."
-    hints, known = get_type_hints(kind), {f.name: f for f in fields(kind)}
-    for key in said:
+    hints, known = get_type_hints(form), {f.name: f for f in fields(form)}
+    for key, value in said.items():
         if key not in known:
-            raise _Wrong(
-                _in(table, key),
-                "there is no such "
-                f"{'table' if isinstance(said[key], dict) else 'key'}{_hint(key, known, table)}",
-            )
+            what = "table" if isinstance(value, dict) else "key"
+            raise _Wrong(_in(table, key), f"there is no such {what}{_hint(key, known, table)}")
     for key, f in known.items():
         if key not in said and f.default is MISSING and f.default_factory is MISSING:
-            raise _Wrong(
-                _in(table, key),
-                f"it is missing; add {f'the table [{key}]' if is_dataclass(hints[key]) else f'{key} = …'}",
-            )
+            what = f"the table [{key}]" if is_dataclass(hints[key]) else f"{key} = …"
+            raise _Wrong(_in(table, key), f"it is missing; add {what}")
     values = {key: _value(hints[key], value, _in(table, key), home) for key, value in said.items()}
     try:
-        return kind(**values)
+        return form(**values)
     except _Wrong as e:
         raise _Wrong(_in(table, e.key), e.why) from None
     except MovieTaggerError as e:
@@ -288,21 +290,18 @@ def _hint(key, known, table):
     near = difflib.get_close_matches(key, known, 1, 0.5)
     if near:
         return f"; did you mean `{near[0]}`?"
-    return f"; {'[' + table + '] has' if table else 'there are'} {', '.join(known)}"
+    there = f"[{table}] has" if table else "there are"
+    return f"; {there} {', '.join(known)}"
 
 
 def _value(hint, value, key, home):
     "A value of the right type; paths are absolute."
-    hint = (
-        next((a for a in get_args(hint) if a is not type(None)), hint)
-        if hint not in _FITS
-        else hint
-    )
+    if hint not in _FITS:  # such as Path | None
+        hint = next((a for a in get_args(hint) if a is not type(None)), hint)
     if is_dataclass(hint):
         if not isinstance(value, dict):
-            raise _Wrong(
-                key, f"it is a table: write [{key}] on a line of its own, and its keys below"
-            )
+            how = f"write [{key}] on a line of its own, and its keys below"
+            raise _Wrong(key, f"it is a table: {how}")
         return _read(hint, value, key, home)
     fits, words = _FITS[hint]
     if not isinstance(value, fits) or isinstance(value, bool) and hint is not bool:

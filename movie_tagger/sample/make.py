@@ -8,6 +8,7 @@ __all__ = [
     "SYNONYMS",
     "SITE_TAGS",
     "ODD_TAGS",
+    "RULES",
     "Sample",
     "draw_posters",
     "lazy_tags",
@@ -223,6 +224,31 @@ def lazy_tags(
     return pd.DataFrame(typed, columns=["value", "ref_id"]), pd.DataFrame(
         planted, columns=["item", "mistake", "truth"]
     )
+
+
+# %% ../../nbs/sample/make.ipynb #7ecdd850
+RULES = """
+exclude = [
+    "awesome upload", "sotd", "easy one", "couple",
+    "rejected once", "imdb top 250", "my favourite director",
+]
+[merge]
+man = ["male"]
+woman = ["lady", "female", "girl"]
+hat = ["hats"]
+glasses = ["spectacles", "eyeglasses"]
+telephone = ["phone", "phones"]
+car = ["automobile", "cars"]
+building = ["buildings"]
+tree = ["trees"]
+sky = ["skies"]
+eye = ["eyes"]
+beard = ["bearded"]
+night = ["night time"]
+child = ["children"]
+close-up = ["closeup", "close up"]
+"b/w" = ["black and white", "b&w", "bw"]
+"""
 
 
 # %% ../../nbs/sample/make.ipynb #62cfb162
