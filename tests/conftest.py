@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+pytest.register_assert_rewrite("serving")
+
 REPO = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("movie-tagger")
 BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60, 200)}
