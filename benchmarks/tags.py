@@ -4,11 +4,11 @@
 
 SCALE is a folder with site.sql, a row a line, and site_oneline.sql; without it a site is made up
 here, of so many stills. Each run is a process of its own, from its start to its end; rounds
-alternate between the contestants, the median time and the highest peak memory count. The write-up's route is a line-by-line converter of
-the kind that everybody finds with a search engine, then pandas. Corrections that the reference
-needs to reach the same table: it reads the row-a-line layout of today's MariaDB at all; it knows
-that NULL is no text; it undoes the escape of a line break. `--quick` shows that everything runs;
-its numbers say nothing.
+alternate between the contestants, the median time and the highest peak memory count. The write-up's
+route is a line-by-line converter of the kind that everybody finds with a search engine, then
+pandas. Corrections that the reference needs to reach the same table: it reads the row-a-line layout
+of today's MariaDB at all; it knows that NULL is no text; it undoes the escape of a line break.
+`--quick` shows that everything runs; its numbers say nothing.
 """
 
 import argparse
@@ -273,14 +273,17 @@ def main():
             lines += from_database(scale, work, rounds)
         else:
             print("No MariaDB server is installed here: the live database is left out.")
-    head = "from | route | seconds | CPU seconds | peak MB | times faster | in CPU seconds | same table"
+    head = (
+        "| from | route | seconds | CPU seconds | peak MB "
+        "| times faster | in CPU seconds | same table |"
+    )
     report(
         "Tags: a site's dump to the table to train on",
         [
             f"{said[0].upper()}{said[1:]}, {size:.0f} MB, {rounds} rounds; "
             "`theirs` is the write-up's route.",
             "",
-            f"| {head} |",
+            head,
             "|---|---|---|---|---|---|---|---|",
             *lines,
         ],

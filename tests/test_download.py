@@ -1,4 +1,4 @@
-"Lists of addresses in all their disorder, and a web that fails in all its ways: every address accounted for, nothing half written, nothing fetched twice."
+"Lists in all their disorder, and a web that fails in all its ways: every address accounted for."
 
 import base64
 import contextlib
@@ -421,12 +421,8 @@ class OddServer(socketserver.StreamRequestHandler):
 def test_answers_that_nobody_expects(tmp_path):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OddServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        urls = {
-            f"http://127.0.0.1:{server.server_address[1]}/{urllib.parse.quote(path, safe='')}": ends[
-                1:
-            ]
-            for path, ends in ODD.items()
-        }
+        start = f"http://127.0.0.1:{server.server_address[1]}/"
+        urls = {start + urllib.parse.quote(path, safe=""): ends[1:] for path, ends in ODD.items()}
         table = download_images([*urls, *NOT_THERE], tmp_path, **QUICK | dict(retries=1)).set_index(
             "url"
         )
@@ -744,7 +740,8 @@ def test_lists_one_after_the_other_share_a_folder(web, tmp_path):
 PROGRAM = """
 import json, sys
 from movie_tagger.download.pictures import download_images
-download_images(json.load(open(sys.argv[1])), sys.argv[2], allow_private=True, backoff=.01, patience=2, per_host=8)
+options = dict(allow_private=True, backoff=.01, patience=2, per_host=8)
+download_images(json.load(open(sys.argv[1])), sys.argv[2], **options)
 """
 
 
@@ -801,9 +798,7 @@ def test_killed_at_any_moment_and_started_again(tmp_path):
             repeated = sum(
                 v - asked.get(k, 0) - calm[k] for k, v in hits(web)["asked"].items() if k != "/hits"
             )
-            print(
-                f"killed after {done} of {n}: {repeated} asked again, of which at most 8 were on their way"
-            )
+            print(f"killed after {done} of {n}: {repeated} asked again, at most 8 on their way")
             assert repeated <= 8 + 0.01 * n
 
 

@@ -1,4 +1,4 @@
-"Dumps: the fast reader against the exact one, a real server's dumps in many layouts against SELECT, and what is broken."
+"Dumps: the fast reader against the exact one, a server's own dumps against SELECT, the broken."
 
 import bz2
 import gzip
@@ -190,7 +190,7 @@ LATIN = {
 
 @st.composite
 def tables(draw):
-    "A table: its columns (name → type), rows, whether its names are odd and whether it has letters of latin1 only."
+    "A table: its columns (name → type), rows, whether its names are odd, and its letters latin1."
     odd, latin = draw(st.booleans()), draw(st.integers(0, 3)) == 0
     types = draw(
         st.lists(st.sampled_from(sorted(LATIN if latin else TYPES)), min_size=1, max_size=6)
@@ -301,7 +301,7 @@ LAYOUTS = {
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    "A database of 500 tables: its address, a function that dumps it, and a connection that says what the server says."
+    "A database of 500 tables: its address, a function that dumps it, and a connection to it."
     need_database()
     import pymysql
 
@@ -441,7 +441,8 @@ CREATE = (
     ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;\n"
 )
 OTHERS = {
-    "phpMyAdmin": '-- phpMyAdmin SQL Dump\n-- version 5.2.1\nSET SQL_MODE = "NO_AUTO_VALUE_ON_ZERO";\n'
+    "phpMyAdmin": "-- phpMyAdmin SQL Dump\n-- version 5.2.1\n"
+    'SET SQL_MODE = "NO_AUTO_VALUE_ON_ZERO";\n'
     "START TRANSACTION;\n"
     'SET time_zone = "+00:00";\n/*!40101 SET NAMES utf8mb4 */;\n\n--\n-- Database: `site`\n--\n'
     + CREATE
@@ -449,18 +450,19 @@ OTHERS = {
     "(1, 'it\\'s; (a)', '2008-06-01 12:00:00'),\n(2, NULL, NULL),\n"
     "(3, 'NULL', '2010-01-01 00:00:00');\n\n"
     "ALTER TABLE `shots`\n  ADD PRIMARY KEY (`id`);\nCOMMIT;\n",
-    "HeidiSQL": "/*!40101 SET NAMES utf8 */;\n/*!50503 SET NAMES utf8mb4 */;\nCREATE DATABASE IF NOT EXISTS `site`;\n"
+    "HeidiSQL": "/*!40101 SET NAMES utf8 */;\n/*!50503 SET NAMES utf8mb4 */;\n"
+    "CREATE DATABASE IF NOT EXISTS `site`;\n"
     "USE `site`;\n\n" + CREATE + "-- Dumping data for table site.shots: ~3 rows (approximately)\n"
-    "INSERT INTO `shots` (`id`, `name`, `at`) VALUES\n\t(1, 'it\\'s; (a)', '2008-06-01 12:00:00'),\n"
+    "INSERT INTO `shots` (`id`, `name`, `at`) VALUES\n"
+    "\t(1, 'it\\'s; (a)', '2008-06-01 12:00:00'),\n"
     "\t(2, NULL, NULL),\n"
     "\t(3, 'NULL', '2010-01-01 00:00:00');\n/*!40101 SET SQL_MODE=IFNULL(@OLD_SQL_MODE, '') */;\n",
     "DBeaver": CREATE
     + "INSERT INTO site.shots (id,name,`at`) VALUES\n\t (1,'it''s; (a)','2008-06-01 12:00:00'),\n"
     "\t (2,NULL,NULL),\n\t (3,'NULL','2010-01-01 00:00:00.0');\n",
     "Adminer": "-- Adminer 4.8.1 MySQL dump\n\nSET NAMES utf8;\nSET foreign_key_checks = 0;\n"
-    "DROP TABLE IF EXISTS `shots`;\n"
-    + CREATE
-    + "INSERT INTO `shots` (`id`, `name`, `at`) VALUES\n(1,\t'it\\'s; (a)',\t'2008-06-01 12:00:00'),\n"
+    "DROP TABLE IF EXISTS `shots`;\n" + CREATE + "INSERT INTO `shots` (`id`, `name`, `at`) VALUES\n"
+    "(1,\t'it\\'s; (a)',\t'2008-06-01 12:00:00'),\n"
     "(2,\tNULL,\tNULL),\n(3,\t'NULL',\t'2010-01-01 00:00:00')\n"
     "ON DUPLICATE KEY UPDATE `id` = VALUES(`id`), `name` = VALUES(`name`);\n-- 2026-01-01\n",
     "a statement a row, columns in another order": CREATE
@@ -522,7 +524,7 @@ def test_packed_files_and_standard_input(tmp_path):
         "zst": pa.Codec("zstd").compress(DUMP.encode(), asbytes=True),
         "sql": DUMP.encode(),
     }
-    code = "import sys; from movie_tagger.tags.sql.dump import read_dump; print(read_dump('-')['shots'].to_csv())"
+    code = "from movie_tagger.tags import read_dump; print(read_dump('-')['shots'].to_csv())"
     for ending, content in packed.items():
         (tmp_path / f"dump.{ending}").write_bytes(content)
         assert plain(read_dump(tmp_path / f"dump.{ending}")["shots"]) == plain(SHOTS)
@@ -691,7 +693,7 @@ def test_broken_dumps_say_what_is_wrong(what, tmp_path):
 
 
 def test_a_dump_without_its_last_line(tmp_path):
-    "Cut off between two statements: nothing in the SQL shows it, but mysqldump says when it is done."
+    "Cut off between two statements: the SQL does not show it, but mysqldump says when it is done."
     (tmp_path / "dump.sql").write_text("-- MySQL dump 10.13  Distrib 5.7\n" + DUMP)
     with pytest.warns(UserWarning, match="does not end with the line `-- Dump completed`"):
         read_dump(tmp_path / "dump.sql")
@@ -709,11 +711,12 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def peak(code, file):
-    "Peak MB of a process that runs `code` with a file of its own on standard input, and what it said."
+    "Peak MB of a process that runs `code` on standard input from a file, and what it said."
     if sys.platform != "linux":
         pytest.skip("the peak of a process is read from Linux's /proc")
     code = (
-        f"from movie_tagger.core import MovieTaggerError; from movie_tagger.tags.sql.dump import read_dump\n{code}\n"
+        "from movie_tagger.core import MovieTaggerError\n"
+        f"from movie_tagger.tags.sql.dump import read_dump\n{code}\n"
         "print(int(next(line for line in open('/proc/self/status') if "
         "line.startswith('VmHWM')).split()[1]) / 1024)"
     )
@@ -728,7 +731,7 @@ def peak(code, file):
 
 
 def test_a_line_of_hundreds_of_megabytes():
-    "Of rows: it is skipped or read within bounds. Of anything else: it is refused without being kept."
+    "Of rows: it is skipped or read within bounds. Of anything else: it is refused, not kept."
     row = "b\"(1,'it\\\\'s a text of some length, of which there are many')\""
     line = (
         f"import sys; w = sys.stdout.buffer.write\nw(b'INSERT INTO logs VALUES ')\n"
@@ -746,7 +749,7 @@ def test_a_line_of_hundreds_of_megabytes():
         "except BrokenPipeError: sys.stdout = None"
     )
     mb, said = peak(
-        "import movie_tagger.tags.sql.stream; movie_tagger.tags.sql.stream.LONGEST = 8 << 20\ntry: read_dump('-')\n"
+        "from movie_tagger.tags.sql import stream; stream.LONGEST = 8 << 20\ntry: read_dump('-')\n"
         "except MovieTaggerError as e: print(e)",
         text,
     )
@@ -908,6 +911,7 @@ except MovieTaggerError as e: print(e, file=sys.stderr)
             [sys.executable, "-c", program, url, pid], capture_output=True, text=True
         )
     assert re.fullmatch(
-        r"Cannot read the database .*, table shots, after [\d,]+ rows: Lost connection .*; try again\.\n",
+        r"Cannot read the database .*, table shots, after [\d,]+ rows: "
+        r"Lost connection .*; try again\.\n",
         done.stderr,
     ), done.stderr

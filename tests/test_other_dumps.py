@@ -1,4 +1,4 @@
-"Dumps as other programs write them, each read by us and loaded into a real server: the same tables. What only a database can work out is one sentence."
+"Dumps as other programs write them, read by us and loaded into a real server: the same tables."
 
 import os
 import re
@@ -33,17 +33,21 @@ TRIGGER = (
     "INSERT INTO logs VALUES (7,'no',NULL); END"
 )
 NAVICAT = (
-    "/*\n Navicat Premium Data Transfer\n\n Source Server         : it's\n*/\n\nSET NAMES utf8mb4;\n"
+    "/*\n Navicat Premium Data Transfer\n\n Source Server         : it's\n*/\n\n"
+    "SET NAMES utf8mb4;\n"
     "SET FOREIGN_KEY_CHECKS = 0;\n\n-- ----------------------------\n"
     "-- Table structure for shots\n-- ----------------------------\nDROP TABLE IF EXISTS `shots`;\n"
     "CREATE TABLE `shots`  (\n  `id` int(11) NOT NULL AUTO_INCREMENT,\n"
     "  `name` varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NULL DEFAULT NULL,\n"
     "  `at` datetime(0) NULL DEFAULT NULL,\n  `b` bit(1) NULL,\n"
-    "  PRIMARY KEY (`id`) USING BTREE\n) ENGINE = InnoDB AUTO_INCREMENT = 3 CHARACTER SET = utf8mb4 COLLATE = "
+    "  PRIMARY KEY (`id`) USING BTREE\n"
+    ") ENGINE = InnoDB AUTO_INCREMENT = 3 CHARACTER SET = utf8mb4 COLLATE = "
     "utf8mb4_general_ci ROW_FORMAT = Dynamic;\n\n"
-    "-- ----------------------------\n-- Records of shots\n-- ----------------------------\nBEGIN;\n"
+    "-- ----------------------------\n-- Records of shots\n-- ----------------------------\n"
+    "BEGIN;\n"
     "INSERT INTO `shots` VALUES (1, 'it\\'s', '2020-01-01 00:00:00', b'1');\n"
-    f"INSERT INTO `shots` VALUES (2, NULL, NULL, b'0');\nCOMMIT;\ndelimiter ;;\n{PROCEDURE}\n;;\ndelimiter ;\n"
+    f"INSERT INTO `shots` VALUES (2, NULL, NULL, b'0');\nCOMMIT;\ndelimiter ;;\n{PROCEDURE}\n;;\n"
+    f"delimiter ;\n"
     "\nSET FOREIGN_KEY_CHECKS = 1;\n"
 )
 LETTERS = {
@@ -68,12 +72,14 @@ CODECS = {
 }
 
 WRITERS = {
-    "HeidiSQL": "/*!40101 SET NAMES utf8 */;\n/*!50503 SET NAMES utf8mb4 */;\n/*!40103 SET TIME_ZONE='+00:00' */;\n"
+    "HeidiSQL": "/*!40101 SET NAMES utf8 */;\n/*!50503 SET NAMES utf8mb4 */;\n"
+    "/*!40103 SET TIME_ZONE='+00:00' */;\n"
     "-- Dumping structure for table site.shots\n"
     + SHOTS.replace("TABLE", "TABLE IF NOT EXISTS")
     + "-- Dumping data for table site.shots: "
     "~2 rows (approximately)\nDELETE FROM `shots`;\n"
-    "/*!40000 ALTER TABLE `shots` DISABLE KEYS */;\nINSERT INTO `shots` (`id`, `name`, `at`) VALUES\n"
+    "/*!40000 ALTER TABLE `shots` DISABLE KEYS */;\n"
+    "INSERT INTO `shots` (`id`, `name`, `at`) VALUES\n"
     "\t(1, 'it\\'s; (a)', '2008-06-01 12:00:00'),\n\t(2, NULL, NULL);\n"
     f"/*!40000 ALTER TABLE `shots` ENABLE KEYS */;\n\nDELIMITER //\n{TRIGGER}//\nDELIMITER ;\n"
     f"DELIMITER //\n{PROCEDURE}//\nDELIMITER ;\n",
@@ -82,16 +88,19 @@ WRITERS = {
     "INSERT INTO `shots` VALUES ('1', 'a', null), ('2', 'b', '0000-00-00 00:00:00');\nCOMMIT;\n",
     "one dump behind the other": NAVICAT
     + NAVICAT.replace("PROCEDURE p", "PROCEDURE q").replace("(1, 'it\\'s'", "(1, 'new'"),
-    "Sequel Ace": "# ************************************************************\n# Sequel Ace SQL dump\n#\n"
+    "Sequel Ace": "# ************************************************************\n"
+    "# Sequel Ace SQL dump\n#\n"
     "# Database: it's\n\n\nSET NAMES utf8mb4;\n\n# Dump of table shots\n"
     f"# ------------------------------------------------------------\n\n{SHOTS}\n"
     "LOCK TABLES `shots` WRITE;\n/*!40000 ALTER TABLE `shots` DISABLE KEYS */;\n\n"
     "INSERT INTO `shots` (`id`, `name`, `at`)\nVALUES\n\t(1,'it\\'s',NULL),\n"
     "\t(2,NULL,'2020-01-01 00:00:00');\n\n/*!40000 ALTER TABLE `shots` ENABLE KEYS */;\n"
     "UNLOCK TABLES;\n",
-    "Adminer": "-- Adminer 5.0.0 MariaDB 10.11 dump\n\nSET NAMES utf8;\nSET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';\n\n"
+    "Adminer": "-- Adminer 5.0.0 MariaDB 10.11 dump\n\nSET NAMES utf8;\n"
+    "SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';\n\n"
     "DROP TABLE IF EXISTS `shots`;\n"
-    "CREATE TABLE `shots` (`id` int NOT NULL, `name` varchar(9), `b` bit(3), `raw` varbinary(9));\n\n"
+    "CREATE TABLE `shots` (`id` int NOT NULL, `name` varchar(9), `b` bit(3), `raw` varbinary(9));\n"
+    "\n"
     "TRUNCATE `shots`;\nINSERT INTO `shots` (`id`, `name`, `b`, `raw`) VALUES\n"
     "(1,\t'it\\'s',\tb'101',\tx'4142'),\n(2,\tNULL,\tNULL,\tNULL)\n"
     "ON DUPLICATE KEY UPDATE `id` = VALUES(`id`);\n",
@@ -102,7 +111,8 @@ WRITERS = {
     "'2020-01-01 00:00:00'), (2, null, null);\n"
     "insert into other.shots (id, name, at)\nvalues  (3, 'a\\\\b', '2020-01-01 00:00:00'),\n"
     "        (4, null, null);\n",
-    "MySQL Workbench": "CREATE SCHEMA IF NOT EXISTS `other` DEFAULT CHARACTER SET utf8 ;\nUSE `other` ;\n"
+    "MySQL Workbench": "CREATE SCHEMA IF NOT EXISTS `other` DEFAULT CHARACTER SET utf8 ;\n"
+    "USE `other` ;\n"
     "CREATE TABLE IF NOT EXISTS `other`.`shots` (\n  `id` INT NOT NULL,\n"
     "  `name` VARCHAR(45) NULL DEFAULT 'a',\n  PRIMARY KEY (`id`))\nENGINE = InnoDB;\n\n"
     "START TRANSACTION;\nUSE `other`;\n"
@@ -116,14 +126,17 @@ WRITERS = {
     "DELIMITER $$\nCREATE EVENT `e` ON SCHEDULE EVERY 1 DAY DO BEGIN INSERT INTO shots VALUES "
     "(9,'x',NULL); END$$\n\nDELIMITER ;\n"
     "ALTER TABLE `shots`\n  ADD PRIMARY KEY (`id`);\nINSERT INTO shots VALUES (2,'b',NULL);\n",
-    "every kind of value": "CREATE TABLE shots (id int, name varchar(50), f double, raw varbinary(20), t time, "
+    "every kind of value": "CREATE TABLE shots (id int, name varchar(50), f double, raw "
+    "varbinary(20), t time, "
     "y year, e enum('a','b'), s set('x','y'), u bigint unsigned, d date, j json,\n"
     "z int(5) unsigned zerofill, n int);\nINSERT INTO shots VALUES "
     "(+1,_utf8mb4'a',-1.5e3,0x4142,'-838:59:59',2020,'b','x,y',18446744073709551615,'0000-00-00',\n"
-    "'{\"a\": 1}',00042,TRUE),(2,N'é',.5,x'4142','30:00:00',1901,'a','',0,'2008-00-00','[]','00007',false),\n"
+    "'{\"a\": 1}',00042,TRUE),"
+    "(2,N'é',.5,x'4142','30:00:00',1901,'a','',0,'2008-00-00','[]','00007',false),\n"
     "(-3,'a' 'b',1.,_binary'\\0\\Z','00:00:00',0,NULL,NULL,NULL,NULL,NULL,NULL,0x10),(4,'a'\n"
     "'b' /* and */ 'c''d',1,b'101000001',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,b'11');",
-    "words without quotes": "CREATE TABLE shots (id int, name varchar(50));INSERT INTO shots VALUES "
+    "words without quotes": "CREATE TABLE shots (id int, name varchar(50));INSERT INTO shots "
+    "VALUES "
     "(1,TRUE),(2,false),(3,'TRUE'),(4,'DEFAULT'),(5,NULL),(6,NuLL),(7,'null'),(8,'a,true,b');",
     "defaults": DEFAULTS
     + "INSERT INTO shots VALUES (1,DEFAULT,2,NULL),(2,'DEFAULT',default,NULL);INSERT INTO shots "
@@ -225,7 +238,8 @@ FILLED = (
     "12:00:00'),(2,NULL,NULL),(3,'NULL',NULL),(4,'','2010-01-01');"
     "INSERT INTO logs (id) VALUES (1);"
     f"CREATE VIEW v AS SELECT id FROM shots;\nDELIMITER //\n{TRIGGER}//\n"
-    "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO BEGIN INSERT INTO shots VALUES (9,'x',NULL); END//\nDELIMITER ;\n"
+    "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO BEGIN INSERT INTO shots VALUES (9,'x',NULL); END//\n"
+    "DELIMITER ;\n"
 )
 
 
@@ -327,7 +341,8 @@ ROW = "INSERT INTO shots VALUES (1,'a',NULL);"
 SENTENCES = {
     "a function": (
         ROW + "INSERT INTO shots VALUES (2,CONCAT('a,)',\"b(\"),NULL);",
-        r"row 2 of table shots, column name: CONCAT\('a,\)',\"b\(\"\) is not a value: load the dump into a database",
+        r"row 2 of table shots, column name: CONCAT\('a,\)',\"b\(\"\) is not a value: load the "
+        r"dump into a database",
     ),
     "the time": (
         ROW + "INSERT INTO shots VALUES (2,'b',current_timestamp);",
@@ -346,7 +361,8 @@ SENTENCES = {
         "only INSERT ... VALUES is understood",
     ),
     "two databases": (
-        f"{ROW}USE `b`;\nDROP TABLE IF EXISTS shots;\n{SHOTS}INSERT INTO shots VALUES (2,'b',NULL);",
+        f"{ROW}USE `b`;\nDROP TABLE IF EXISTS shots;\n"
+        f"{SHOTS}INSERT INTO shots VALUES (2,'b',NULL);",
         "a table shots in two databases, a and b: make a dump of one of them",
     ),
     "PostgreSQL": (

@@ -31,19 +31,34 @@ FLAGS = [
     "--disable-sync",
 ]
 
-PAGE = b"""<!DOCTYPE html><html><head><base href="/pages/"><style>img { width: 150px; height: 225px } .icon { width: 16px; height: 16px }</style></head>
-<body><h1>Results</h1><img class="icon" src="/thumbs/900.jpg"><img src="/missing.jpg"><div id="results"></div><script>
+PAGE = b"""<!DOCTYPE html><html><head><base href="/pages/">
+<style>img { width: 150px; height: 225px } .icon { width: 16px; height: 16px }</style></head>
+<body><h1>Results</h1><img class="icon" src="/thumbs/900.jpg"><img src="/missing.jpg">
+<div id="results"></div><script>
 let next = 0;
 const ways = [
-  k => `<a href="/imgres?imgurl=${encodeURIComponent(`${location.origin}/full/${k}.jpg?size=l&sig=a%2Fb+c==`)}&q=x"><img src="/thumbs/${k}.jpg"></a>`,
+  k => `<a href="/imgres?imgurl=${encodeURIComponent(
+    `${location.origin}/full/${k}.jpg?size=l&sig=a%2Fb+c==`)}&q=x">
+    <img src="/thumbs/${k}.jpg"></a>`,
   k => `<a href="/full/${k}.jpg"><img src="/thumbs/${k}.jpg"></a>`,
   k => `<img src="/thumbs/${k}.jpg" srcset="/thumbs/${k}.jpg 1x, /full/${k}.jpg 2x">`,
-  k => `<a href="/about/${k}.html"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=" data-src="/full/${k}.jpg"></a>`,
+  k => `<a href="/about/${k}.html"><img data-src="/full/${k}.jpg"
+    src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="></a>`,
   k => `<picture><img loading="lazy" src="../full/${k}.jpg"></picture>`];
-const more = () => { for (let k = 0; k < 10 && next < 60; k++, next++) results.insertAdjacentHTML("beforeend", ways[next % 5](next)); lazy(); };
+const more = () => {
+  for (let k = 0; k < 10 && next < 60; k++, next++)
+    results.insertAdjacentHTML("beforeend", ways[next % 5](next));
+  lazy();
+};
 const lazy = () => setTimeout(() => document.querySelectorAll("img[data-src]").forEach(i => {
-  if (i.getBoundingClientRect().top < innerHeight) { i.src = i.dataset.src; i.removeAttribute("data-src"); } }), 50);
-addEventListener("scroll", () => { lazy(); if (innerHeight + scrollY > document.body.scrollHeight - 300) more(); });
+  if (i.getBoundingClientRect().top < innerHeight) {
+    i.src = i.dataset.src;
+    i.removeAttribute("data-src");
+  } }), 50);
+addEventListener("scroll", () => {
+  lazy();
+  if (innerHeight + scrollY > document.body.scrollHeight - 300) more();
+});
 more();
 </script></body></html>"""
 
@@ -141,9 +156,12 @@ def test_what_was_not_looked_at_is_not_saved(page, results):
 
 
 def test_the_write_ups_own_snippet_no_longer_works(page, results):
-    "What the chapter says: nothing of that class, and browsers no longer open a page's data: address in a tab."
+    "Nothing is of that class any more, and browsers no longer open a page's data: address."
     page.goto(results)
-    old = "urls = Array.from(document.querySelectorAll('.rg_di .rg_meta')).map(el => JSON.parse(el.textContent).ou)"
+    old = (
+        "urls = Array.from(document.querySelectorAll('.rg_di .rg_meta'))"
+        ".map(el => JSON.parse(el.textContent).ou)"
+    )
     assert page.evaluate(old) == []
     with page.expect_popup() as opened:
         page.evaluate(

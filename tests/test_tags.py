@@ -1,4 +1,4 @@
-"Tags: rules, cleaning that accounts for each row, the table, and the real site from its dump to a scored model."
+"Tags: rules, cleaning that accounts for each row, the table, a real site from dump to model."
 
 import tomllib
 
@@ -23,7 +23,9 @@ from movie_tagger.tags.clean import (
 from movie_tagger.tags.rules import Rules, read_rules, unknown_names
 
 SITE_RULES = """
-exclude = ["awesome upload", "SotD", "couple", "rejected once", "imdb top 250", "my favourite director"]
+exclude = [
+  "awesome upload", "SotD", "couple", "rejected once", "imdb top 250", "my favourite director",
+]
 [merge]
 building = ["buildings"]
 sky = ["skies"]
@@ -358,7 +360,7 @@ def test_the_dump_and_the_live_database_are_the_same_site(real_data):
 
 @pytest.mark.slow
 def test_typed_tags_train_a_model_that_the_truth_judges(real_data, tmp_path):
-    "From what lazy people typed, two thirds of the way from chance to what the whole truth teaches."
+    "What lazy people typed leads two thirds of the way from chance to what the truth teaches."
     found = tags.read_site(real_data / "site" / "site.sql")
     clean, _ = clean_tags(
         found["tags"], read_rules("min_count = 10\n" + SITE_RULES), found["shots"]

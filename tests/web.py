@@ -1,14 +1,18 @@
-"""A web server for tests that fails in all the ways the web does: real sockets, in a process of its own.
+"""A web server for tests that fails in all the ways the web does: real sockets, its own process.
 
 The first part of a path says how it behaves, the number in the last part which picture it serves:
 
-    /ok/7.jpg                a picture                     /status/503/7.jpg[?retry_after=1]   an answer of that status
-    /flaky/reset/2/7.jpg     fails twice in that way, then serves the picture (any way below, or a status)
-    /reset/ /silent/ /drip/ /endless/ /long/ /short/       connections that break, hang, drip, never end, end too early or too late
+    /ok/7.jpg                a picture
+    /status/503/7.jpg[?retry_after=1]   an answer of that status
+    /flaky/reset/2/7.jpg     fails twice in that way (any below, or a status), then serves it
+    /reset/ /silent/ /drip/ /endless/ /long/ /short/
+                             connections that break, hang, drip, never end, end too early or late
     /html/ /cut/ /bomb/ /gzip_bomb/ /empty/ /tiny/         bodies that are no pictures, or bad ones
-    /png/7.jpg /gzip/ /noai/ /licence/ /signed/            a wrong extension, an encoding, headers, a signed address
+    /png/7.jpg /gzip/ /noai/ /licence/ /signed/
+                             a wrong extension, an encoding, headers, a signed address
     /loop/ /to/?URL                                        redirects
-    /hits                                                  how often each path was asked for and served, and the most requests at once, as JSON
+    /hits                    as JSON how often each path was asked for and served, and the most
+                             requests at once
 """
 
 import asyncio
@@ -218,7 +222,8 @@ async def main(folder, latency):
             addresses[name] = None  # no IPv6 here
         else:
             addresses[name] = (
-                f"http{'s' * bool(context)}://{f'[{host}]' if ':' in host else host}:{s.sockets[0].getsockname()[1]}"
+                f"{'https' if context else 'http'}://{f'[{host}]' if ':' in host else host}"
+                f":{s.sockets[0].getsockname()[1]}"
             )
     with socket.create_server(("127.0.0.1", 0)) as s:
         addresses["closed"] = f"http://127.0.0.1:{s.getsockname()[1]}"
@@ -230,7 +235,10 @@ async def main(folder, latency):
 
 @contextmanager
 def serve(latency=0.0):
-    "Yields the addresses of a running server: http, other (another loopback address), ipv6, https, untrusted, closed; and `ca`, a file."
+    """Yields the addresses of a running server, and `ca`, a file.
+
+    They are http, other (another loopback address), ipv6, https, untrusted, closed.
+    """
     command = [sys.executable, __file__, str(latency)]
     with (
         tempfile.TemporaryDirectory() as folder,

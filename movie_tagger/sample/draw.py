@@ -80,7 +80,7 @@ def curve(points):
 
 # %% ../../nbs/sample/draw.ipynb #2dbe25bc
 class Canvas:
-    "A picture in the making, kept at twice its size; lengths are in picture widths, y grows downwards."
+    "A picture in the making, at twice its size; lengths in picture widths, y grows downwards."
 
     def __init__(self, width, height, rng, tags=()):
         self.size = (width, height)
@@ -96,7 +96,7 @@ class Canvas:
         self.shift = np.zeros(2)
 
     def at(self, x=0.0, y=0.0, size=1.0, angle=0.0, flip=False, tag=None):
-        "The same picture seen from (x, y): scaled, turned by degrees, mirrored; `tag` names what is drawn from there."
+        "The same picture seen from (x, y): scaled, turned by degrees, mirrored; drawn as `tag`."
         c, a = copy.copy(self), math.radians(angle)
         turn = (
             size
@@ -202,7 +202,7 @@ _font = functools.cache(ImageFont.load_default)
 
 
 def lettering(text, weight=0, spacing=0.0, slant=0.0, wobble=0.0, rng=None):
-    "A mask of `text`: `weight` thickens, `spacing` spreads, `slant` leans, `wobble` shakes the letters."
+    "A mask of `text`: `weight` thickens, `spacing` spreads, `slant` leans, `wobble` shakes."
     f, x = _font(60), 40.0
     mask = Image.new(
         "L", (int(sum(f.getlength(t) + 2 * weight + 60 * spacing for t in text)) + 100, 120)
@@ -232,15 +232,16 @@ def write(c, mask, x, y, width, height, fill, angle=0.0):
 # %% ../../nbs/sample/draw.ipynb #3ec263b4
 def _outlines(text):
     shapes = {}
-    for name, kind, *numbers in map(str.split, text.replace("\n  ", " ").strip().splitlines()):
+    for name, how, *numbers in map(str.split, text.replace("\n  ", " ").strip().splitlines()):
         p = np.reshape(np.array(numbers, float) / 100, (-1, 2))
-        if "m" in kind:
+        if "m" in how:
             p = np.r_[p, p[::-1] * [-1, 1]]
-        shapes[name] = curve(p) if "s" in kind else p
+        shapes[name] = curve(p) if "s" in how else p
     return shapes
 
 
-# a name, how (m: mirrored, s: smooth), then x y pairs in hundredths; people stand on (0, 0) and are 1 tall
+# a name, how (m: mirrored, s: smooth), then x y pairs in hundredths;
+# people stand on (0, 0) and are 1 tall
 OUTLINES = _outlines("""
 man m 3 -85 13 -81 15 -62 14 -44 11 -45 10 -62 9 -44 8 -22 9 0 2 0 1 -40
 woman m 3 -85 9 -81 12 -62 14 -46 11 -45 8 -60 6 -60 11 -40 17 -20 6 -19 5 0 1 0 1 -19
@@ -250,18 +251,21 @@ cape s -17 -83 17 -83 30 -50 52 -20 62 -5 40 -10 25 0 12 -10 -10 -2 -18 -30
 mask - -5 -94 5 -94 4 -90 0 -92 -4 -90
 boot - 10 -18 9 0 12 0 3 0 2 -18
 arm - 12 -80 17 -123 23 -123 21 -80
-face s 0 -50 20 -47 31 -36 34 -20 33 -10 40 -1 45 6 43 9 37 10 38 14 40 16 37 18 38 20 38 24 34 26 35 32 33 38 26 41 12 39 9 50
-  12 66 22 88 28 150 -90 150 -60 85 -30 66 -25 40 -36 15 -42 -10 -36 -34 -20 -46
+face s 0 -50 20 -47 31 -36 34 -20 33 -10 40 -1 45 6 43 9 37 10 38 14 40 16 37 18 38 20 38 24 34 26
+  35 32 33 38 26 41 12 39 9 50 12 66 22 88 28 150 -90 150 -60 85 -30 66 -25 40 -36 15 -42
+  -10 -36 -34 -20 -46
 curls s 12 -56 -20 -54 -50 -30 -52 10 -46 50 -55 80 -20 75 -10 20 10 -10 30 -30 32 -42
 crop s 36 -30 34 -50 5 -60 -30 -52 -46 -20 -38 12 -20 10 0 -20
-ghost s 0 -100 20 -93 27 -65 32 -30 40 0 27 -6 16 5 5 -5 -7 6 -18 -5 -30 4 -38 -2 -30 -35 -27 -65 -20 -93
+ghost s 0 -100 20 -93 27 -65 32 -30 40 0 27 -6 16 5 5 -5 -7 6 -18 -5 -30 4 -38 -2 -30 -35
+  -27 -65 -20 -93
 skull sm 0 -60 35 -52 48 -20 40 10 27 20 25 45 4 50
 blade - -7 20 -7 -60 -3 -85 2 -100 7 -80 8 20
 edge - 1 20 2 -100 7 -80 8 20
 grip - -13 19 13 19 13 24 6 24 8 62 -8 62 -6 24 -13 24
 claw s 12 -50 9 -10 -2 20 -16 50 -7 15 1 -12
 bat m 0 10 15 -5 45 -25 95 0 60 2 50 20 30 10 0 35
-house - -42 0 -42 -42 -48 -42 -20 -72 2 -48 2 -86 -3 -86 13 -115 29 -86 24 -86 24 -50 46 -50 40 -42 40 0
+house - -42 0 -42 -42 -48 -42 -20 -72 2 -48 2 -86 -3 -86 13 -115 29 -86 24 -86 24 -50
+  46 -50 40 -42 40 0
 bolt - 25 -100 -45 12 -5 12 -30 100 50 -25 8 -25 45 -100
 shield m 0 -100 95 -75 85 20 0 110
 gem m 0 -95 70 -95 110 -60 0 105
@@ -357,10 +361,10 @@ def skyline(c, y, ink, light, height=0.35, lit=0.35):
 
 
 # %% ../../nbs/sample/draw.ipynb #c6889a40
-def figure(c, kind, ink):
+def figure(c, who, ink):
     c.disc(0, -0.93, 0.052, ink, 0.065)
-    c.shape(kind, ink)
-    if kind == "woman":
+    c.shape(who, ink)
+    if who == "woman":
         c.shape("hair", ink)
 
 

@@ -46,8 +46,8 @@ def _near_copy(picture, r):
 
 
 def _draw(job):
-    path, kind, seed, copied = job
-    picture, tags = (poster(kind, seed), []) if isinstance(kind, str) else still(film(*kind), seed)
+    path, what, seed, copied = job  # a genre, or the numbers of a film
+    picture, tags = (poster(what, seed), []) if isinstance(what, str) else still(film(*what), seed)
     if copied:
         picture = _near_copy(picture, np.random.default_rng(copied))
     picture.save(path, "JPEG", quality=70 if copied else 85)
@@ -351,33 +351,30 @@ UNLOCK TABLES;
 
 
 def _sql(value):
-    return (
-        str(value)
-        if isinstance(value, int)
-        else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    )
+    if isinstance(value, int):
+        return str(value)
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def sql_dump(
     folder,  # what `draw_stills` made
 ) -> Path:  # site.sql in that folder
     "Write the tables of `export/` as a MariaDB dump."
-    text = "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19\n/*!40101 SET NAMES utf8mb4 */;\n"
+    text = (
+        "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19\n"
+        "/*!40101 SET NAMES utf8mb4 */;\n"
+    )
     for name in ("shots", "tags"):
         table = pd.read_csv(Path(folder, "export", name + ".csv"), keep_default_na=False)
-        kinds = {
-            c: "int(11)" if v.dtype.kind == "i" else "varchar(255)"
-            for c, v in table.iloc[:, 1:-2].items()
-        }
+        columns = [
+            f"  `{name}` {'int(11)' if cells.dtype.kind == 'i' else 'varchar(255)'} DEFAULT NULL,"
+            for name, cells in table.iloc[:, 1:-2].items()
+        ]
         rows = ",\n".join(
             "(" + ",".join(map(_sql, row)) + ")" for row in table.astype(object).values.tolist()
         )
         insert = f"INSERT INTO `{name}` VALUES\n{rows};" if rows else ""
-        text += _TABLE.format(
-            name=name,
-            columns="\n".join(f"  `{c}` {k} DEFAULT NULL," for c, k in kinds.items()),
-            rows=insert,
-        )
+        text += _TABLE.format(name=name, columns="\n".join(columns), rows=insert)
     write_text(Path(folder, "site.sql"), text + "\n-- Dump completed\n")
     return Path(folder, "site.sql")
 

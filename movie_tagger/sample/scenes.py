@@ -84,22 +84,40 @@ def _colours(text):
     return [tuple(bytes.fromhex(h)) for h in text.split()]
 
 
+# top, middle and bottom of the sky, ink, light
+_PALETTES = {
+    "horror": """
+        05070d 12213a 2f4858 05060a e8e3c9
+        0a0508 3a0a12 8e1b1b 080304 f2d5a0
+        070b07 16301f 5b7a3a 040604 e6f0b5
+        0c0714 2a1640 6b3d74 07040c f0d9e8
+        120c06 5a2b0c d9741a 0a0604 ffe9b0
+        d8d4c8 b9b3a4 7c776b 141210 9b1c1c
+        1a1a1d 3b3b40 77777c 0b0b0c c3073f
+    """,
+    "romance": """
+        ffd6c0 ffb199 ff7f8a 5a2a4a fff3e0
+        f7c8e0 e8a0c8 b983c9 4a2a5a fff0f5
+        fdf0d5 f9d29d f4a261 6b2d3c e76f51
+        3d5a9e b57fb3 ffb88a 2a1a3a ffe8c8
+        cdeae5 f6d7cf f49fa8 35405a ffffff
+        14213d 3b3b73 b5668f 0d1020 ffe6b3
+        fbeee6 f3d5d0 e5989b 6d3b47 b5414f
+    """,
+    "superhero": """
+        0b3c8c 1f6fd1 ffd23f 0a1030 e3242b
+        7a0c14 d7263d ffb400 1a0508 ffe9a8
+        071330 123a7a 2fb5e8 030818 ffcf33
+        ffd400 ffb000 ff6a00 1b1b2f d7182a
+        101018 2b2d42 c1121f 050508 f5c518
+        2b0a4a 6a1fb0 ff4d6d 12041f ffe45c
+        0f5132 1fa05a d9ed6b 06200f f5f749
+    """,
+}
 PALETTES = {
-    g: [_colours(p) for p in text.split(",")]
-    for g, text in dict(
-        horror="05070d 12213a 2f4858 05060a e8e3c9,0a0508 3a0a12 8e1b1b 080304 f2d5a0,070b07 16301f 5b7a3a 040604 e6f0b5,"
-        "0c0714 2a1640 6b3d74 07040c f0d9e8,120c06 5a2b0c d9741a 0a0604 ffe9b0,d8d4c8 b9b3a4 7c776b 141210 9b1c1c,"
-        "1a1a1d 3b3b40 77777c 0b0b0c c3073f",
-        romance="ffd6c0 ffb199 ff7f8a 5a2a4a fff3e0,f7c8e0 e8a0c8 b983c9 4a2a5a fff0f5,fdf0d5 f9d29d f4a261 6b2d3c e76f51,"
-        "3d5a9e b57fb3 ffb88a 2a1a3a ffe8c8,cdeae5 f6d7cf f49fa8 35405a ffffff,14213d 3b3b73 b5668f 0d1020 ffe6b3,"
-        "fbeee6 f3d5d0 e5989b 6d3b47 b5414f",
-        superhero="0b3c8c 1f6fd1 ffd23f 0a1030 e3242b,7a0c14 d7263d ffb400 1a0508 ffe9a8,071330 123a7a 2fb5e8 "
-        "030818 ffcf33,"
-        "ffd400 ffb000 ff6a00 1b1b2f d7182a,101018 2b2d42 c1121f 050508 f5c518,2b0a4a 6a1fb0 ff4d6d "
-        "12041f ffe45c,"
-        "0f5132 1fa05a d9ed6b 06200f f5f749",
-    ).items()
-}  # top, middle and bottom of the sky, ink, light
+    genre: [_colours(line) for line in text.strip().splitlines()]
+    for genre, text in _PALETTES.items()
+}
 
 
 # %% ../../nbs/sample/scenes.ipynb #c0b7d7ee
@@ -134,13 +152,13 @@ def in_the_woods(c, top, mid, low, ink, light):
 
 
 def menace(c, top, mid, low, ink, light):
-    u, kind = c.rng.uniform, c.rng.integers(3)
+    u, weapon = c.rng.uniform, c.rng.integers(3)
     c.smoke(mix(mid, low, 0.5), 0.6, -0.3, 1.8, 9)
     c.glow(0.5, 0.7, 0.75, low, 0.7)
     s, red = c.at(0.5, u(0.66, 0.78), u(0.55, 0.8), u(-25, 25)), (165, 14, 20)
-    if kind == 0:
+    if weapon == 0:
         skull(s.at(size=0.9), mix(light, mid, 0.2), ink)
-    elif kind == 1:
+    elif weapon == 1:
         s = s.at(0, 0, 0.95, 180 * (u() < 0.3)).at(0, 0.15)
         s.shape("blade", (205, 208, 212))
         s.shape("edge", (150, 153, 160))
@@ -149,7 +167,7 @@ def menace(c, top, mid, low, ink, light):
         for x in (-0.27, -0.1, 0.08, 0.25):
             s.at(x + 0.02, 0.02, u(1, 1.3)).shape("claw", ink)
             s.at(x, 0, u(1, 1.3)).shape("claw", red)
-    if kind == 1 or u() < 0.5:
+    if weapon == 1 or u() < 0.5:
         drips(c, u(0.03, 0.15), mix(red, ink, u()))
     c.smoke(ink, 0.5, 0.4, 1.6, 6)
 
@@ -444,7 +462,10 @@ def title(c, genre, voice, palette):
 
 # %% ../../nbs/sample/scenes.ipynb #8c95c824
 def poster(genre, seed, strange=0.18, empty=0.22):
-    "A drawn film poster, 224 × 330. Chances: `strange`, colours (or letters) of another genre; `empty`, a quiet picture."
+    """A drawn film poster, 224 × 330.
+
+    Chances: `strange`, colours (or letters) of another genre; `empty`, a quiet picture.
+    """
     r = np.random.default_rng(seed)
     look, voice = (
         r.choice([g for g in PALETTES if g != genre]) if r.random() < strange else genre

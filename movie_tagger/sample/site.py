@@ -55,12 +55,8 @@ def web(
 
 # %% ../../nbs/sample/site.ipynb #b63f7e30
 def _find(program):
-    return shutil.which(
-        program,
-        path=os.pathsep.join(
-            [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"]
-        ),
-    )
+    usual = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"]
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *usual]))
 
 
 def has_database() -> bool:
@@ -74,7 +70,7 @@ def database(
     dump: str | Path | None = None,  # an SQL file to load; none for an empty database
     *options: str,  # for the server, such as "--require-secure-transport"
 ):
-    "Yields the SQLAlchemy address of a private MariaDB server whose database `site` holds the dump."
+    "Yields the address, for SQLAlchemy, of a private MariaDB server that holds the dump."
     if not has_database():
         raise MovieTaggerError(
             "The MariaDB server is not installed: run apt install mariadb-server (or brew install "
@@ -93,7 +89,7 @@ def database(
 
 @contextmanager
 def _server(folder, password, options):
-    "Yields the port of a running server, which is killed on the way out: nobody will miss its data."
+    "Yields the port of a running server, which is killed in the end: nobody misses its data."
     common = [
         "--no-defaults",
         f"--datadir={folder / 'data'}",
