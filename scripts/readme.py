@@ -94,18 +94,15 @@ def course_map():
     parts = {}
     for name in notebooks.keys() - on_disk - {"index"}:
         parts.setdefault(told_in(name, lessons), []).append(notebooks[name])
-    text, number = "", 0
+    text = ""
     for chapter, names in COURSE.items():
         text += f"\n### {chapter}\n\n"
-        for number, name in enumerate(names, number + 1):
-            text += f"{number}. {line_about(notebooks[name])}\n"
+        for name in names:
+            text += f"{lessons.index(name) + 1}. {line_about(notebooks[name])}\n"
             if name in parts:
                 text += folded("its parts", sorted(parts[name]))
-    return (
-        text
-        + "\n### The command line\n\n"
-        + "".join(f"- {line_about(path)}\n" for path in sorted(parts[None]))
-    )
+    text += "\n### The command line\n\n"
+    return text + "".join(f"- {line_about(path)}\n" for path in sorted(parts[None]))
 
 
 def with_map(source):

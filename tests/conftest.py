@@ -1,4 +1,4 @@
-"What the tests share: a cache, drawn pictures, a trained bundle, and the command line in two speeds."
+"What the tests share: a cache, drawn pictures, a trained bundle, the command line at two speeds."
 
 import io
 import os

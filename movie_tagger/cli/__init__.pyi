@@ -5,6 +5,6 @@ from . import ledger as ledger
 from . import retrain as retrain
 from . import serve as serve
 from . import shared as shared
-from .door import main as main
-from .door import doctor as doctor
 from .door import demo as demo
+from .door import doctor as doctor
+from .door import main as main

@@ -20,7 +20,6 @@ import math
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-import pandas as pd
 from scipy.special import betainc, betaincinv
 
 from ..core import counted

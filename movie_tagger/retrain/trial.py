@@ -8,7 +8,6 @@ __all__ = ["answers", "put_on_trial"]
 # %% ../../nbs/retrain/trial.ipynb #76a54cd7
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pandas as pd
 from onnx import numpy_helper
