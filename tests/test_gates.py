@@ -1,4 +1,4 @@
-"The gates: what passes, what does not, and what they say of data that is broken, poisoned or hardly there."
+"The gates: what passes, what does not, and what they say of data that is broken or poisoned."
 
 import json
 
@@ -229,7 +229,7 @@ def test_a_lost_or_weaker_promise_fails():
 
 
 def opinions(stills=400, tags=12, seed=0):
-    "A champion's probabilities, true tags, and what thirty honest users typed of them; `odd` cannot be seen."
+    "A champion's probabilities, and what thirty honest users typed; `odd` cannot be seen."
     r = np.random.default_rng(seed)
     truth = r.random((stills, tags)) < 0.3
     p = pd.DataFrame(

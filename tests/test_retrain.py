@@ -114,7 +114,7 @@ def champion(plan):
 
 
 def standing(plan):
-    "All that a run leaves: champion, its weights, what the ledger says and holds, and the history, without times."
+    "All that a run leaves, without times: champion, weights, ledger and history."
     with Ledger(plan.ledger) as ledger:
         ledger.verify()
         events = (
@@ -320,7 +320,7 @@ print(retrain.retrain(read_plan(sys.argv[1]), datetime.fromisoformat(sys.argv[2]
 
 
 def killed_at(folder, boundary, when=SECOND):
-    "A run in a process of its own, which dies at that boundary, counted from where it goes on; 0 for never."
+    "A run in a process of its own, which dies at that boundary from here on; 0 for never."
     return subprocess.run(
         [
             sys.executable,
@@ -856,7 +856,8 @@ margin = 0.1
 
 @contextlib.contextmanager
 def a_site_by_months(real_data, tmp_path):
-    "Yields a function from a month, 0 to 11, and what goes wrong in it, that brings a live database to that month; and the pictures' address."
+    """Yields the addresses of a live database and of the pictures, and a function from a month,
+    0 to 11, and what goes wrong in it, that brings the database to that month."""
     need_database()
     (tmp_path / "web").mkdir()
     for picture in [
@@ -904,7 +905,7 @@ def a_site_by_months(real_data, tmp_path):
 
 
 def quality(models_folder, real_data, pictures):
-    "Mean average precision of the champion on the exhaustive truth, on films that no model has learnt from."
+    "The champion's quality by the whole truth, on films that no model has learnt from."
     items, truth = data.read(real_data / "stills" / "truth.csv", absent="no")
     truth = truth.rename(columns={"black and white": "b/w", "phone": "telephone"})
     apart = data.split(items["group"])
@@ -947,8 +948,8 @@ def quality(models_folder, real_data, pictures):
 
 
 POISON = (
-    "INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) SELECT 'blood', id, 666, created_at, "
-    "updated_at FROM shots WHERE id % 6 = 0",
+    "INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) "
+    "SELECT 'blood', id, 666, created_at, updated_at FROM shots WHERE id % 6 = 0",
 )
 BROKEN = ("DELETE FROM tags WHERE id % 2", "DELETE FROM shots WHERE id % 2")
 

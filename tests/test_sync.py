@@ -416,8 +416,8 @@ def test_shots_and_tags_are_of_one_moment_while_somebody_writes(live, url):
             while not stop.is_set():
                 i = 1000 + len(written)
                 cursor.execute(
-                    "INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) VALUES ('new', %s, "
-                    "1, now(), now())",
+                    "INSERT INTO tags (value, ref_id, user_id, created_at, updated_at) "
+                    "VALUES ('new', %s, 1, now(), now())",
                     (i,),
                 )
                 cursor.execute(

@@ -244,13 +244,11 @@ def _synced(plan, marks, champion, accept):
         paths = [str(plan.pictures.folder / name) for name in names]
         return answers(champion, pd.DataFrame({"path": paths}, index=names))
 
-    before, believed, batch = (
-        _before(plan, marks.name),
-        ask if champion else None,
-        f"run {marks.name}",
-    )
+    before, batch = _before(plan, marks.name), f"run {marks.name}"
     try:
-        got = catch_up(plan, before, embed, batch, accept, believed, _refused(plan))
+        got = catch_up(
+            plan, before, embed, batch, accept, ask if champion else None, _refused(plan)
+        )
     except Refused as e:
         found = {"refused": str(e), "verdicts": e.verdicts, "facts": e.facts, "new": []}
         return found | {"before": before}
