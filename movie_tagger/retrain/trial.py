@@ -78,19 +78,14 @@ def put_on_trial(
     q = answers(challenger, items)[tags].to_numpy()
     if not one:
         return _first(y, q, tags, items)
-    p, groups, gates = (
-        answers(champion, items)[tags].to_numpy(),
-        items["group"].to_numpy(),
-        plan.gates,
-    )
+    p = answers(champion, items)[tags].to_numpy()
+    groups, gates = items["group"].to_numpy(), plan.gates
     sensitive = [t for t in plan.sensitive if t in one["tags"]]
     overall, *by_tag = not_worse(y, p, q, tags, groups, sensitive, gates)
     fresh = items.index.isin(new)
-    recent = (
-        [newest_month(y[fresh], p[fresh], q[fresh], tags, groups[fresh], gates)]
-        if fresh.any()
-        else []
-    )
+    recent = []
+    if fresh.any():
+        recent = [newest_month(y[fresh], p[fresh], q[fresh], tags, groups[fresh], gates)]
     kept = kept_promises(one, two.get("promises") or {})
     table = compare(y, p, q, tags, groups, gates.confidence)
     return [overall, *recent, *by_tag, *kept], table
