@@ -290,3 +290,12 @@ def test_doctor_empties_the_cache(posters, empty_cache):
     assert files(empty_cache)
     done = movie_tagger("doctor", "--clear-cache")
     assert done.code == 0 and "MB freed" in done.out and files(empty_cache) == []
+
+
+def test_the_help_lists_every_command():
+    "Commands join the app by being imported: a formatter that thinks nobody uses them is noticed."
+    done = movie_tagger("--help")
+    assert done.code == 0
+    commands = ["demo", "doctor", "download", "evaluate", "keys", "ledger", "models"]
+    commands += ["retrain", "search", "serve", "suspects", "tag", "tags", "train"]
+    assert [name for name in commands if f" {name} " not in done.out] == []
