@@ -97,6 +97,11 @@ def train(
     model = cook(items, labels, encoder, weights, crop_bars, folds, min_count, seed)
     bundle.save(model, out)
     _report_left_out(model, out)
+    if held := model.settings.get("held_out"):
+        measured = "cross-validated without them" if folds else "measured on them"
+        say(
+            f"Held out by the split that came with the data: {counted(held, 'picture')}; {measured}."
+        )
     _report_metrics(model.kind, model.evaluation, json)
     say(f"Saved {out}. Next: movie-tagger tag {out} PICTURE... --out tags.csv")
 
