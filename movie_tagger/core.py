@@ -17,6 +17,7 @@ __all__ = [
     "folder_size",
     "progress",
     "counted",
+    "warn",
 ]
 
 # %% ../nbs/core.ipynb #cd90ef8f
@@ -27,6 +28,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -186,3 +188,11 @@ def progress(
 def counted(n: int, noun: str) -> str:
     "A number with its noun, such as `1 picture` or `1,200 pictures`."
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def warn(text: str):
+    "A warning that points at the line outside this package from which the work was asked for."
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back and frame.f_code.co_filename.startswith(os.path.dirname(__file__)):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(text, stacklevel=depth)

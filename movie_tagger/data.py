@@ -5,7 +5,6 @@ guessed, and a film is never cut in two."""
 
 # %% auto #0
 __all__ = [
-    "read_table",
     "to_array",
     "from_array",
     "kind",
@@ -14,6 +13,7 @@ __all__ = [
     "group_near_duplicates",
     "read",
     "usable",
+    "held_out",
     "folds",
     "split",
     "by_lot",
@@ -24,51 +24,131 @@ __all__ = [
 
 # %% ../nbs/01_data.ipynb #322ac1a7
 import hashlib
-import io
 import os
 import re
-import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
 
-from .core import MovieTaggerError, atomic, counted, progress, sha256
+from .core import MovieTaggerError, atomic, counted, progress, sha256, warn
 from .duplicates import duplicate_groups, phash
-from .images import BadPicture, find_images
+from .images import BadPicture, find_images, is_system_folder, look_through
+from movie_tagger.tables import (
+    lists_in,
+    part_named,
+    place,
+    read_table,
+    split_column,
+    tag_columns,
+)
 
 
 # %% ../nbs/01_data.ipynb #229f387b
+class _Rows(NamedTuple):
+    "What a source says, before the pictures are looked at."
+
+    items: pd.DataFrame  # `path`, `group`, and `split` where the source has one
+    labels: pd.DataFrame
+    notes: list[str]  # what was taken for what, and what was left out
+
+
 def _read_folders(root):
-    classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = sorted(p for p in root.iterdir() if p.is_dir())
+    classes = [p for p in folders if not is_system_folder(p.name)]
     around = [p for p in classes if root.resolve().is_relative_to(p.resolve())]
     if around:
         raise MovieTaggerError(
             f"The class folder {around[0]} is a link to the data set itself: remove it."
         )
-    found = [(image, folder.name) for folder in classes for image in find_images(folder)]
+    looked = {folder: look_through(folder) for folder in classes}
+    found = [(image, folder.name) for folder in classes for image in looked[folder].pictures]
+    loose = [p for p in find_images(root) if p.parent == root]
     if not found:
-        loose = len(find_images(root))
-        hint = f"; the {loose} pictures that lie loose in it have no class" if loose else ""
+        hint = f"; the {len(loose)} pictures that lie loose in it have no class" if loose else ""
         raise MovieTaggerError(
             f"No pictures in class folders below {root}{hint}: put them into one folder a class, "
             f"such as {root / 'horror'}."
         )
-    for name in sorted({folder.name for folder in classes} - {name for _, name in found}):
-        warnings.warn(
-            f"{root / name} has no pictures, so there is no class {name!r}.", stacklevel=3
-        )
-    odd = [str(p) for p, _ in found if re.search("[\udc80-\udcff]", str(p))]
-    if odd:
-        raise MovieTaggerError(f"The name of {odd[0]!r} is not Unicode text: rename it.")
     rows = pd.DataFrame(
-        {"path": [str(p) for p, _ in found], "label": [c for _, c in found], "group": ""},
+        {"path": [p for p, _ in found], "label": [c for _, c in found], "group": ""},
         index=pd.Index([p.relative_to(root).as_posix() for p, _ in found], name="item"),
     )
-    return rows, _one_hot(rows.pop("label"))
+    system = Counter(p.name for p in folders if p not in classes)
+    notes = [*_empty(root, looked), *_skipped(root, looked.values(), system, loose)]
+    if _is_split(root, rows):
+        rows, split_notes = _by_split(rows)
+        notes += split_notes
+    rows["path"] = rows["path"].astype(str)
+    if odd := [path for path in rows["path"] if re.search("[\udc80-\udcff]", path)]:
+        raise MovieTaggerError(f"The name of {odd[0]!r} is not Unicode text: rename it.")
+    label = rows.pop("label").map(lambda name: normalize("NFC", name))
+    return _Rows(rows, _one_hot(label), notes)
+
+
+def _empty(root, looked):
+    for folder, found in looked.items():
+        if not found.pictures:
+            yield f"{root / folder.name} has no pictures, so there is no class {folder.name!r}."
+
+
+def _skipped(root, looked, folders, loose):
+    "Sentences about what lies below a folder and is no picture of a class."
+    folders = sum((found.folders for found in looked), folders)
+    files = sum((found.files for found in looked), Counter())
+    if folders:
+        names = ", ".join(f"{n} {name}" for name, n in sorted(folders.items()))
+        yield f"Skipped folders of systems and photo stations in {root}: {names}."
+    if files:
+        names = ", ".join(f"{n} {ending}" for ending, n in sorted(files.items()))
+        hint = " (save them as JPEG to use them)" if {".heic", ".heif"} & files.keys() else ""
+        yield f"Skipped files in {root} that are no pictures by their ending: {names}{hint}."
+    if loose:
+        yield f"Left out {counted(len(loose), 'picture')} that lie loose in {root}, without a class."
+
+
+def _is_split(root, rows):
+    "Are the folders of these pictures parts of a split, with class folders inside?"
+    deep = np.array([item.count("/") > 1 for item in rows.index])
+    parts = {name: part_named(name) for name in rows["label"].unique()}
+    sorted_in = [name for name in rows["label"][deep].unique() if parts[name]]
+    named = [name for name, part in parts.items() if part]
+    if len(named) == len(parts):
+        if not sorted_in and len(named) > 1:
+            raise MovieTaggerError(
+                f"{' and '.join(map(repr, named))} in {root} look like the parts of a split, but "
+                f"have no class folders inside, such as {root / named[0] / 'horror'}: sort the "
+                "pictures into some, or rename the folders if they are classes."
+            )
+        return bool(sorted_in)
+    if len({parts[name] for name in sorted_in}) > 1:
+        other = next(name for name, part in parts.items() if not part)
+        raise MovieTaggerError(
+            f"{root} has parts of a split, {' and '.join(map(repr, sorted_in))}, beside "
+            f"{other!r}: move that elsewhere, or name one of them, such as {root / sorted_in[0]}."
+        )
+    return False
+
+
+def _by_split(rows):
+    "Rows whose class is the folder inside that of their part; sentences about that."
+    parts = rows["label"]
+    deep = np.array([item.count("/") > 1 for item in rows.index])
+    split = parts.map(part_named)
+    inner = [item.split("/")[1] for item in rows.index]
+    kept = rows.assign(label=inner, split=split)[deep]
+    counts = parts[deep].value_counts(sort=False)
+    names = " and ".join(map(repr, counts.index))
+    pictures = " and ".join(map(str, counts))
+    notes = [f"Took {names} for {'splits' if len(counts) > 1 else 'a split'}: {pictures} pictures."]
+    if not deep.all():
+        where = " and ".join(map(repr, parts[~deep].unique()))
+        notes.append(f"Left out {counted((~deep).sum(), 'picture')} in {where} without a class.")
+    return kept, notes
 
 
 def _one_hot(label):
@@ -82,83 +162,82 @@ _ABSENT = (
     "at for each tag, or --absent unknown (absent='unknown') if people typed what they liked, "
     "so that a missing tag says nothing."
 )
-
-
-def read_table(
-    path: str | Path,  # a CSV, with commas, semicolons or tabs, in UTF-8 or UTF-16
-) -> pd.DataFrame:
-    "A table of text, nothing missing, its columns named in small letters."
-    try:
-        table = _parsed(Path(path).read_bytes())
-    except UnicodeDecodeError:
-        raise MovieTaggerError(
-            f"Cannot read {path}: it is not UTF-8 text. Save it as CSV in UTF-8."
-        ) from None
-    except (ValueError, OSError) as e:
-        why = getattr(e, "strerror", None) or " ".join(str(e).split()).rstrip(".")
-        raise MovieTaggerError(f"Cannot read {path} as a CSV table: {why}.") from None
-    # pandas takes the first cell of rows that are too long for a name
-    if not isinstance(table.index, pd.RangeIndex):
-        raise MovieTaggerError(
-            f"{path} has more cells than columns: put quotes around what holds a comma, "
-            'such as "car, tree".'
-        )
-    table.columns = table.columns.str.strip().str.lower()
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise MovieTaggerError(f"{path} has several columns {twice[0]!r}: keep one.")
-    return table
-
-
-def _parsed(raw):
-    "The table in the bytes of a CSV, in whichever way a spreadsheet wrote it."
-    text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    header, *_ = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)
-    comma = max(",;\t", key=header.count)
-    return pd.read_csv(
-        io.StringIO(text), sep=comma, dtype=str, keep_default_na=False, skipinitialspace=True
-    ).fillna("")
+_COLUMNS = {"image", "id", "group", "split", "is_valid", "label", "tags"}
 
 
 def _read_csv(path, images, absent):
     table = read_table(path)
     wanted = [c for c in ("label", "tags") if c in table]
-    if "image" not in table or len(wanted) != 1:
+    columns = pd.DataFrame() if wanted else tag_columns(table, _COLUMNS)
+    named = _naming_column(table)
+    if not named or len(wanted) + (columns.shape[1] > 1) != 1:
         raise MovieTaggerError(
-            f"{path} needs a column `image` and one of `label` or `tags`; "
-            f"it has {', '.join(map(repr, table))}."
+            f"{path} needs a column `image` and one of `label` or `tags` (or a column of 1 and 0 "
+            f"for each tag); it has {', '.join(map(repr, table))}."
         )
     if table.empty:
         raise MovieTaggerError(f"{path} has no rows.")
-    rows = pd.DataFrame(
-        {
-            "path": _placed(table["image"], Path(images or Path(path).parent), images is not None),
-            "group": table["group"] if "group" in table else "",
-        }
-    )
+    rows, notes = _rows_of(path, table, named, Path(images or Path(path).parent))
+    if not wanted:
+        labels, note = _labels_from_columns(columns, rows.index, absent)
+        notes.append(note)
+    elif wanted == ["label"] and (several := _several_in(path, table["label"])) is None:
+        labels = _labels_of(path, table["label"], rows.index)
+    else:
+        if absent not in ("no", "unknown"):
+            hint = f"{_several_labels(path, several)} " if wanted == ["label"] else ""
+            raise MovieTaggerError(hint + _ABSENT.format(path=path))
+        words = several if wanted == ["label"] else lists_in(path, table["tags"])
+        if words is not None:
+            some = next((entry for entry in words if len(entry) > 1), words.iloc[0])
+            notes.append(
+                f"Took the cells of `{wanted[0]}` for lists of tags, such as "
+                f"{', '.join(map(str, some))}."
+            )
+        labels = _labels_from_tags(path, table[wanted[0]], words, rows.index, absent)
+    return _Rows(rows, labels, notes)
+
+
+def _naming_column(table):
+    "The column that names the pictures."
+    return next((name for name in ("image", "id") if name in table), None)
+
+
+def _rows_of(path, table, named, folder):
+    "What a table says about its pictures themselves; sentences about what was taken for what."
+    paths, notes = place(table[named], folder)
+    rows = pd.DataFrame({"path": paths, "group": table["group"] if "group" in table else ""})
     rows.index = pd.Index(table["id"] if "id" in table else table["image"], name="item")
-    rows.loc[table["image"].eq("").to_numpy(), "path"] = ""
+    rows.loc[table[named].eq("").to_numpy(), "path"] = ""
     if rows.index.has_duplicates:
         again = rows.index[rows.index.duplicated()][0]
         raise MovieTaggerError(
             f"{path} names the item {again!r} more than once: each picture needs one row."
         )
-    if wanted == ["label"]:
-        return rows, _labels_of(path, table["label"], rows.index)
-    if absent not in ("no", "unknown"):
-        raise MovieTaggerError(_ABSENT.format(path=path))
-    return rows, _labels_from_tags(path, table["tags"], rows.index, absent)
+    if named != "image":
+        notes.append(f"Took the column `{named}` for the pictures' names.")
+    parts = split_column(path, table)
+    if parts is not None:
+        rows["split"] = parts.to_numpy()
+        counts = ", ".join(f"{n} {part}" for part, n in parts.value_counts().items())
+        notes.append(f"Took over the split that {path} has: {counts}.")
+    return rows, notes
 
 
-def _placed(names, folder, below):
-    "Paths of named pictures; with `below`, a bare name is also looked for in folders inside."
-    paths = [folder / name for name in names]
-    if below and folder.is_dir() and not all(map(os.path.exists, paths)):
-        found = find_images(folder)
-        often = Counter(path.name for path in found)
-        where = {path.name: path for path in found if often[path.name] == 1}
-        paths = [p if os.path.exists(p) else where.get(name, p) for p, name in zip(paths, names)]
-    return list(map(str, paths))
+def _several_in(path, label):
+    "The labels in cells that hold several, as lists; None where each holds one."
+    words = lists_in(path, label)
+    if words is None and label.str.contains(r"[|;,]").any():
+        words = label.str.split(r"[|;,]", regex=True)
+    return words
+
+
+def _several_labels(path, words):
+    row = int(words.str.len().to_numpy().argmax())
+    return (
+        f"{path}, row {row + 2}: `label` holds several labels, such as {', '.join(words.iloc[row])}. "
+        "Give each picture one, or have them read as tags."
+    )
 
 
 def _labels_of(path, label, index):
@@ -167,12 +246,27 @@ def _labels_of(path, label, index):
         raise MovieTaggerError(
             f"{path}, row {empty[0] + 2}: the label is empty; give it one or remove the row."
         )
-    return _one_hot(pd.Series(label.str.strip().to_numpy(), index=index))
+    return _one_hot(pd.Series(label.str.strip().str.normalize("NFC").to_numpy(), index=index))
 
 
-def _labels_from_tags(path, tags, index, absent):
-    _refuse_other_commas(path, tags)
-    words = tags.str.split(",").explode().str.strip()
+def _labels_from_columns(columns, index, absent):
+    "Labels from a column a tag, and a sentence about that."
+    cells = columns.to_numpy(np.float32, copy=True)
+    if absent == "unknown":
+        cells[cells == 0] = np.nan
+    elif absent == "no":
+        cells = np.nan_to_num(cells)
+    names = ", ".join(columns.columns[:4]) + (", ..." if columns.shape[1] > 4 else "")
+    zero = "nobody looked" if absent == "unknown" else "no"
+    note = f"Took {columns.shape[1]} columns for tags ({names}): 1 is yes, 0 is {zero}."
+    return from_array(cells, index, columns.columns), note
+
+
+def _labels_from_tags(path, tags, lists, index, absent):
+    if lists is None:
+        _refuse_other_commas(path, tags)
+        lists = tags.str.split(",")
+    words = lists.explode().dropna().astype("str").str.strip().str.normalize("NFC")
     words = words[words.ne("")]
     no = words.str.startswith("-")
     known = pd.DataFrame(
@@ -193,9 +287,13 @@ def _labels_from_tags(path, tags, index, absent):
 
 
 def _refuse_other_commas(path, tags):
+    if tags.str.contains(",").any():
+        return
     for mark in ";|":
         several = tags[tags.str.contains(mark, regex=False)]
-        if len(several) > len(tags) / 2 and not tags.str.contains(",").any():
+        alone = set(tags) - set(several)
+        parts = {part.strip() for cell in several for part in cell.split(mark)}
+        if len(several) > len(tags) / 2 or parts & alone:
             raise MovieTaggerError(
                 f"{path} seems to separate tags with {mark!r}, as in {several.iloc[0]!r}: "
                 "separate them with commas."
@@ -257,22 +355,24 @@ def group_near_duplicates(
 
 # %% ../nbs/01_data.ipynb #9c88a430
 def read(
-    path: str | Path,  # class folders, or a CSV with `image` and `label` or `tags`
+    path: str | Path,  # class folders, or a CSV with `image` and `label` or `tags`, or the like
     images: str | Path | None = None,  # the folder of a CSV's pictures; by default its own
     absent: str | None = None,  # what an absent tag means: "no" or "unknown"; needed for `tags`
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Items and labels of a data set, one row a picture."
     path = Path(path)
     if path.is_dir():
-        rows, labels = _read_folders(path)
+        rows, labels, notes = _read_folders(path)
     elif path.is_file():
-        rows, labels = _read_csv(path, images, absent)
+        rows, labels, notes = _read_csv(path, images, absent)
     else:
         raise MovieTaggerError(f"There is no file or folder {path}.")
     if odd := [t for t in labels if "," in t]:
         raise MovieTaggerError(
             f"{path}: the name {odd[0]!r} has a comma, which separates tags: rename it."
         )
+    for note in notes:
+        warn(note)
     return _look_at(rows, str(path)), labels
 
 
@@ -300,7 +400,8 @@ def _look_at(rows, source):
     if lonely.any():
         hashes = np.array([s.hash for s in seen], np.uint64)[lonely]
         items.loc[lonely, "group"] = group_near_duplicates(hashes, items.index[lonely])
-    return items[["path", "sha256", "group", "source", "error"]]
+    split = ["split"] if "split" in items else []
+    return items[["path", "sha256", "group", "source", "error", *split]]
 
 
 def _identify(path, need_hash):
@@ -331,6 +432,13 @@ def usable(
     "Items and labels of the pictures that can be read."
     good = items["error"].isna()
     return items[good], labels[good]
+
+
+def held_out(items: pd.DataFrame) -> np.ndarray:  # bool (n,)
+    "Which items the split that came with the data holds out; none where it came without."
+    if "split" not in items:
+        return np.zeros(len(items), bool)
+    return items["split"].ne("train").to_numpy(bool)
 
 
 # %% ../nbs/01_data.ipynb #22ab5033

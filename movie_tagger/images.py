@@ -17,6 +17,9 @@ __all__ = [
     "thumbnail_or_cross",
     "letterbox",
     "decode",
+    "is_system_folder",
+    "Looked",
+    "look_through",
     "find_images",
 ]
 
@@ -28,9 +31,11 @@ import re
 import stat
 import threading
 import warnings
+from collections import Counter
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import (
@@ -381,18 +386,50 @@ def _as_fastai(im, height, width, crop):
 # %% ../nbs/images.ipynb #042f926d
 EXTENSIONS = tuple(".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .avif".split())
 
+# what systems, network drives and photo stations put between pictures: thumbnails and rubbish
+_SYSTEM_FOLDER = re.compile(
+    r"\.|@(eadir|tmp|recycle|recently-snapshot|__thumb)$|#(recycle|snapshot)$|__macosx$|lost\+found$"
+    r"|\$recycle\.bin$|recycle[rd]$|system volume information$|(network trash|temporary) (folder|items)$",
+    re.IGNORECASE,
+)
 
-def find_images(folder: str | Path) -> list[Path]:
-    "Paths of the picture files below `folder`, by name; links to folders are not followed."
+
+def is_system_folder(name: str) -> bool:
+    "Is a folder of this name hidden, or made by a system rather than by people?"
+    return _SYSTEM_FOLDER.match(name) is not None
+
+
+class Looked(NamedTuple):
+    "What lies below a folder, and what was passed over."
+
+    pictures: list[Path]
+    folders: Counter  # hidden ones and those of systems, by name
+    files: Counter  # those that are no pictures, by ending
+
+
+def look_through(folder: str | Path) -> Looked:
+    "The picture files below `folder`, by name, and what else is there; links are not followed."
 
     def stop(error):
         raise MovieTaggerError(
             f"Cannot look into {error.filename}: {error.strerror}. Name a folder that you may read."
         ) from error
 
-    found = []
+    found = Looked([], Counter(), Counter())
     for root, folders, names in os.walk(folder, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = [name for name in names if not name.startswith(".")]
-        found += [Path(root, name) for name in shown if name.lower().endswith(EXTENSIONS)]
-    return sorted(found)
+        found.folders.update(filter(is_system_folder, folders))
+        folders[:] = [name for name in folders if not is_system_folder(name)]
+        for name in names:
+            if name.startswith("."):
+                continue
+            if name.lower().endswith(EXTENSIONS):
+                found.pictures.append(Path(root, name))
+            else:
+                found.files[os.path.splitext(name)[1].lower() or "without ending"] += 1
+    found.pictures.sort()
+    return found
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    "Paths of the picture files below `folder`, by name; links to folders are not followed."
+    return look_through(folder).pictures

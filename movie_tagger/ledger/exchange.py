@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .. import data
-from ..core import MovieTaggerError, atomic, progress
+from ..core import MovieTaggerError, atomic, progress, warn
 from .events import is_ledger
 from .files import digests
 from .ledger import Ledger
@@ -33,6 +33,9 @@ def import_data(
 ) -> int:
     "Takes over items and labels. How many events that took: none where nothing is new."
     items, labels = data.read(source, images, absent)
+    if "split" in items:
+        warn(f"The ledger keeps no split, so that of {source} is not taken over.")
+        items = items.drop(columns="split")
     single = data.kind(labels) == "single"
     actor = actor or f"import:{Path(source).resolve().name}"
     batch = batch or f"{actor} from event {ledger.version + 1}"
