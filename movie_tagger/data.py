@@ -108,7 +108,8 @@ def _skipped(root, looked, folders, loose):
         hint = " (save them as JPEG to use them)" if {".heic", ".heif"} & files.keys() else ""
         yield f"Skipped files in {root} that are no pictures by their ending: {names}{hint}."
     if loose:
-        yield f"Left out {counted(len(loose), 'picture')} that lie loose in {root}, without a class."
+        pictures = counted(len(loose), "picture")
+        yield f"Left out {pictures} that lie loose in {root}, without a class."
 
 
 def _is_split(root, rows):
@@ -235,7 +236,8 @@ def _several_in(path, label):
 def _several_labels(path, words):
     row = int(words.str.len().to_numpy().argmax())
     return (
-        f"{path}, row {row + 2}: `label` holds several labels, such as {', '.join(words.iloc[row])}. "
+        f"{path}, row {row + 2}: `label` holds several labels, "
+        f"such as {', '.join(words.iloc[row])}. "
         "Give each picture one, or have them read as tags."
     )
 

@@ -388,8 +388,9 @@ EXTENSIONS = tuple(".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .
 
 # what systems, network drives and photo stations put between pictures: thumbnails and rubbish
 _SYSTEM_FOLDER = re.compile(
-    r"\.|@(eadir|tmp|recycle|recently-snapshot|__thumb)$|#(recycle|snapshot)$|__macosx$|lost\+found$"
-    r"|\$recycle\.bin$|recycle[rd]$|system volume information$|(network trash|temporary) (folder|items)$",
+    r"\.|@(eadir|tmp|recycle|recently-snapshot|__thumb)$|#(recycle|snapshot)$|__macosx$"
+    r"|lost\+found$|\$recycle\.bin$|recycle[rd]$|system volume information$"
+    r"|(network trash|temporary) (folder|items)$",
     re.IGNORECASE,
 )
 

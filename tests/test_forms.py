@@ -1,4 +1,4 @@
-"Folders and tables in the forms that people have them in: read with the right value and said, or refused with the way out."
+"Folders and tables as people have them: read rightly and said, or refused with the way out."
 
 import json
 import shutil

@@ -100,7 +100,8 @@ def train(
     if held := model.settings.get("held_out"):
         measured = "cross-validated without them" if folds else "measured on them"
         say(
-            f"Held out by the split that came with the data: {counted(held, 'picture')}; {measured}."
+            "Held out by the split that came with the data: "
+            f"{counted(held, 'picture')}; {measured}."
         )
     _report_metrics(model.kind, model.evaluation, json)
     say(f"Saved {out}. Next: movie-tagger tag {out} PICTURE... --out tags.csv")

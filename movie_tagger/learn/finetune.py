@@ -26,6 +26,7 @@ from movie_tagger.learn.training import (
     choose_thresholds,
     cross_validate,
     measured,
+    measured_apart,
     prepare,
 )
 
@@ -337,7 +338,7 @@ def recipe(
     "A model for these labels whose encoder was trained too; metrics are of held-out pictures."
     ready = prepare(items, labels, encoder, weights, crop_bars, min_count)
     items, labels, x = ready.items, ready.labels, ready.embeddings
-    groups, kind = items["group"], data.kind(labels)
+    groups, kind = items["group"], ready.kind
     about = {"encoder": encoder, "weights": weights, "crop_bars": crop_bars, "kind": kind}
     _fastai().set_seed(seed, reproducible=True)
     fit = partial(_fitted, about=about, epochs=epochs, rate=rate, batch_size=batch_size)
@@ -357,7 +358,13 @@ def recipe(
         return probabilities(learn, items[outside]), cut
 
     learn, p, thresholds = tuned(np.ones(len(items), bool))
-    judged = (p, thresholds) if folds is None else cross_validate(held_out, groups, folds, seed)
+    if ready.held is not None and folds is None:
+        evaluation = measured_apart(
+            ready.held, lambda held: probabilities(learn, held.items), kind, thresholds
+        )
+    else:
+        judged = (p, thresholds) if folds is None else cross_validate(held_out, groups, folds, seed)
+        evaluation = measured(labels, kind, groups, *judged)
     settings = {
         "seed": seed,
         "folds": folds or 0,
@@ -365,11 +372,12 @@ def recipe(
         "epochs": epochs,
         "rate": rate,
         "min_count": min_count,
+        "held_out": 0 if ready.held is None else len(ready.held.items),
     }
     return to_model(
         learn,
         thresholds,
-        measured(labels, kind, groups, *judged),
+        evaluation,
         sorted(items["sha256"]),
         settings | about_silence(labels),
         ready.problems,

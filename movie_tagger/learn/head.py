@@ -28,6 +28,7 @@ from movie_tagger.learn.training import (
     choose_thresholds,
     cross_validate,
     measured,
+    measured_apart,
     prepare,
 )
 
@@ -248,7 +249,7 @@ def recipe(
     ready = prepare(items, labels, encoder, weights, crop_bars, min_count)
     labels, groups = ready.labels, ready.items["group"]
     fitted = partial(fit, folds=inner, seed=seed, strengths=strengths, weak_no=weak_no)
-    head, p = fitted(ready.embeddings, labels, groups, kind=kind)
+    head, p = fitted(ready.embeddings, labels, groups, kind=kind or ready.kind)
     thresholds = choose_thresholds(labels, p, head.kind)
 
     def held_out(inside, outside):
@@ -257,7 +258,17 @@ def recipe(
         cut = choose_thresholds(labels[inside], q, head.kind)
         return part.probabilities(ready.embeddings[outside]), cut
 
-    judged = (p, thresholds) if folds is None else cross_validate(held_out, groups, folds, seed)
+    if ready.held is not None and folds is None:
+        evaluation = measured_apart(
+            ready.held,
+            lambda held: head.probabilities(held.embeddings),
+            head.kind,
+            thresholds,
+            silence,
+        )
+    else:
+        judged = (p, thresholds) if folds is None else cross_validate(held_out, groups, folds, seed)
+        evaluation = measured(labels, head.kind, groups, *judged, silence=silence)
     settings = {
         "strength": head.strength,
         "seed": seed,
@@ -265,6 +276,7 @@ def recipe(
         "nested": folds is not None,
         "weak_no": weak_no,
         "min_count": min_count,
+        "held_out": 0 if ready.held is None else len(ready.held.items),
     }
     return Model(
         onnx=compose(features.export(encoder, weights).read_bytes(), head),
@@ -272,7 +284,7 @@ def recipe(
         kind=head.kind,
         input={"size": features.input_size(encoder, weights), "crop_bars": crop_bars},
         thresholds=thresholds,
-        evaluation=measured(labels, head.kind, groups, *judged, silence=silence),
+        evaluation=evaluation,
         trained_on=sorted(ready.items["sha256"]),
         encoder=encoder,
         licence=features.licence(encoder, weights),

@@ -12,17 +12,18 @@ __all__ = [
     "cross_validate",
     "measured",
     "about_silence",
+    "measured_apart",
 ]
 
 # %% ../../nbs/learn/training.ipynb #f8b2f1ce
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from .. import data, features
-from ..core import MovieTaggerError, progress
+from ..core import MovieTaggerError, counted, progress, warn
 from ..judge.evaluation import Evaluation, evaluate, tune_thresholds
 
 
@@ -58,6 +59,13 @@ class Ready:
     embeddings: np.ndarray  # float32 (n, d)
     problems: pd.DataFrame  # `path` and `error` of the pictures left out
     left_out: pd.Series  # tags left out, and how many yes they have
+    held: "Ready | None" = None  # what the split that came with the data holds out, the same tags
+
+    @property
+    def kind(self):
+        "What all labels look like, also those held out."
+        held = [] if self.held is None else [self.held.labels]
+        return data.kind(pd.concat([self.labels, *held]))
 
 
 def prepare(
@@ -76,9 +84,32 @@ def prepare(
         raise MovieTaggerError(
             f"None of the {len(items)} pictures can be read; the first: {items['error'].iloc[0]}"
         )
-    labels, left_out = data.enough(labels[good], min_count)
+    held = data.held_out(items)
+    if held[good].all():
+        raise MovieTaggerError("The split that came with the data leaves nothing to train on.")
+    kept, left_out = data.enough(labels[good & ~held], min_count)
     problems = items.loc[~good, ["path", "error"]]
-    return Ready(items[good], labels, embeddings[good], problems, left_out)
+
+    def ready(rows):
+        return Ready(
+            items[rows], labels.loc[rows, kept.columns], embeddings[rows], problems, left_out
+        )
+
+    apart = ready(_unlike(items, good, held)) if held.any() else None
+    return replace(ready(good & ~held), held=apart)
+
+
+def _unlike(items, good, held):  # bool (n,) each
+    "Which of the pictures held out are of no group, and have no content, that is trained on."
+    trained = items[good & ~held]
+    known = items["group"].isin(trained["group"]) | items["sha256"].isin(trained["sha256"])
+    known = known.to_numpy(bool) & good & held
+    if known.any():
+        warn(
+            f"Not measured on {counted(known.sum(), 'picture')} of those held out: others of the "
+            "same film, or that look the same, are trained on."
+        )
+    return good & held & ~known
 
 
 # %% ../../nbs/learn/training.ipynb #118eba3e
@@ -151,3 +182,18 @@ def about_silence(
         "silence": labels.columns[data.by_silence(data.to_array(labels))].tolist(),
         "silence judged": judged,
     }
+
+
+def measured_apart(
+    held: Ready,  # what the split that came with the data holds out
+    ask: Callable,  # a model that has not seen it: `Ready` -> probabilities (m, t)
+    kind: str,  # "single" or "multi"
+    thresholds,  # (t,) or None
+    silence: bool = False,  # as for `measured`
+) -> Evaluation | None:  # None where there is nothing to measure on
+    "How good a model is on what was held out."
+    told = held.labels.notna().any(axis=1).to_numpy(bool)
+    if not told.any():
+        return None
+    groups = held.items["group"][told]
+    return measured(held.labels[told], kind, groups, ask(held)[told], thresholds, silence)
