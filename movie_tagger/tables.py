@@ -314,20 +314,20 @@ def place(
 
 
 def _files_below(folder) -> Iterator[str]:
-    "Yields the pictures below a folder, relative to it."
+    "Yields the files below a folder, relative to it."
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_system_folder(name)]
         for name in names:
-            if name.lower().endswith(EXTENSIONS):
-                yield os.path.relpath(os.path.join(root, name), folder)
+            yield os.path.relpath(os.path.join(root, name), folder)
 
 
 def _by_name(folder):
     "The pictures below a folder by all that they may be called."
     known = {}
     for path in islice(_files_below(folder), _MOST):
-        for name in _called(path.replace(os.sep, "/")):
-            known.setdefault(name, set()).add(path)
+        if path.lower().endswith(EXTENSIONS):
+            for name in _called(path.replace(os.sep, "/")):
+                known.setdefault(name, set()).add(path)
     return known
 
 

@@ -429,3 +429,14 @@ def test_what_is_no_table_is_named(tmp_path, monkeypatch, name, content, says):
     (tmp_path / name).write_bytes(content)
     done = movie_tagger("train", name, "--out", "model")
     assert done.code == 1 and says in done.err and done.err.count("\n") == 1
+
+
+def test_tagging_says_what_it_skips_and_finds_names_nearly_right(work, bundle):
+    (work / "images" / "@eaDir").mkdir()
+    (work / "images" / "IMG.HEIC").write_bytes(b"x")
+    done = movie_tagger("tag", bundle, work / "images", "--out", work / "tags.csv")
+    assert done.code == 0 and "as no pictures: 1 .heic, 1 @eaDir." in done.err
+    (work / "list.csv").write_text("image\nTT0001\n")
+    with pytest.warns(UserWarning, match="Took 1 name for what is there"):
+        done = movie_tagger("tag", bundle, work / "list.csv", "--out", work / "tags.csv")
+    assert done.code == 0 and "images/tt0001.jpg" in (work / "tags.csv").read_text()

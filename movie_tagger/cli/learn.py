@@ -326,12 +326,14 @@ def _spoken(words, p, tags):
 
 
 def _pictures(paths):
-    from movie_tagger.images import find_images
+    from movie_tagger.images import look_through
 
     found = []
     for path in paths:
         if path.is_dir():
-            found += find_images(path)
+            looked = look_through(path)
+            found += looked.pictures
+            _report_skipped(path, looked.folders + looked.files)
         elif path.suffix.lower() == ".csv":
             found += _column(path)
         else:
@@ -341,13 +343,23 @@ def _pictures(paths):
     return found
 
 
+def _report_skipped(path, skipped):
+    if skipped:
+        names = ", ".join(f"{n} {name}" for name, n in sorted(skipped.items()))
+        print(f"Skipped in {path}, as no pictures: {names}.", file=sys.stderr)
+
+
 def _column(path):
-    from movie_tagger.data import read_table
+    from movie_tagger.core import warn
+    from movie_tagger.tables import place, read_table
 
     table = read_table(path)
     if table.empty or "image" not in table:
         raise MovieTaggerError(f"{path} needs a column `image` and at least one row.")
-    return [path.parent / name for name in table["image"]]
+    found, notes = place(table["image"], path.parent)
+    for note in notes:
+        warn(note)
+    return [Path(picture) for picture in found]
 
 
 @contextmanager
