@@ -28,6 +28,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'movie_tagger/cli/learn.py'),
                                         'movie_tagger.cli.learn._report_mistakes': ( 'cli/learn.html#_report_mistakes',
                                                                                      'movie_tagger/cli/learn.py'),
+                                        'movie_tagger.cli.learn._report_skipped': ( 'cli/learn.html#_report_skipped',
+                                                                                    'movie_tagger/cli/learn.py'),
                                         'movie_tagger.cli.learn._spoken': ('cli/learn.html#_spoken', 'movie_tagger/cli/learn.py'),
                                         'movie_tagger.cli.learn._table': ('cli/learn.html#_table', 'movie_tagger/cli/learn.py'),
                                         'movie_tagger.cli.learn._write_suspects': ( 'cli/learn.html#_write_suspects',
