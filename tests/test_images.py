@@ -1,6 +1,7 @@
 "Everything that may come in through a file; nothing but a picture or `BadPicture` comes out."
 
 import io
+import math
 import os
 import struct
 import threading
@@ -762,3 +763,63 @@ def test_find_images_sorts_and_skips_what_is_hidden(tmp_path, monkeypatch):
 def test_a_small_copy_keeps_the_shape_and_at_least_one_pixel(tmp_path, size, small):
     Image.new("RGB", size, "red").save(tmp_path / "a.png")
     assert thumbnail(tmp_path / "a.png", 224).size == small
+
+
+# ---- whole in spite of appearances, and small but endless
+
+
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"optimize": True}])
+@pytest.mark.parametrize("end", [b"", b"\xff"])
+def test_a_jpeg_that_lacks_only_its_end_is_read_and_what_is_cut_is_not(how, end):
+    data = saved(drawn(400, 300), "JPEG", **how)
+    np.testing.assert_array_equal(open_image(data[:-2] + end), open_image(data))
+    np.testing.assert_array_equal(decode(data[:-2] + end, 64), decode(data, 64))
+    for lost in (12, 60, 400):
+        with pytest.raises(BadPicture, match="cut off"):
+            open_image(data[:-lost] + end)
+
+
+@pytest.mark.parametrize("colour", ["white", "red", "navy"])
+def test_a_jpeg_cut_between_two_scans_or_in_one_colour_is_cut(colour):
+    data = saved(drawn(400, 300), "JPEG", progressive=True)
+    with pytest.raises(BadPicture, match="cut off"):
+        open_image(data[: data.rfind(b"\xff\xc4")])
+    flat = saved(Image.new("RGB", (2000, 2000), colour), "JPEG", optimize=True)
+    with pytest.raises(BadPicture, match="cut off"):
+        open_image(flat[: len(flat) * 2 // 3])
+
+
+def test_a_png_with_a_large_profile_and_long_texts_is_read():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "x" * 3_000_000, zip=True)
+    info.add_itxt("Comment", "y" * 3_000_000, zip=True)
+    data = saved(drawn(), "PNG", pnginfo=info, icc_profile=bytes(3_000_000))
+    np.testing.assert_array_equal(open_image(data), drawn())
+    np.testing.assert_array_equal(open_image(saved(drawn(), "PNG", icc_profile=b"x")), drawn())
+    with pytest.raises(BadPicture, match="cut off"):
+        open_image(data[: data.rfind(b"IDAT") + 40])
+
+
+def scanned(scans, side=64, between=b""):
+    data = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    last = data.rfind(b"\xff\xda")
+    return data[:-2] + (between + data[last:-2]) * scans + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("between", [b"", b"\xff\xd0", b"junk", b"\xff\xff", b"\xff\xfe\0\4hi"])
+def test_scans_are_counted_before_any_is_painted(monkeypatch, between):
+    assert open_image(scanned(images.MAX_SCANS - 20, between=between)).size == (64, 64)
+    monkeypatch.setattr(Image.Image, "draft", lambda *a: pytest.fail("unpacked"))
+    for entry in ENTRIES.values():
+        with pytest.raises(BadPicture, match="300 scans"):
+            entry(scanned(5_000, between=between))
+
+
+def test_a_large_picture_with_alpha_is_flattened_without_a_second_copy(monkeypatch):
+    sizes = []
+    convert = Image.Image.convert
+    monkeypatch.setattr(
+        Image.Image, "convert", lambda im, *a: sizes.append(im.size) or convert(im, *a)
+    )
+    open_image(saved(Image.new("RGBA", (600, 2_000), (9, 9, 9, 128)), "PNG"))
+    assert sizes and max(math.prod(size) for size in sizes) <= 600 * 256
