@@ -74,6 +74,9 @@ def _read_folders(root):
             f"No pictures in class folders below {root}{hint}: put them into one folder a class, "
             f"such as {root / 'horror'}."
         )
+    odd = [str(p) for p, _ in found if re.search("[\udc80-\udcff]", str(p))]
+    if odd:
+        raise MovieTaggerError(f"The name of {odd[0]!r} is not Unicode text: rename it.")
     rows = pd.DataFrame(
         {"path": [p for p, _ in found], "label": [c for _, c in found], "group": ""},
         index=pd.Index([p.relative_to(root).as_posix() for p, _ in found], name="item"),
@@ -84,8 +87,6 @@ def _read_folders(root):
         rows, split_notes = _by_split(rows)
         notes += split_notes
     rows["path"] = rows["path"].astype(str)
-    if odd := [path for path in rows["path"] if re.search("[\udc80-\udcff]", path)]:
-        raise MovieTaggerError(f"The name of {odd[0]!r} is not Unicode text: rename it.")
     label = rows.pop("label").map(lambda name: normalize("NFC", name))
     return _Rows(rows, _one_hot(label), notes)
 

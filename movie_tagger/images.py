@@ -6,6 +6,8 @@
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "MAX_SCANS",
+    "LARGE",
     "EXTENSIONS",
     "BadPicture",
     "TooLarge",
@@ -32,8 +34,9 @@ import stat
 import threading
 import warnings
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import reduce
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +54,8 @@ from .core import MovieTaggerError
 # MPO, a JPEG with a second picture behind it, opens as JPEG
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000
+MAX_SCANS = 300  # of a JPEG: each goes over all of it; cameras and programs write up to about 12
+LARGE = 8_000_000  # pixels; of pictures with more, one is unpacked at a time
 
 
 class BadPicture(MovieTaggerError):
@@ -98,6 +103,84 @@ def _reason(error, head):
     if "truncated" in str(error).lower():
         return "it is cut off: the file ends before the picture does"
     return f"it is damaged ({str(error).strip().rstrip('.') or type(error).__name__})"
+
+
+# %% ../nbs/images.ipynb #7d2e9b40
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # not a stuffed 255, not a restart
+_ENDS = (b"", bytes(256), b"\x55" * 256)
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_MAY_TURN = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # they tell which side is up
+_LONG = 1000  # bytes; zlib makes at most 1,032 of one, and Pillow stops at 1,048,576
+
+
+def _scans(data, name):  # bytes of a JPEG
+    "Has it an end marker, and is every coefficient sent? Too many scans are refused."
+    at, scans, colours, sent = 2, 0, 0, set()
+    while found := _MARKER.search(data, at):
+        marker, at = found[1][0], found.end()
+        if marker == 0xD9:
+            return True, True
+        if marker == 0x01:
+            continue
+        body = data[at + 2 : at + int.from_bytes(data[at : at + 2], "big")]
+        at += 2 + len(body)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(body) > 5:
+            colours = body[5]
+        if marker == 0xDA and len(body) > 3:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise BadPicture(
+                    f"Cannot open {name}: it has more than the {MAX_SCANS} scans allowed; "
+                    "save it anew as an ordinary JPEG."
+                )
+            first, last, bits = body[-3:]
+            if not bits & 15:  # sent to the last bit
+                sent |= {(c, k) for c in body[1:-3:2] for k in range(first, min(last, 63) + 1)}
+    return False, len(sent) == colours * 64 > 0
+
+
+def _closed(file, name):
+    "The JPEG as a file with its end marker, where only that is missing; as it is otherwise."
+    data = file.read()
+    file.seek(0)
+    if data.endswith(b"\xff\xd9") and data.count(b"\xff\xda") <= MAX_SCANS:
+        return file  # an ordinary one, known without a walk
+    ended, complete = _scans(data, name)
+    if ended or not complete:
+        return file
+    size = Image.open(file, formats=["JPEG"]).size
+    file.seek(0)
+    if math.prod(size) > MAX_PIXELS:
+        return file
+    data = data.rstrip(b"\xff")
+    pictures = set()
+    for end in _ENDS:
+        with Image.open(io.BytesIO(data + end + b"\xff\xd9"), formats=["JPEG"]) as im:
+            pictures.add(sha256(im.tobytes()).digest())
+    return file if len(pictures) > 1 else io.BytesIO(data + b"\xff\xd9")
+
+
+def _without_texts(file):
+    "The PNG as a file without its profile and without long texts; as it is where it has none."
+    data = file.read()
+    file.seek(0)
+    kept, at, start = [], 8, 0
+    while at + 8 <= len(data):
+        kind = data[at + 4 : at + 8]
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        text = kind in _TEXTS and not data.startswith(_MAY_TURN, at + 8)
+        if end - at > _LONG and (kind == b"iCCP" or text) and end <= len(data):
+            kept.append(data[start:at])
+            start = end
+        at = end
+    return io.BytesIO(b"".join([*kept, data[start:]])) if kept else file
+
+
+def _mended(file, head, name):
+    "An open file, closed or freed of what hinders Pillow where all pixels are there."
+    if head.startswith(b"\xff\xd8"):
+        return _closed(file, name)
+    return _without_texts(file) if head.startswith(b"\x89PNG\r\n\x1a\n") else file
 
 
 # %% ../nbs/images.ipynb #a2aeb693
@@ -157,6 +240,8 @@ def opened(source, max_pixels):
             else:
                 file = _stream(source)
                 head = file.read(1024)
+                file.seek(0)
+                file = _mended(file, head, name)
                 image = Image.open(file, formats=FORMATS)
             if math.prod(image.size) > limit:
                 raise too_large
@@ -208,9 +293,10 @@ def _rgb(im):
         return im if im.mode == "RGB" else im.convert("RGB")
     if im.mode == "La":
         im = im.convert("LA")
-    im = im.convert("RGBA")
     paper = Image.new("RGB", im.size, "white")
-    paper.paste(im, mask=im.getchannel("A"))
+    for top in range(0, im.height, 256):  # in strips, so that there is no second full copy
+        strip = im.crop((0, top, im.width, min(top + 256, im.height))).convert("RGBA")
+        paper.paste(strip, (0, top), strip.getchannel("A"))
     return paper
 
 
@@ -224,6 +310,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+_one_large = threading.Lock()
 
 
 def _orientation(im):
@@ -244,11 +333,12 @@ def unpacked(
         if at_least and im is not source and im.format in ("JPEG", "MPO"):
             height, width = at_least[::-1] if _orientation(im) in (5, 6, 7, 8) else at_least
             im.draft("L" if grey else "RGB", (width, height))
-        im.load()
-        turn = _UPRIGHT.get(_orientation(im))
-        if turn is not None:
-            im = im.transpose(turn)
-        return im if grey and im.mode == "L" and not im.has_transparency_data else _rgb(im)
+        with _one_large if math.prod(im.size) > LARGE else nullcontext():
+            im.load()
+            turn = _UPRIGHT.get(_orientation(im))
+            if turn is not None:
+                im = im.transpose(turn)
+            return im if grey and im.mode == "L" and not im.has_transparency_data else _rgb(im)
 
 
 def open_image(
