@@ -1,7 +1,7 @@
 """The ledger at a tenth of the real site's size, or at all of it: import, labels, one decision,
 undo of a batch, an earlier version.
 
-    python benchmarks/ledger.py [--site] [--items N] [--said N] [--tags N] [--folder DIR]
+    python benchmarks/ledger.py [--site | --quick] [--items N] [--said N] [--tags N] [--folder DIR]
 
 There is no peer that keeps who said what; beside each time stands the plainest way that keeps
 nothing but the present: the same table as a CSV through pandas. Each part runs in a process of its
@@ -186,6 +186,7 @@ def run(part, folder, args):
 def main():
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--site", action="store_true", help="470,000 items and 930,000 tags")
+    parse.add_argument("--quick", action="store_true", help="5,000 items and 10,000 tags")
     parse.add_argument("--items", type=int, default=47_000)
     parse.add_argument("--said", type=int, default=93_000)
     parse.add_argument("--tags", type=int, default=400)
@@ -195,6 +196,8 @@ def main():
     parse.add_argument("--part", choices=PARTS, help="only for the script's own processes")
     parse.add_argument("--only", nargs="*", choices=PARTS)
     args = parse.parse_args()
+    if args.quick:
+        args.items, args.said = 5_000, 10_000
     if args.site:
         args.items, args.said = 470_000, 930_000
     if args.part:
