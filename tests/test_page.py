@@ -1,13 +1,13 @@
 "The page as people meet it: a real browser, as wide as a phone and a desk; and the ledger after."
 
 import importlib
-import shutil
 import socket
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
+from browser import CHROMIUM, FLAGS
 from conftest import draw_poster
 from serving import CI, serving, with_promises
 
@@ -28,19 +28,6 @@ from movie_tagger.serve.sensitive import Detector  # noqa: E402
 
 pytest_plugins = ["serving"]
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 WIDTHS = {
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
     "desk": {"viewport": {"width": 1280, "height": 900}},

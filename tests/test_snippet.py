@@ -2,11 +2,11 @@
 
 import importlib
 import os
-import shutil
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from browser import CHROMIUM, FLAGS
 from web import picture
 
 from movie_tagger.download import SNIPPET, download_images, read_urls
@@ -17,19 +17,6 @@ sync_api = (
     if CI
     else pytest.importorskip("playwright.sync_api")
 )
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 PAGE = b"""<!DOCTYPE html><html><head><base href="/pages/">
 <style>img { width: 150px; height: 225px } .icon { width: 16px; height: 16px }</style></head>

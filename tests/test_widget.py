@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import CHROMIUM, FLAGS
 
 from movie_tagger.curate.decisions import Decisions
 from movie_tagger.ledger.ledger import Ledger
@@ -29,16 +30,6 @@ _, _, sync_api = (
 )
 sync_api.expect.set_options(timeout=30_000)
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 DRAW = """
 import numpy as np, pandas as pd
@@ -230,11 +221,6 @@ def page_of(url, folder):
         finally:
             page.screenshot(path=folder / "last.png")
             context.close()
-
-
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 
 
 def story(folder):
