@@ -1126,6 +1126,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'movie_tagger/learn/training.py'),
                                              'movie_tagger.learn.training.cross_validate': ( 'learn/training.html#cross_validate',
                                                                                              'movie_tagger/learn/training.py'),
+                                             'movie_tagger.learn.training.judged': ( 'learn/training.html#judged',
+                                                                                     'movie_tagger/learn/training.py'),
                                              'movie_tagger.learn.training.measured': ( 'learn/training.html#measured',
                                                                                        'movie_tagger/learn/training.py'),
                                              'movie_tagger.learn.training.measured_apart': ( 'learn/training.html#measured_apart',

@@ -24,9 +24,7 @@ from movie_tagger.learn.training import (
     Model,
     about_silence,
     choose_thresholds,
-    cross_validate,
-    measured,
-    measured_apart,
+    judged,
     prepare,
 )
 
@@ -358,13 +356,11 @@ def recipe(
         return probabilities(learn, items[outside]), cut
 
     learn, p, thresholds = tuned(np.ones(len(items), bool))
-    if ready.held is not None and folds is None:
-        evaluation = measured_apart(
-            ready.held, lambda held: probabilities(learn, held.items), kind, thresholds
-        )
-    else:
-        judged = (p, thresholds) if folds is None else cross_validate(held_out, groups, folds, seed)
-        evaluation = measured(labels, kind, groups, *judged)
+
+    def ask(held):
+        return probabilities(learn, held.items)
+
+    evaluation = judged(ready, kind, (p, thresholds), ask, held_out, folds, seed)
     settings = {
         "seed": seed,
         "folds": folds or 0,

@@ -26,9 +26,7 @@ from movie_tagger.learn.training import (
     Model,
     about_silence,
     choose_thresholds,
-    cross_validate,
-    measured,
-    measured_apart,
+    judged,
     prepare,
 )
 
@@ -258,17 +256,11 @@ def recipe(
         cut = choose_thresholds(labels[inside], q, head.kind)
         return part.probabilities(ready.embeddings[outside]), cut
 
-    if ready.held is not None and folds is None:
-        evaluation = measured_apart(
-            ready.held,
-            lambda held: head.probabilities(held.embeddings),
-            head.kind,
-            thresholds,
-            silence,
-        )
-    else:
-        judged = (p, thresholds) if folds is None else cross_validate(held_out, groups, folds, seed)
-        evaluation = measured(labels, head.kind, groups, *judged, silence=silence)
+    def ask(held):
+        return head.probabilities(held.embeddings)
+
+    own = (p, thresholds)
+    evaluation = judged(ready, head.kind, own, ask, held_out, folds, seed, silence)
     settings = {
         "strength": head.strength,
         "seed": seed,

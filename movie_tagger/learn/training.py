@@ -13,6 +13,7 @@ __all__ = [
     "measured",
     "about_silence",
     "measured_apart",
+    "judged",
 ]
 
 # %% ../../nbs/learn/training.ipynb #f8b2f1ce
@@ -197,3 +198,21 @@ def measured_apart(
         return None
     groups = held.items["group"][told]
     return measured(held.labels[told], kind, groups, ask(held)[told], thresholds, silence)
+
+
+def judged(
+    ready: Ready,
+    kind: str,  # "single" or "multi"
+    own: tuple,  # out-of-fold probabilities (n, t) and thresholds that the recipe has anyway
+    ask: Callable,  # the model, as for `measured_apart`
+    held_out: Callable,  # as for `cross_validate`
+    folds: int | None = None,  # nested cross-validation; without, the split that came with the data
+    seed: int = 0,
+    silence: bool = False,  # as for `measured`
+) -> Evaluation | None:
+    "How good a recipe is: on the data's own split, in nested folds, or out of its own folds."
+    groups = ready.items["group"]
+    if ready.held is not None and folds is None:
+        return measured_apart(ready.held, ask, kind, own[1], silence)
+    p, cuts = own if folds is None else cross_validate(held_out, groups, folds, seed)
+    return measured(ready.labels, kind, groups, p, cuts, silence)
