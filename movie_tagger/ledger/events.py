@@ -164,16 +164,16 @@ _PRAGMAS = (
 WAIT = 60  # seconds to wait for others that write
 
 
-def connect(path) -> sqlite3.Connection:
+def connect(path, wait: float = WAIT) -> sqlite3.Connection:
     "A connection to a ledger's file, or a new one; a file on a read-only disk can still be read."
-    db = _open(path)
+    db = _open(path, wait=wait)
     try:
-        _use_wal(db, path)
+        _use_wal(db, path, wait)
     except sqlite3.OperationalError as e:
         db.close()
         if _is_busy(e) or not Path(path).is_file() or _has_wal(path):
             raise
-        db = _open(path, "?immutable=1")
+        db = _open(path, "?immutable=1", wait)
         schema(db, path)
     except BaseException:
         db.close()
@@ -183,10 +183,10 @@ def connect(path) -> sqlite3.Connection:
     return db
 
 
-def _open(path, options=""):
+def _open(path, options="", wait=WAIT):
     return sqlite3.connect(
         Path(path).absolute().as_uri() + options,
-        timeout=WAIT,
+        timeout=wait,
         isolation_level=None,
         check_same_thread=False,
         uri=True,
@@ -203,8 +203,8 @@ def _has_wal(path):
     return wal.exists() and wal.stat().st_size > 0
 
 
-def _use_wal(db, path):
-    until = time.monotonic() + WAIT
+def _use_wal(db, path, wait):
+    until = time.monotonic() + wait
     schema(db, path)
     while pragma(db, "journal_mode") != "wal":
         try:
@@ -237,7 +237,7 @@ _READ_ONLY = (
 )
 _CLOSED = "Cannot open {}: its folder is not there, or you may not use it."
 _BUSY = (
-    "Another program has been writing to {} for a minute: let it finish, or stop it, and try again."
+    "Another program has been writing to {} for too long: let it finish, or stop it, and try again."
 )
 _SENTENCES = {
     "FULL": _FULL,

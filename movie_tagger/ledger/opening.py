@@ -7,6 +7,7 @@ __all__ = ["LedgerFile"]
 
 # %% ../../nbs/ledger/opening.ipynb #282d08be
 import os
+import stat
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,17 +24,13 @@ class LedgerFile:
         self,
         path: str | Path,  # the file; where there is none, a new ledger is made
         create: bool = True,  # False: it must be there
+        wait: float = ev.WAIT,  # seconds to wait for others that write
     ):
         self.path = Path(path)
+        self.wait = wait
         self._home = os.path.abspath(self.path.parent) + os.sep
         self._connections = {}
-        if not create and not self.path.exists():
-            raise MovieTaggerError(f"There is no ledger {path}.")
-        if self.path.is_dir():
-            raise MovieTaggerError(
-                f"{path} is a folder: name a file for the ledger, "
-                f"such as {self.path / 'ledger.db'}."
-            )
+        _refuse_what_is_no_file(self.path, create)
         with ev.plainly(self.path):
             self._make_folder()
             if ev.schema(self._db, self.path) < len(ev.MIGRATIONS):
@@ -50,7 +47,7 @@ class LedgerFile:
     def _db(self):
         key = os.getpid(), threading.get_ident()
         if key not in self._connections:
-            self._connections[key] = ev.connect(self.path)
+            self._connections[key] = ev.connect(self.path, self.wait)
         return self._connections[key]
 
     def close(self):
@@ -94,3 +91,22 @@ class LedgerFile:
     def _scrub(self):
         with ev.plainly(self.path):
             ev.scrub(self._db)
+
+
+def _refuse_what_is_no_file(path, create):
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if create:
+            return
+        raise MovieTaggerError(f"There is no ledger {path}.") from None
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or e
+        raise MovieTaggerError(f"Cannot open the ledger {path}: {why}.") from None
+    if stat.S_ISDIR(mode):
+        example = path / "ledger.db"
+        raise MovieTaggerError(
+            f"{path} is a folder: name a file for the ledger, such as {example}."
+        )
+    if not stat.S_ISREG(mode):
+        raise MovieTaggerError(f"{path} is no file: name one for the ledger.")

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core import MovieTaggerError, atomic
+from ..models.shelf import locked
 from .problem import Problem
 
 
@@ -31,12 +32,20 @@ class Receipts:
 
     @classmethod
     def kept(cls, path: Path):
-        "With a secret that is made once and kept in a file."
-        if not path.exists():
-            with atomic(path) as t:
-                t.touch(0o600)
-                t.write_text(secrets.token_hex(32))
-        return cls(path.read_bytes().strip())
+        "With a secret that is made once, also by servers that start together, and kept in a file."
+        try:
+            if not path.exists():
+                with locked(path.parent, "change", 60):
+                    _make_secret(path)
+            secret = path.read_bytes().strip()
+        except OSError as e:
+            raise MovieTaggerError(f"Cannot read the secret {path}: {e.strerror}.") from None
+        if len(secret) < 32:
+            raise MovieTaggerError(
+                f"The secret {path} is not whole: remove it, and a new one is made; "
+                "stills answered before are then asked about again."
+            )
+        return cls(secret)
 
     def sign(self, still: str) -> str:
         return hmac.new(self._secret, f"still {still}".encode(), hashlib.sha256).hexdigest()[:32]
@@ -45,6 +54,13 @@ class Receipts:
         return hmac.compare_digest(
             self.sign(still).encode(), (receipt or "").encode("utf-8", "replace")
         )
+
+
+def _make_secret(path):
+    if not path.exists():
+        with atomic(path) as t:
+            t.touch(0o600)
+            t.write_text(secrets.token_hex(32))
 
 
 # %% ../../nbs/serve/feedback.ipynb #e4dbb118
@@ -100,6 +116,8 @@ class Keep:
 class Book:
     "A ledger behind one thread, as the server uses it."
 
+    patience = 5  # seconds to wait for others that write: less than whoever asks waits
+
     def __init__(self, path: str | Path):
         self.path, self._thread = Path(path), ThreadPoolExecutor(1, "ledger")
         self._items, self._rejected = {}, {}
@@ -109,7 +127,7 @@ class Book:
         # half as much again to import as the whole server, which may have no ledger
         from movie_tagger.ledger.ledger import Ledger
 
-        self._ledger, self._stamp = Ledger(self.path), _stamp(self.path)
+        self._ledger, self._stamp = Ledger(self.path, wait=self.patience), _stamp(self.path)
         self._refresh()
 
     def _reach(self):
@@ -211,8 +229,9 @@ class Book:
         return undone
 
     def close(self):
-        self._thread.submit(self._ledger.close).result()
-        self._thread.shutdown()
+        "Finishes what is being written; what still waits its turn was given up by who asked."
+        self._thread.shutdown(cancel_futures=True)
+        self._ledger.close()
 
 
 def _stamp(path):

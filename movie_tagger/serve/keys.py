@@ -9,14 +9,20 @@ __all__ = ["Key", "read_keys", "add_key", "revoke_key", "Keys"]
 # %% ../../nbs/serve/keys.ipynb #96d654e7
 import hashlib
 import json
+import logging
+import os
 import re
 import secrets
+import stat
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..core import MovieTaggerError, write_json
+from ..core import MovieTaggerError, atomic, write_json
+from ..models.shelf import locked
+from .logs import note
 
 
 # %% ../../nbs/serve/keys.ipynb #65d33a80
@@ -25,14 +31,35 @@ class Key:
     "What is known of an API key; the key itself is not."
 
     name: str
-    hash: str
+    hash: str  # SHA-256 of the key, 64 hexadecimal digits
     created: str
     rate: float | None = None  # pictures a minute; None for no limit
     revoked: str | None = None  # when it was taken back
 
+    def __post_init__(self):
+        "Raises `ValueError` for what is no key, such as a hand may have typed into the file."
+        if not (isinstance(self.name, str) and re.fullmatch(r"[\w.-]{1,64}", self.name, re.ASCII)):
+            raise ValueError(
+                f"{self.name!r} is no name for a key: use letters, digits, dots, _ and -"
+            )
+        if not (isinstance(self.hash, str) and re.fullmatch("[0-9a-f]{64}", self.hash)):
+            raise ValueError(f"{self.name} has no hash of 64 hexadecimal digits")
+        if self.rate is not None and not _is_rate(self.rate):
+            raise ValueError(
+                f"a rate of {self.rate!s:.20} pictures a minute is none: give a positive number, "
+                "none at all for no limit, or revoke the key"
+            )
+        if not (self.revoked is None or isinstance(self.revoked, str) and self.revoked):
+            raise ValueError(f"when {self.name} was revoked must be a time or null")
+
+
+def _is_rate(rate):
+    plain = isinstance(rate, int | float) and not isinstance(rate, bool)
+    return plain and 0 < rate < 1e9
+
 
 def _hash(key):
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _now():
@@ -42,20 +69,64 @@ def _now():
 def read_keys(
     path: str | Path,  # the file of keys; none there means no keys yet
 ) -> dict[str, Key]:  # by name
-    "All keys of a file, those taken back too."
+    "All keys of a file, those taken back too; `MovieTaggerError` where it is not understood."
+    return _parsed(path, _content(path))
+
+
+def _content(path):
+    "The file's bytes, None where there is no such file."
+    path = Path(path)
     try:
-        return {
-            row["name"]: Key(**row)
-            for row in json.loads(Path(path).read_text(encoding="utf-8"))["keys"]
-        }
+        if path.exists() and not path.is_file():
+            raise _not_understood(path, "it is no file")
+        return path.read_bytes()
     except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as e:
+        raise _not_understood(path, getattr(e, "strerror", None) or e) from None
+
+
+def _parsed(path, content):
+    if content is None:
         return {}
-    except (ValueError, TypeError, KeyError, OSError) as e:
-        raise MovieTaggerError(f"Cannot read the keys in {path}: {e}.") from None
+    try:
+        rows = json.loads(content)["keys"]
+        keys = [Key(**row) for row in rows]
+    except (KeyError, TypeError):
+        raise _not_understood(path, "it is no list of keys") from None
+    except (ValueError, RecursionError) as e:
+        raise _not_understood(path, e) from None
+    found = {key.name: key for key in keys}
+    if len(found) < len(keys):
+        raise _not_understood(path, "a name is there twice")
+    return found
+
+
+def _not_understood(path, why):
+    return MovieTaggerError(
+        f"Cannot read the keys in {path}: {why}. Mend the file, or put back a copy of it."
+    )
+
+
+@contextmanager
+def _changing(path):
+    "The keys, to be changed in place, while nobody else changes them."
+    path = Path(path).resolve()
+    with locked(path.parent, "change", 60):
+        keys = read_keys(path)
+        yield keys
+        _write(path, keys)
 
 
 def _write(path, keys):
-    write_json(path, {"keys": [asdict(k) for k in keys.values()]})
+    "Replaces the file by one that the same people may read."
+    with atomic(path) as t:
+        write_json(t, {"keys": [asdict(k) for k in keys.values()]})
+        if path.exists():
+            before = path.stat()
+            t.chmod(stat.S_IMODE(before.st_mode))
+            with suppress(PermissionError):  # only root may give files away
+                os.chown(t, before.st_uid, before.st_gid)
 
 
 def add_key(
@@ -64,34 +135,29 @@ def add_key(
     rate: float | None = None,  # pictures a minute; None for no limit
 ) -> str:  # the key, which cannot be had again
     "Makes a key and adds its hash to the file."
-    keys = read_keys(path)
-    if not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
-        raise MovieTaggerError(
-            f"{name!r} is no name for a key: use letters, digits, dots, _ and -."
-        )
-    if name in keys:
-        raise MovieTaggerError(
-            f"There is a key {name!r} in {path} already: choose another name, "
-            "so that logs and ledger stay clear."
-        )
-    if rate is not None and rate <= 0:
-        raise MovieTaggerError(
-            f"A rate of {rate:g} pictures a minute lets nobody in: give a positive number, "
-            "or revoke the key."
-        )
     key = f"mt_{secrets.token_urlsafe(32)}"
-    _write(path, keys | {name: Key(name, _hash(key), _now(), rate)})
+    try:
+        new = Key(name, _hash(key), _now(), rate)
+    except ValueError as e:
+        raise MovieTaggerError(f"No key was made: {e}.") from None
+    with _changing(path) as keys:
+        if name in keys:
+            raise MovieTaggerError(
+                f"There is a key {name!r} in {path} already: choose another name, "
+                "so that logs and ledger stay clear."
+            )
+        keys[name] = new
     return key
 
 
 def revoke_key(path: str | Path, name: str):
     "Takes a key back; its name stays, so that old logs can still be read."
-    keys = read_keys(path)
-    if name not in keys:
+    if name not in (known := read_keys(path)):
         raise MovieTaggerError(
-            f"There is no key {name!r} in {path}; there are {', '.join(keys) or 'none'}."
+            f"There is no key {name!r} in {path}; there are {', '.join(known) or 'none'}."
         )
-    _write(path, keys | {name: replace(keys[name], revoked=keys[name].revoked or _now())})
+    with _changing(path) as keys:
+        keys[name] = replace(keys[name], revoked=keys[name].revoked or _now())
 
 
 # %% ../../nbs/serve/keys.ipynb #6423b191
@@ -100,32 +166,36 @@ class Keys:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.problem = None
+        self.problem = f"The keys in {path} are not read yet."
         self._looked = 0.0
+        self._content = None  # as it was read last
         self._buckets = {}  # {name: (pictures left, when)}
         self._read()
 
     def _read(self):
-        self._mark = self._stamp()
-        self._by_hash = {k.hash: k for k in read_keys(self.path).values() if not k.revoked}
+        content = _content(self.path)
+        if self.problem is None and content == self._content:
+            return
+        keys = _parsed(self.path, content).values()
+        self._content = content
+        self._by_hash = {k.hash: k for k in keys if not k.revoked}
+        self.problem = None
 
-    def _stamp(self):
+    def _look(self):
+        "Reads the file again; where it is not understood, the keys known so far stay good."
+        before = self.problem
         try:
-            s = self.path.stat()
-        except OSError:
-            return None
-        return s.st_mtime_ns, s.st_size, s.st_ino
+            self._read()
+        except MovieTaggerError as e:
+            self.problem = str(e)
+            if self.problem != before:
+                note("keys", logging.ERROR, problem=self.problem)
 
     def who(self, key: str) -> Key | None:
         "Whose key it is; None for a wrong one and one taken back."
         if time.monotonic() - self._looked > 0.5:
             self._looked = time.monotonic()
-            if self._stamp() != self._mark:
-                try:
-                    self._read()
-                    self.problem = None
-                except MovieTaggerError as e:
-                    self.problem = str(e)
+            self._look()
         return self._by_hash.get(_hash(key))
 
     def wait(self, key: Key) -> float:
