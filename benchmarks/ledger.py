@@ -101,6 +101,18 @@ def part_decisions(folder, args):
     return {"median": statistics.median(times), "p95": float(np.quantile(times, 0.95))}
 
 
+def part_undos(folder, args):
+    "Decisions taken back one by one, with a thousand undone batches behind them."
+    with Ledger(folder / "ledger.db") as ledger:
+        names = ledger.items().index[:1000]
+        for k, name in enumerate(names):
+            cell = pd.DataFrame({"item": [name], "tag": "tag 2", "state": False})
+            ledger.decide(cell, "api:site", batch=f"feedback {k}")
+            ledger.undo("api:site", batch=f"feedback {k}")
+        times = [seconds(ledger.undo, "curator:anna")[0] for _ in range(100)]
+    return {"median": statistics.median(times), "p95": float(np.quantile(times, 0.95))}
+
+
 def part_undo(folder, args):
     with Ledger(folder / "ledger.db") as ledger:
         names = ledger.items().index[:10_000]
@@ -150,6 +162,7 @@ PARTS = [
     "again",
     "labels",
     "decisions",
+    "undos",
     "undo",
     "version",
     "rules",
@@ -267,6 +280,13 @@ def tell(args, r):
                 f"{r['decisions']['median'] * 1e3:.1f} ms ({r['decisions']['p95'] * 1e3:.1f} ms)",
                 "≤ 5 ms",
                 "decisions",
+                False,
+            ),
+            row(
+                "undo of one decision, median (95 % of them)",
+                f"{r['undos']['median'] * 1e3:.1f} ms ({r['undos']['p95'] * 1e3:.1f} ms)",
+                "≤ 50 ms",
+                "undos",
                 False,
             ),
             row("a batch of 10,000 decisions", f"{r['undo']['wrote']:.2f} s", "–", "undo", False),

@@ -47,6 +47,7 @@ __all__ = [
 
 # %% ../../nbs/ledger/events.ipynb #30e8a430
 import difflib
+import heapq
 import json
 import sqlite3
 import time
@@ -505,22 +506,67 @@ FINAL = ("forget", "purge")  # they erase, and nobody has kept what
 
 def undo(db, step, scope) -> int:
     "Takes back the events in scope. How many events came or went, apart from undos."
-    covered = f"{_covered(last_event(db) + 1, scope)} AND id NOT IN ({_TODAY.undone})"
-    if not one_value(db, f"SELECT 1 FROM event WHERE {covered} LIMIT 1"):
+    db.execute(_UNDOS)
+    _empty(db, "changed", "event INTEGER PRIMARY KEY, times INTEGER")
+    number = last_event(db) + 1
+    undos = _turn(db, number, scope, "")
+    if not one_value(db, "SELECT 1 FROM temp.changed LIMIT 1"):
         return 0
     write(db, step, "undo", [Word(value=scope)])
-    find_gone(db, NOW)
-    _empty(db, "changed")
-    for one, other in (("temp.gone", "undone"), ("undone", "temp.gone")):
-        only_in_one = f"SELECT event FROM {one} WHERE event NOT IN (SELECT event FROM {other})"
-        db.execute(f"INSERT INTO temp.changed {only_in_one}")
+    _follow(db, undos)
+    # what went and came back, or the other way round, is where it was
+    db.execute("DELETE FROM temp.changed WHERE times % 2 = 0")
     changed = "SELECT event FROM temp.changed"
-    db.execute(f"DELETE FROM undone WHERE event IN ({changed})")
-    db.execute(f"INSERT INTO undone SELECT event FROM temp.gone WHERE event IN ({changed})")
     refold(db, changed)
     return one_value(
-        db, "SELECT count(*) FROM temp.changed JOIN event ON id = event WHERE kind != 'undo'"
+        db, "SELECT count(*) FROM temp.changed CROSS JOIN event ON id = event WHERE kind != 'undo'"
     )
+
+
+# undos by what they take back; older ledgers get it with their next undo
+_UNDOS = "CREATE INDEX IF NOT EXISTS event_undo ON event (value) WHERE kind = 'undo'"
+_TAKEN_BACK = """EXISTS (SELECT 1 FROM event u WHERE u.kind = 'undo' AND u.id > e.id
+  AND u.value IN (printf('{"event": %d}', e.id), printf('{"batch": %d}', e.batch),
+    printf('{"actor": %d}', e.actor))
+  AND u.id NOT IN (SELECT event FROM undone))"""
+
+
+def _follow(db, undos):
+    "Undos, number and scope, that came into force or lost it: what they cover follows them."
+    # the newest first: when its turn comes, nothing that could cover it will change any more
+    waiting = [(-number, scope) for number, scope in undos]
+    heapq.heapify(waiting)
+    while waiting:
+        number, scope = heapq.heappop(waiting)
+        turned = "SELECT 1 FROM temp.changed WHERE event = ? AND times % 2 = 1"
+        if one_value(db, turned, (-number,)):
+            gone = one_value(db, "SELECT 1 FROM undone WHERE event = ?", (-number,))
+            for other, covered in _turn(db, -number, scope, gone):
+                heapq.heappush(waiting, (-other, covered))
+
+
+def _turn(db, number, scope, back) -> list:
+    """
+    Takes what an undo covers out of force; or with `back` returns to it what no other undo covers.
+    The undos among these: number and scope.
+    """
+    _empty(db, "turned")
+    hold = f"IN ({_TODAY.undone}) AND NOT {_TAKEN_BACK}" if back else f"NOT IN ({_TODAY.undone})"
+    covered = f"SELECT id FROM event e WHERE {_covered(number, scope)} AND id {hold}"
+    db.execute(f"INSERT INTO temp.turned {covered}")
+    turned = "SELECT event FROM temp.turned"
+    if back:
+        db.execute(f"DELETE FROM undone WHERE event IN ({turned})")
+    else:
+        db.execute(f"INSERT INTO undone {turned}")
+    db.execute(
+        """INSERT INTO temp.changed SELECT event, 1 FROM temp.turned WHERE 1
+        ON CONFLICT DO UPDATE SET times = times + 1"""
+    )
+    return db.execute(
+        """SELECT id, value FROM temp.turned CROSS JOIN event ON id = event
+        WHERE kind = 'undo' AND item IS NULL"""
+    ).fetchall()
 
 
 def scope(db, by, event=None, batch=None, actor=None) -> str | None:

@@ -96,9 +96,9 @@ class LedgerFile:
 def _refuse_what_is_no_file(path, create):
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if create:
-            return
+            return  # making its folder says what is wrong with that
         raise MovieTaggerError(f"There is no ledger {path}.") from None
     except (OSError, ValueError) as e:
         why = getattr(e, "strerror", None) or e

@@ -46,6 +46,13 @@ def _index(db, last=None, hidden=True):
     return ids, pd.Index([name for _, name in rows], name="item")
 
 
+def _some(db, names):
+    "Numbers (n,) and names of these items, as far as they are there."
+    numbers = ev.numbers(db, "item", [*map(str, names)], new=False)
+    there = {name: id for name, id in zip(names, numbers) if id is not None}
+    return np.array([*there.values()], np.int64), pd.Index([*there], name="item", dtype=object)
+
+
 def _items(db, folder, last, hidden):
     "Numbers (n,) of the items, and their frame."
     found = ev.frame(
@@ -65,10 +72,11 @@ def _typed(db):
 
 def _cells(db, last, ids):
     "Cells of items `ids` (n,) as they were typed: item (its place), tag (a number), state, weight."
+    few = f"AND item IN ({','.join(map(str, ids))})" if len(ids) < 500 else ""
     cells = steps.table_of(
         db,
         f"""SELECT item, tag, coalesce(state, -1) AS state, weight
-        FROM ({ev.state_at(db, last).cells}) WHERE tag > 0""",
+        FROM ({ev.state_at(db, last).cells}) WHERE tag > 0 {few}""",
     )
     cells["item"] = pd.Index(ids).get_indexer(cells["item"])
     return cells[cells["item"] >= 0]
@@ -223,10 +231,10 @@ class Reading(LedgerFile):
         with self._reading() as db:
             return steps.single_sets(ev.settings(db, "single", ev.version_number(db, version)))
 
-    def judged(self) -> pd.DataFrame:
-        "Cells in which the word of a person holds: item, tag, state."
+    def judged(self, items: Collection[str] | None = None) -> pd.DataFrame:
+        "Cells in which the word of a person holds: item, tag, state; of all items, or of these."
         with self._reading() as db:
-            ids, index = _index(db)
+            ids, index = _index(db) if items is None else _some(db, items)
             cells = _known(db, None, ids, _rules(db, None))
         cells = cells[rank_of(cells["weight"].to_numpy()) >= PERSON]
         return pd.DataFrame(
@@ -237,9 +245,9 @@ class Reading(LedgerFile):
             }
         )
 
-    def rejected(self) -> pd.DataFrame:
+    def rejected(self, items: Collection[str] | None = None) -> pd.DataFrame:
         "Cells to which a person has said no, and which are not to be suggested again: item, tag."
-        judged = self.judged()
+        judged = self.judged(items)
         no = judged.loc[~judged["state"], ["item", "tag"]]
         return no.sort_values(["item", "tag"], ignore_index=True)
 

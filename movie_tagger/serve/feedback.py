@@ -120,7 +120,9 @@ class Book:
 
     def __init__(self, path: str | Path):
         self.path, self._thread = Path(path), ThreadPoolExecutor(1, "ledger")
-        self._items, self._rejected = {}, {}
+        self._items = {}  # still → item
+        self._stills = {}  # item → still
+        self._rejected = {}  # still or item → tags
         self._thread.submit(self._open).result()
 
     def _open(self):
@@ -146,13 +148,19 @@ class Book:
         self._items = {
             still: item for item, still in self._ledger.items()["sha256"].items() if still
         }
+        self._stills = {item: still for still, item in self._items.items()}
         self._find_rejected()
 
-    def _find_rejected(self):
-        rejected = self._ledger.rejected().groupby("item")["tag"].agg(frozenset).to_dict()
-        self._rejected = {
-            still: rejected[item] for still, item in self._items.items() if item in rejected
-        } | rejected
+    def _find_rejected(self, items=None):
+        "Looks up what was rejected, of all items or of these."
+        rejected = self._ledger.rejected(items).groupby("item")["tag"].agg(frozenset).to_dict()
+        if items is None:
+            self._rejected = {}
+        for item in self._stills if items is None else items:
+            for name in {item, self._stills.get(item, item)}:
+                self._rejected.pop(name, None)
+                if item in rejected:
+                    self._rejected[name] = rejected[item]
 
     def refresh(self):
         return self._thread.submit(self._refresh)
@@ -187,6 +195,7 @@ class Book:
                 actor,
             )
             self._items |= {still: still for still in new}
+            self._stills |= {still: still for still in new}
         table = pd.DataFrame(
             [(self._items[still], tag, state) for still, tag, state in events],
             columns=["item", "tag", "state"],
@@ -222,10 +231,11 @@ class Book:
 
         self._reach()
         try:
+            touched = {*self._ledger.events(batch=key)["item"].dropna()}
             undone = self._ledger.undo(actor, batch=key)
         except NothingToUndo:
             raise Problem("not-found", "There is no feedback with that key to undo.") from None
-        self._find_rejected()
+        self._find_rejected(touched)
         return undone
 
     def close(self):
