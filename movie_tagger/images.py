@@ -20,7 +20,7 @@ __all__ = [
     "unpacking",
     "upright",
     "unpacked",
-    "memory_of",
+    "looking_at",
     "open_image",
     "contact_sheet",
     "thumbnail",
@@ -627,11 +627,17 @@ def unpacked(
         return upright(im, _reduction(im, at_least))
 
 
-def memory_of(
-    im,  # what `opened` yields
-) -> int:
-    "Bytes of memory that it takes at most to unpack a picture whole."
-    return _memory(im)
+@contextmanager
+def looking_at(
+    source,  # what `open_image` takes
+    max_pixels: int = MAX_PIXELS,
+    max_memory: int = MAX_MEMORY,  # bytes for it and all others that are being unpacked
+):
+    "Yields the whole picture, RGB and upright; its memory is taken until the end."
+    with opened(source, max_pixels, max_memory) as im:
+        memory = _memory(im)
+    with room.taken(memory, max_memory):
+        yield open_image(source, max_pixels, max_memory)
 
 
 def open_image(
