@@ -5,6 +5,7 @@ and one place for what is worth keeping."""
 
 # %% auto #0
 __all__ = [
+    "for_spreadsheets",
     "MovieTaggerError",
     "MissingExtra",
     "require",
@@ -13,23 +14,30 @@ __all__ = [
     "atomic",
     "write_text",
     "write_json",
+    "csv_cell",
+    "csv_rows",
+    "write_frame",
     "cache_dir",
     "folder_size",
     "progress",
     "counted",
     "warn",
+    "without_passwords",
 ]
 
 # %% ../nbs/core.ipynb #cd90ef8f
+import csv
 import hashlib
 import importlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from platformdirs import user_cache_dir
@@ -138,6 +146,36 @@ def write_json(path: str | Path, value):
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+# %% ../nbs/core.ipynb #f7d3e585
+for_spreadsheets = ContextVar("for_spreadsheets", default=False)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_cell(value):
+    "What is written for a value: itself, or with a `'` in front where a spreadsheet would compute."
+    formula = for_spreadsheets.get() and isinstance(value, str) and value.startswith(_FORMULA)
+    return f"'{value}" if formula else value
+
+
+def csv_rows(file):
+    "A function that writes a row into an open file."
+    rows = csv.writer(file, lineterminator="\n")
+    return lambda cells: rows.writerow([csv_cell(cell) for cell in cells])
+
+
+def write_frame(
+    path: str | Path,
+    table,  # a DataFrame
+    index: bool = False,  # write its index too?
+):
+    "Write a table to `path` as a CSV, all of it or nothing."
+    if for_spreadsheets.get():
+        table = (table.reset_index() if index else table).map(csv_cell).rename(columns=csv_cell)
+        index = False
+    with atomic(path) as t:
+        table.to_csv(t, index=index, lineterminator="\n")
+
+
 # %% ../nbs/core.ipynb #6f561fbc
 def cache_dir(
     *parts: str,  # names of folders inside the cache
@@ -196,3 +234,23 @@ def warn(text: str):
     while frame.f_back and frame.f_code.co_filename.startswith(os.path.dirname(__file__)):
         frame, depth = frame.f_back, depth + 1
     warnings.warn(text, stacklevel=depth)
+
+
+# %% ../nbs/core.ipynb #df4e3f7a
+_SHOWN = r"(?!\*\*\*@|password@)"  # what is hidden already, and what stands in an example
+_DATABASE = re.compile(
+    rf"""\b((?:mysql|mariadb|postgres|mssql|oracle|sqlite)[\w+.-]*+:?+/{{0,3}}+)
+    ([^\s:/]*):{_SHOWN}(.*)@""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ADDRESS = re.compile(rf"([a-z][a-z0-9+.-]*:/{{1,2}})([^\s:/@]*):{_SHOWN}(\S*)@", re.IGNORECASE)
+# without its beginning
+_REST = re.compile(rf"(?<![\w/:.-])()([a-z]\w*):{_SHOWN}([^\s/]\S*)@(?=[\w.-]+(?::\d+)?/\w)", re.I)
+_SETTING = re.compile(r"([?&](?:password|passwd|pwd|ssl_key_password)=)[^\s&]*", re.IGNORECASE)
+
+
+def without_passwords(text: str) -> str:
+    "The same text; where it holds an address with a password, that is `***`."
+    for address in (_DATABASE, _ADDRESS, _REST):
+        text = address.sub(r"\1\2:***@", text)
+    return _SETTING.sub(r"\1***", text)

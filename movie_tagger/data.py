@@ -35,7 +35,7 @@ from unicodedata import normalize
 import numpy as np
 import pandas as pd
 
-from .core import MovieTaggerError, atomic, counted, progress, sha256, warn
+from .core import MovieTaggerError, counted, progress, sha256, warn, write_frame
 from .duplicates import duplicate_groups, phash
 from .images import BadPicture, find_images, is_system_folder, look_through
 from movie_tagger.tables import (
@@ -567,8 +567,7 @@ def write_csv(
     else:
         table["tags"] = [_words(row, labels.columns, say_no) for row in to_array(labels)]
     table["group"] = items["group"].to_numpy()
-    with atomic(path) as t:
-        table.to_csv(t, index=False)
+    write_frame(path, table)
 
 
 def _words(row, tags, say_no):

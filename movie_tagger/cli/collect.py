@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .shared import app, say
-from ..core import MovieTaggerError, counted
+from ..core import MovieTaggerError, counted, write_frame
 
 
 # %% ../../nbs/cli/collect.ipynb #1833cb94
@@ -23,8 +23,9 @@ def download(
         list[Path],
         typer.Argument(
             metavar="URLS...",
-            help="Lists: text with an address a line, or a table with a column `url` "
-            "[and `label`]; urls_horror.csv names its label.",
+            help="Lists: .txt with an address a line, "
+            ".csv with a column `url` [and `label`]; "
+            "urls_horror.csv names its label.",
         ),
     ],
     out: Annotated[
@@ -34,12 +35,6 @@ def download(
     retry_failed: Annotated[
         bool, typer.Option(help="Try again what left no picture the last time.")
     ] = False,
-    column: Annotated[
-        str | None, typer.Option(help="Name or number of the column of addresses.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Name or number of the column of labels; '' for none.")
-    ] = None,
     allow_private: Annotated[
         bool, typer.Option(help="Fetch from this machine and the local network too.")
     ] = False,
@@ -72,8 +67,6 @@ def download(
         urls,
         out,
         retry_failed,
-        column,
-        label_column,
         allow_private=allow_private,
         ignore_robots=ignore_robots,
         connections=connections,
@@ -116,11 +109,9 @@ def search(
 ):
     "Search the web for pictures and write a list of their addresses."
     from movie_tagger import download as downloads
-    from movie_tagger.core import atomic
 
     found = downloads.search(query, n, provider)
-    with atomic(out) as t:
-        found.to_csv(t, index=False, lineterminator="\n")
+    write_frame(out, found)
     say(f"{len(found)} addresses in {out}. Next: movie-tagger download {out} --out posters")
 
 

@@ -18,20 +18,25 @@ import typer
 
 from . import collect, learn, ledger, retrain, serve  # noqa: F401, their commands
 from .shared import app, say
-from ..core import MovieTaggerError, counted
+from ..core import MovieTaggerError, counted, without_passwords
 
 
 # %% ../../nbs/cli/door.ipynb #6c48d719
 def main():
     "The command line's entry: errors that users can put right become one sentence."
-    warnings.formatwarning = lambda message, *_: f"movie-tagger: {message}\n"
+    warnings.formatwarning = lambda message, *_: _sentence(message) + "\n"
     # a file's name may be no text
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except MovieTaggerError as e:
-        sys.exit(f"movie-tagger: {' '.join(str(e).splitlines())}")
+        sys.exit(_sentence(e))
+
+
+def _sentence(said):
+    "What standard error shows of an error or a warning, on one line."
+    return without_passwords(f"movie-tagger: {' '.join(str(said).splitlines())}")
 
 
 # %% ../../nbs/cli/door.ipynb #ce84d4fe

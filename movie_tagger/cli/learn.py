@@ -31,7 +31,7 @@ from typing import Annotated
 import typer
 
 from .shared import Absent, Data, Images, Version, app, read_data, say
-from ..core import MovieTaggerError, counted
+from ..core import MovieTaggerError, counted, csv_rows, write_frame
 
 # %% ../../nbs/cli/learn.ipynb #af2aa2a7
 Encoder = Annotated[
@@ -117,8 +117,6 @@ def _labels_counted(labels):
 
 
 def _report_left_out(model, out):
-    from movie_tagger.core import atomic
-
     if len(model.left_out):
         names = ", ".join(f"{tag} ({n})" for tag, n in model.left_out.items())
         say(f"Left out, with too few pictures: {names}.")
@@ -126,8 +124,7 @@ def _report_left_out(model, out):
     if not len(model.problems):
         path.unlink(missing_ok=True)
         return
-    with atomic(path) as t:
-        model.problems.to_csv(t)
+    write_frame(path, model.problems, index=True)
     say(
         f"Left out, and {path} says why: {counted(len(model.problems), 'picture')}. "
         f"The first: {model.problems['error'].iloc[0]}"
@@ -245,11 +242,8 @@ def suspects(
 
 
 def _write_suspects(table, path):
-    from movie_tagger.core import atomic
-
     images = [_beside(path, p) if p else "" for p in table["image"]]
-    with atomic(path) as t:
-        table.assign(image=images, score=table["score"].round(4)).to_csv(t, index=False)
+    write_frame(path, table.assign(image=images, score=table["score"].round(4)))
 
 
 def _beside(path, picture):
@@ -366,8 +360,6 @@ def _column(path):
 @contextmanager
 def _table(path, columns):
     "A function that writes a row for a picture, named from the table; nothing without a `path`."
-    import csv
-
     from movie_tagger.core import atomic
 
     if not path:
@@ -377,6 +369,6 @@ def _table(path, columns):
         atomic(path) as t,
         open(t, "w", newline="", encoding="utf-8", errors="surrogateescape") as f,
     ):
-        writer = csv.writer(f)
-        writer.writerow(columns)
-        yield lambda picture, cells: writer.writerow([_beside(path, picture), *cells])
+        write = csv_rows(f)
+        write(columns)
+        yield lambda picture, cells: write([_beside(path, picture), *cells])

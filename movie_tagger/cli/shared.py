@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from ..core import for_spreadsheets
+
 # %% ../../nbs/cli/shared.ipynb #8b017a12
 app = typer.Typer(
     help="From film pictures to a tagger that you understand, trust and run.",
@@ -23,8 +25,18 @@ app = typer.Typer(
 
 
 @app.callback()
-def _():
-    pass
+def _(
+    spreadsheet: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet",
+            envvar="MOVIE_TAGGER_SPREADSHEET",
+            help="Tables are to be opened in a spreadsheet: cells that it would take for formulas "
+            "(=, +, -, @) get a ' in front.",
+        ),
+    ] = False,
+):
+    for_spreadsheets.set(spreadsheet)
 
 
 def say(*lines):

@@ -104,9 +104,16 @@ def inside(
     names: pd.Series,  # of files, some missing
 ) -> np.ndarray:  # (n,)
     "Which names are those of files inside a folder."
-    return names.notna().to_numpy() & ~names.astype(str).str.contains(
-        r"^(?:/|\\|$)|(?:^|[/\\])\.\.(?:[/\\]|$)|\0", regex=True
-    ).to_numpy(bool)
+    texts = names.astype(str)
+    good = names.notna().to_numpy() & ~texts.str.contains(_OUTSIDE, regex=True).to_numpy(bool)
+    for row in np.flatnonzero(good & texts.str.len().gt(60).to_numpy(bool)):
+        parts = texts.iloc[row].encode(errors="replace").split(b"/")
+        good[row] = max(map(len, parts)) <= 255 and sum(map(len, parts)) <= 2000
+    return good
+
+
+# from the root, upwards, the folder itself, a folder, or no text at all
+_OUTSIDE = r"^(?:/|\\|$)|(?:^|[/\\])\.\.(?:[/\\]|$)|(?:^|/)\.?(?:/|$)|\0"
 
 
 def _identified(items, known):

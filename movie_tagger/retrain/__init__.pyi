@@ -1,3 +1,4 @@
+from . import changes as changes
 from . import gates as gates
 from . import inspection as inspection
 from . import month as month

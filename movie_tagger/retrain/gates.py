@@ -39,6 +39,12 @@ class Gates:
     # groups with a known yes from which on a sensitive tag must be shown not to be worse
     min_positives: int = 50
     min_rows: float = 0.8  # share of last time's rows that must still be there
+    max_left_out: float = 0.05  # share of the rows that may be useless
+    # share of the old cells, stills and their tags, that may have changed
+    max_changed: float = 0.1
+    max_user_changed: float = 0.05  # the same, by one user
+    max_tag_changed: float = 0.2  # share of a tag's old cells
+    max_moved: float = 0.005  # share of the ids that may name another picture, or film
     max_new_tags: float = 0.25  # share of the new rows whose tag nobody had typed before
     max_user_share: float = 0.3  # share of the new rows that one user may have typed
     max_user_tag_share: float = 0.1  # the same, of one and the same tag

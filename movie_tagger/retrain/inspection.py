@@ -5,6 +5,7 @@ looked at once more."""
 
 # %% auto #0
 __all__ = [
+    "DELETED",
     "MOST_PICTURES",
     "Said",
     "said_since",
@@ -17,8 +18,9 @@ __all__ = [
 ]
 
 # %% ../../nbs/retrain/inspection.ipynb #1820ab16
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pandas as pd
@@ -26,6 +28,14 @@ import pandas as pd
 from ..core import MovieTaggerError, counted
 from ..ledger.ledger import Ledger
 from . import sanity
+from movie_tagger.retrain.changes import (
+    LEAST,
+    Tables,
+    changed_cells,
+    in_numbers,
+    moved_ids,
+    what_changed,
+)
 from .gates import Verdict, roughly
 from .plan import Plan
 from .sanity import new_rows
@@ -79,11 +89,25 @@ class Month:
     tags: pd.DataFrame  # from `read_tables`
     before: dict | None
     said: Said
+    was: Tables | None = None  # what the ledger last heard of
+    # table → reason → how many rows were left out
+    left_out: dict = field(default_factory=dict)
+
+    @property
+    def known(self) -> dict:
+        "By table, the ids of the rows that there were; nothing where that is not known."
+        if not (self.was and self.was.numbered):
+            return {}
+        return {name: getattr(self.was, name)["id"] for name in ("shots", "tags")}
+
+    def is_new(self, name: str):  # (n,)
+        "Which rows of a table are new."
+        return new_rows(getattr(self, name), (self.before or {}).get(name), self.known.get(name))
 
     @property
     def new_shots(self) -> pd.DataFrame:
         "The rows of shots that are new."
-        return self.shots[new_rows(self.shots, (self.before or {}).get("shots"))]
+        return self.shots[self.is_new("shots")]
 
     @property
     def new_pictures(self) -> pd.Series:
@@ -105,7 +129,9 @@ def look_at_tables(
     refused=(),  # the facts of months that were refused since the last accepted one
 ) -> tuple[dict, list[Verdict]]:
     "The facts of a month, and whether they follow from the last one's."
-    return _with_refused(_tables, month, refused)
+    facts, verdicts = _with_refused(_tables, month, refused)
+    more, doubts = _old_rows(month)
+    return facts | more, verdicts + _usable(month) + doubts
 
 
 def look_at_pictures(
@@ -134,10 +160,46 @@ def _with_refused(look, month, refused):
 # %% ../../nbs/retrain/inspection.ipynb #519af23b
 def _tables(month):
     plan, shots, tags, before = month.plan, month.shots, month.tags, month.before
-    facts = sanity.facts(shots, tags, before, encoder=plan.train.encoder, said=month.said.rows)
+    how = {"encoder": plan.train.encoder, "said": month.said.rows, "known": month.known}
+    facts = sanity.facts(shots, tags, before, **how)
     facts["ledger"] = month.said.last
     facts["placed"] = int(tags["ref_id"].isin(shots["id"]).sum())
     return facts, sanity.sane(before, facts, plan.gates) + _belong(before, facts, plan.gates)
+
+
+def _usable(month):
+    "The verdicts on rows that were left out because they make no sense."
+    found, limit = [], month.plan.gates.max_left_out
+    for name, reasons in month.left_out.items():
+        odd = {why: n for why, n in reasons.items() if why != DELETED}
+        count = sum(odd.values())
+        if count:
+            n = len(getattr(month, name)) + count
+            few, share = count < LEAST, count / n
+            says = (
+                f"Of the {counted(n, 'row')} of {name} {count:,} are of no use, "
+                f"{', '.join(f'{k:,} {why}' for why, k in odd.items())} "
+                f"({roughly(share)}; at most {roughly(limit)} may be)."
+            )
+            found.append(
+                Verdict(f"useless rows of {name}", few or share <= limit, share, limit, says)
+            )
+    return found
+
+
+DELETED = "marked as deleted"
+
+
+def _old_rows(month):
+    "What changed in the rows that the ledger has heard of, and whether that is to be believed."
+    facts = {"left out": month.left_out}
+    if month.was is None:
+        return facts, []
+    plan, now = month.plan, Tables(month.shots, month.tags)
+    rules = read_rules(plan.rules) if plan.rules else Rules()
+    changes = what_changed(month.was, now, month.is_new("tags"), rules)
+    verdicts = changed_cells(changes, plan.gates) + moved_ids(month.was, now, plan.gates)
+    return facts | {"old rows": in_numbers(changes)}, verdicts
 
 
 def _belong(before, now, gates):
@@ -183,7 +245,7 @@ def _typed(month):
     plan, tags = month.plan, month.tags
     stills = month.shots.drop_duplicates("id").set_index("id")
     known = tags["ref_id"].isin(stills.index) & tags["value"].notna()
-    new = tags[new_rows(tags, month.before["tags"]) & known.to_numpy()]
+    new = tags[month.is_new("tags") & known.to_numpy()]
     columns = {
         "user": new["user_id"].astype(str),
         "still": new["ref_id"].map(stills["shot_image_id"]),
@@ -207,7 +269,7 @@ def still_there(plan: Plan, names) -> list[Verdict]:
     known = read.index[read].intersection(names)
     if known.empty:
         return []
-    gone = sum(not (plan.pictures.folder / name).exists() for name in known)
+    gone = sum(not os.path.exists(plan.pictures.folder / name) for name in known)
     share, limit = gone / len(known), plan.gates.max_unreadable
     says = (
         f"Of the {counted(len(known), 'picture')} that were there last time {gone:,} are gone "

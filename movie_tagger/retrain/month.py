@@ -8,6 +8,7 @@ __all__ = ["PATIENCE", "Marks", "for_learning", "make_challenger", "Run", "retra
 
 # %% ../../nbs/retrain/02_month.ipynb #150e77c2
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,10 +28,10 @@ from ..ledger.ledger import Ledger
 from ..ledger.review import reviewed
 from ..models import bundle, shelf
 from .gates import Verdict
-from .inspection import Month, Refused, look_at_tables, said_since
+from .inspection import Refused, look_at_tables
 from .plan import Plan
 from .report import as_markdown, tell
-from .sync import catch_up, learnable, read_tables
+from .sync import catch_up, learnable, this_month
 from .trial import answers, put_on_trial
 from ..suspects.ranking import suspects
 from ..tags.rules import read_rules
@@ -69,10 +70,11 @@ def _plain(x):
 
 
 # %% ../../nbs/retrain/02_month.ipynb #b514aabf
-def _marks(plan, now):
-    "The marks of the run that was interrupted, if its plan was the same, or of a new one."
+def _marks(plan, now, accept=False):
+    "The marks of the run that was interrupted, if what was asked was the same, or of a new one."
     folder = plan.models / ".run"
-    digest = sha256(json.dumps(asdict(plan), sort_keys=True, default=str).encode())
+    asked = asdict(plan) | {"accept": accept}
+    digest = sha256(json.dumps(asked, sort_keys=True, default=str).encode())
     try:
         begun = json.loads((folder / "begun.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -169,7 +171,7 @@ def retrain(
         return _rehearsal(plan)
     with shelf.locked(plan.models):
         try:
-            return _month(plan, _marks(plan, now), accept)
+            return _month(plan, _marks(plan, now, accept), accept)
         except Exception as e:
             says = f"The run failed, and the champion stays: {e}"
             tell(plan, {"outcome": "failed", "says": says}, str(e))
@@ -190,7 +192,9 @@ def _month(plan, marks, accept):
     outcome, says = found["outcome"], found["says"]
     news = {"run": marks.name, "outcome": outcome, "says": says, "report": str(path)}
     marks.once("reported", lambda: write_text(path, text))
-    marks.once("told", lambda: tell(plan, news, text))
+    failed = marks.once("told", lambda: tell(plan, news, text))
+    if failed:
+        write_text(path, as_markdown(found, marks.name, failed))
     if outcome == "promoted":
         shelf.prune(plan.models, plan.keep)
     marks.over()
@@ -297,6 +301,8 @@ def _trained(plan, marks, found, items, labels, champion):
     bundle.amend(path, promises=earned, sensitive=list(plan.sensitive), ledger=source)
     shelf.appoint(plan.models, marks.name, "challenger")
     size = {"pictures": len(model.trained_on), "tags": len(model.tags)}
+    accepted = [v["says"] for v in found["verdicts"] if not v["passed"]]
+    size |= {"accepted": accepted} if accepted else {}
     _record(plan, "trained", marks.name, **size, facts=found["facts"])
     return {
         "champion": champion and champion.name,
@@ -352,7 +358,16 @@ def _judged(plan, marks, found, items, labels):
 
 # %% ../../nbs/retrain/02_month.ipynb #0d53b10e
 def _decided(plan, marks, found):
-    "Promotes the challenger or keeps the champion; how the run ends, and why."
+    "How the run ends, and why; also why its data would have been refused, had nobody accepted it."
+    ended = _ended(plan, marks, found)
+    odd = " ".join(v["says"] for v in found["verdicts"] if not v["passed"])
+    if odd and not found["refused"]:
+        ended["says"] += f" The site's data was accepted by hand, although a check failed: {odd}"
+    return ended
+
+
+def _ended(plan, marks, found):
+    "Promotes the challenger or keeps the champion."
     if found["refused"]:
         why = {"reason": found["refused"], "verdicts": found["verdicts"], "facts": found["facts"]}
         _record(plan, "refused", marks.name, **why)
@@ -378,7 +393,7 @@ def _decided(plan, marks, found):
 def _rehearsal(plan):
     "What a run would begin with."
     champion, before = _champion(plan), _before(plan)
-    month = Month(plan, *read_tables(plan), before, said_since(plan, before))
+    month = this_month(plan, before)
     _, verdicts = look_at_tables(month, _refused(plan))
     says = f"A run would {', '.join(_steps(plan, month, champion))}."
     if not all(v.passed for v in verdicts):
@@ -391,7 +406,7 @@ def _rehearsal(plan):
 def _steps(plan, month, champion):
     "What a run would do, one thing after the other."
     names = month.shots["shot_image_id"].dropna()
-    missing = sum(not (plan.pictures.folder / name).exists() for name in names)
+    missing = sum(not os.path.exists(plan.pictures.folder / name) for name in names)
     new = f"{len(month.new_shots):,} of them new"
     yield f"read {counted(len(month.shots), 'still')} ({new}) and {counted(len(month.tags), 'tag')}"
     if missing:

@@ -16,11 +16,11 @@ import tomllib
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pandas as pd
 
-from ..core import MovieTaggerError
+from ..core import MovieTaggerError, without_passwords
 from .gates import Gates
 from ..tags.rules import Rules, normalise, read_rules
 from ..tags.sql.site import is_database
@@ -31,7 +31,20 @@ class _Wrong(Exception):
     "What is wrong with a key of the plan, without a full stop."
 
     def __init__(self, key, why):
-        self.key, self.why = key, why
+        self.key, self.why = key, without_passwords(why)
+
+
+def _check_address(key, url):
+    "An error for what is no address of the web; what stands in it may be secret, and is not told."
+    if not re.match(r"https?://", url):
+        raise _Wrong(key, "it must begin with https:// or http://")
+    try:
+        parts = urlsplit(url)
+        whole = parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that do not close
+        whole = False
+    if not whole or re.search(r"[\s\x00-\x1f\x7f\\]", url):
+        raise _Wrong(key, "it is no whole address, such as https://chat.example/hooks/1")
 
 
 # %% ../../nbs/retrain/plan.ipynb #f5a839ae
@@ -43,6 +56,8 @@ class Source:
     dump: Path | None = None  # or what `tags.read_dump` takes
     name: str = "site"  # in the ledger, tags come from `import:` and this name
     group: str = "movie_id"  # the column of shots that says which film a still is from
+    # columns that say that a row has been removed, such as "shots.deleted_at"
+    deleted: tuple = ()
 
     def __post_init__(self):
         if bool(self.database_env) == bool(self.dump):
@@ -50,12 +65,25 @@ class Source:
                 "dump",
                 "give either `database_env` or `dump`, the one place where shots and tags are",
             )
+        if self.dump and ":/" in str(self.dump):
+            raise _Wrong(
+                "dump",
+                "it looks like the address of a database: put that into an environment variable, "
+                "because it holds a password, and give the variable's name as `database_env`",
+            )
         if self.database_env and not re.fullmatch(r"\w+", self.database_env):
             raise _Wrong(
                 "database_env",
                 "it is the name of an environment variable, such as SITE_DATABASE, "
                 "and never the address itself, which holds a password",
             )
+        for column in self.deleted:
+            if not re.fullmatch(r"(shots|tags)\.\w+", str(column)):
+                raise _Wrong(
+                    "deleted",
+                    "it lists columns with their tables, such as "
+                    f'["shots.deleted_at", "tags.is_deleted"], and {column!r} is none',
+                )
         if not self.name.strip():
             raise _Wrong("name", "it is empty; leave it away, or give one")
 
@@ -90,8 +118,8 @@ class Pictures:
     allow_private: bool = False  # fetch from this machine and the local network too
 
     def __post_init__(self):
-        if self.url and not re.match(r"https?://", self.url):
-            raise _Wrong("url", "it must begin with https:// or http://")
+        if self.url:
+            _check_address("url", self.url)
         if self.url and _placeholders(self.url) != {"shot_image_id"}:
             raise _Wrong(
                 "url",
@@ -150,12 +178,14 @@ class Notify:
     webhook: str = ""  # gets a POST of JSON
 
     def __post_init__(self):
-        if self.webhook and not re.match(r"https?://", self.webhook):
-            raise _Wrong("webhook", "it must begin with https:// or http://")
+        if self.webhook:
+            _check_address("webhook", self.webhook)
         try:
-            shlex.split(self.command)
+            words = shlex.split(self.command)
         except ValueError:
             raise _Wrong("command", "its quotes do not close") from None
+        if self.command and not words:
+            raise _Wrong("command", "it is empty; leave it away, or give one")
 
 
 # %% ../../nbs/retrain/plan.ipynb #2e7151ae

@@ -34,14 +34,15 @@ def facts(
     embeddings=None,  # (m x d) of the new pictures, rows of NaN for those that cannot be read
     encoder: str = "",  # whose embeddings they are; only those of the same one are compared
     said: pd.DataFrame | None = None,  # said at upload since then: columns `user` and `tag`
+    known: dict | None = None,  # table → ids of the rows that the ledger has heard of
 ) -> dict:  # small, and plain enough for JSON
     "What a version of the data looks like from afar: its size, its words, its users, its pictures."
     _need("shots", shots, ["id"])
     _need("tags", tags, ["id", "value", "ref_id"])
-    before = before or {}
-    new = new_rows(tags, before.get("tags"))
+    before, known = before or {}, known or {}
+    new = new_rows(tags, before.get("tags"), known.get("tags"))
     return {
-        "shots": _size(shots, new_rows(shots, before.get("shots"))),
+        "shots": _size(shots, new_rows(shots, before.get("shots"), known.get("shots"))),
         "tags": _size(tags, new),
         "new": _typed(shots, tags, new, said),
         "pictures": picture_facts(embeddings, encoder, before.get("pictures")),
@@ -58,11 +59,14 @@ def _need(name, table, columns):
 def new_rows(
     table: pd.DataFrame,
     before: dict | None,  # the facts of this table when it was last accepted
+    known=None,  # ids of the rows that there were
 ) -> np.ndarray:  # (n,)
-    "True for rows that came after the facts `before`, by number or by time."
+    "True for rows that came after the facts `before`, by number or by time, or were not there."
     if not before or not before["rows"]:
         return np.ones(len(table), bool)
     new = (table["id"] > before["last id"]).to_numpy(bool, na_value=False)
+    if known is not None:  # an id below the last one can have been free
+        new = new | ~table["id"].isin(known).to_numpy(bool)
     if "created_at" in table and before["last time"]:
         later = table["created_at"] > pd.Timestamp(before["last time"])
         new = new | later.to_numpy(bool, na_value=False)
@@ -192,7 +196,7 @@ def sane(
     "Does this version of the data follow from the last one, or has something broken on the way?"
     found = [_rows(name, before, now, gates) for name in ("shots", "tags")]
     if before and now["tags"]["new"] >= gates.min_new:
-        found += [_unseen(now, gates), _rates(now, gates)]
+        found += [_unseen(now, gates), *([_rates(now, gates)] if now["tags"]["old"] else [])]
     if before and now["new"]["rows"] >= gates.min_new:
         found += _users(now, gates)
     return found + sane_pictures((before or {}).get("pictures"), now["pictures"], gates)

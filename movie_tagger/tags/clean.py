@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import MovieTaggerError, atomic
+from ..core import MovieTaggerError, atomic, csv_cell, for_spreadsheets
 from .rules import Rules, normal
 from .sql.rows import csv, listed, pa, pc
 
@@ -261,6 +261,8 @@ def write_table(
     table: pd.DataFrame,  # from `tag_table`
 ):
     "Write the table as a CSV, all of it or nothing."
+    if for_spreadsheets.get():
+        table = table.map(csv_cell)
     with atomic(path) as t, open(t, "wb") as f:
         f.write(",".join(table).encode() + b"\n")
         csv.write_csv(

@@ -7,7 +7,9 @@ moment."""
 __all__ = ["MANY", "read_database"]
 
 # %% ../../../nbs/tags/sql/database.ipynb #3b396f49
+import re
 from contextlib import contextmanager
+from urllib.parse import parse_qsl, unquote
 
 import pandas as pd
 
@@ -21,7 +23,7 @@ MANY = 20_000  # rows fetched at a time
 def read_database(
     url: str,  # such as "mysql://user:password@host/site?ssl_ca=ca.pem"
     tables: list[str],
-    since=None,  # only rows that changed after this date
+    since=None,  # only rows that changed at this time or later
     columns: dict[str, list[str]] | None = None,  # table → columns to read; all by default
     updated: str = "updated_at",  # the column that says when a row changed
     connect_args: dict | None = None,  # for the driver, such as {"ssl": an SSL context}
@@ -56,10 +58,10 @@ def _check_there(there, table, columns):
 def _snapshot(url, connect_args):
     "A connection that sees the database as it is now, and can only read."
     sa = require("sqlalchemy", "mysql")
-    engine = _engine(sa, url, connect_args)
-    at = engine.url.render_as_string(hide_password=True)
+    address = _address(sa, url)
+    engine = _engine(sa, address, connect_args)
     try:
-        with engine.connect() as connection:
+        with _connected(engine) as connection:
             for statement in (
                 "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
                 "SET time_zone = '+00:00'",
@@ -68,23 +70,52 @@ def _snapshot(url, connect_args):
                 connection.exec_driver_sql(statement)
             yield connection
     except (sa.exc.DBAPIError, engine.dialect.loaded_dbapi.Error, OSError) as e:
-        raise MovieTaggerError(_why(at, getattr(e, "orig", e))) from None
+        raise MovieTaggerError(_why(_shown(address), getattr(e, "orig", e))) from None
 
 
-def _engine(sa, url, connect_args):
-    try:
-        address = sa.make_url(url)
-    except sa.exc.ArgumentError:
+# A password may hold any sign: it ends at the first @ behind which a host can be read.
+_PARTS = re.compile(
+    r"""(?P<driver>[a-z]\w*(?:\+\w+)?)://
+    (?:(?P<user>[^:/]*?)(?::(?P<password>.*?))?@)?
+    (?P<host>[^@:/?#\s\[\]]*|\[[^\]\s]*\])(?::(?P<port>\d{1,5}))?
+    (?:/(?P<database>[^@/?]*))?
+    (?:\?(?P<query>[\w.-]+=[^@&]*(?:&[\w.-]+=[^@&]*)*)?)?""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
+
+def _address(sa, url):
+    "The address of a database in its parts."
+    parts = _PARTS.fullmatch(url.strip())
+    if not parts:
         raise MovieTaggerError(
             "The address of the database cannot be read: "
             "it should look like mysql://user:password@host/database."
-        ) from None
-    if address.drivername in ("mysql", "mariadb"):
-        address = address.set(drivername="mysql+pymysql")
+        )
+    driver = parts["driver"].lower()
+    return sa.URL.create(
+        "mysql+pymysql" if driver in ("mysql", "mariadb") else driver,
+        parts["user"] and unquote(parts["user"]),
+        parts["password"] and unquote(parts["password"]),
+        parts["host"].strip("[]") or None,
+        parts["port"] and int(parts["port"]),
+        parts["database"] or None,
+        dict(parse_qsl(parts["query"] or "")),
+    )
+
+
+def _shown(address):
+    "An address as people may see it, without what is secret in it."
+    return address.set(query={}).render_as_string(hide_password=True)
+
+
+def _engine(sa, address, connect_args):
     if address.drivername.endswith("pymysql"):
         converters = require("pymysql.converters", "mysql")
         # values stay as the server writes them, like in a dump
         connect_args = {"conv": dict(converters.encoders), **connect_args}
+        if address.password:  # which the driver would take for Latin-1
+            connect_args = {"password": address.password.encode(), **connect_args}
     try:
         return sa.create_engine(address, connect_args=connect_args, poolclass=sa.pool.NullPool)
     except (sa.exc.ArgumentError, ModuleNotFoundError) as e:
@@ -92,6 +123,14 @@ def _engine(sa, url, connect_args):
             f"There is no driver for {address.drivername}:// ({e}): "
             "write mysql:// and run pip install 'movie_tagger[mysql]'."
         ) from None
+
+
+def _connected(engine):
+    "A connection; a setting in the address that the driver does not take is said."
+    try:
+        return engine.connect()
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise MovieTaggerError(_why(_shown(engine.url), e)) from None
 
 
 _HINTS = {
@@ -136,7 +175,7 @@ def _table(connection, table, types, updated, since):
     sa = require("sqlalchemy", "mysql")
     words = f"SELECT {', '.join(map(_quoted, types))} FROM {_quoted(table)}"
     if since is not None:
-        words += f" WHERE {_quoted(updated)} > '{pd.Timestamp(since)}'"
+        words += f" WHERE {_quoted(updated)} >= '{pd.Timestamp(since)}'"
     streaming = connection.execution_options(stream_results=True)
     result = streaming.exec_driver_sql(words.replace("%", "%%"))
     parts = [pa.table({name: pa.array([], ARROW[type]) for name, type in types.items()})]
@@ -147,10 +186,9 @@ def _table(connection, table, types, updated, since):
     except sa.exc.DBAPIError as e:
         _abandon(result)
         connection.invalidate()
-        at = connection.engine.url.render_as_string()
         read = sum(map(len, parts))
-        why = _why(f"{at}, table {table}, after {read:,} rows", e.orig)
-        raise MovieTaggerError(why) from None
+        at = f"{_shown(connection.engine.url)}, table {table}, after {read:,} rows"
+        raise MovieTaggerError(_why(at, e.orig)) from None
     return to_frame(pa.concat_tables(parts))
 
 
