@@ -48,11 +48,9 @@ def phash(
     source,  # what `open_image` takes
 ) -> np.uint64:
     "Perceptual hash of 64 bits (Zauner 2010): pictures that look alike differ in few bits."
-    im = images.unpacked(source, at_least=(64, 64), grey=True)
-    if im.mode != "L":
-        im = im.convert("L")
-    if (often := min(im.size) // 128) > 1:
-        im = im.reduce(often)
+    with images.unpacking(source, at_least=(64, 64), grey=True) as im:
+        often = max(1, min(im.size) // 128)
+        im = images.upright(im, (often, often), "L")
     waves = (_waves(im.height) @ np.asarray(im, np.float32) @ _waves(im.width).T).round(1)
     return np.uint64(int.from_bytes(np.packbits(waves > np.median(waves)).tobytes(), "big"))
 

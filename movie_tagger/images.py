@@ -6,13 +6,21 @@
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "MAX_MEMORY",
     "MAX_SCANS",
-    "LARGE",
+    "MAX_PAINTED",
+    "MAX_PIECES",
+    "room",
     "EXTENSIONS",
     "BadPicture",
     "TooLarge",
+    "kind_of",
+    "Room",
     "opened",
+    "unpacking",
+    "upright",
     "unpacked",
+    "looking_at",
     "open_image",
     "contact_sheet",
     "thumbnail",
@@ -34,7 +42,7 @@ import stat
 import threading
 import warnings
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import reduce
 from hashlib import sha256
 from pathlib import Path
@@ -54,8 +62,10 @@ from .core import MovieTaggerError
 # MPO, a JPEG with a second picture behind it, opens as JPEG
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000
+MAX_MEMORY = 1 << 30  # bytes for all pictures that are being unpacked in this process
 MAX_SCANS = 300  # of a JPEG: each goes over all of it; cameras and programs write up to about 12
-LARGE = 8_000_000  # pixels; of pictures with more, one is unpacked at a time
+MAX_PAINTED = 2_000_000_000  # pixels that a JPEG's scans go over, all together: about 2 seconds
+MAX_PIECES = 100_000  # segments, chunks or blocks of a file
 
 
 class BadPicture(MovieTaggerError):
@@ -63,9 +73,18 @@ class BadPicture(MovieTaggerError):
 
 
 class TooLarge(BadPicture):
-    "A picture of more pixels than are allowed."
+    "A picture that would take more pixels, or more memory, than are allowed."
 
 
+_KINDS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "GIF": rb"GIF8[79]a",
+    "WEBP": rb"RIFF....WEBP",
+    "AVIF": rb"....ftypavi[fs]",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "BMP": rb"BM",
+}
 _KNOWN = rb"\xff\xd8\xff|\x89PNG|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|....ftypavi[fs]"
 _SVG = rb"\s*(<\?xml|<!--|<!DOCTYPE svg|<svg).*<svg|\s*<svg"
 _WEB_PAGE = rb"\s*<(!doctype html|html|head|body)|.*<html"
@@ -76,6 +95,14 @@ _BEGINNINGS = {
     "it is a HEIC photograph; save it as JPEG first": rb"....ftyp(hei|hev|mif|msf)",
     "it is text": rb"[\t\n\r\x20-\x7e\x80-\xf4]+\Z",
 }
+
+
+def kind_of(
+    head: bytes,  # a file, or how it begins
+) -> str | None:
+    "The format that a file claims by its first bytes; None for what is none of `FORMATS`."
+    found = (kind for kind, start in _KINDS.items() if re.match(start, head, re.DOTALL))
+    return next(found, None)
 
 
 def _what(head):  # the first bytes of something that Pillow does not know
@@ -108,14 +135,102 @@ def _reason(error, head):
 # %% ../nbs/images.ipynb #7d2e9b40
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # not a stuffed 255, not a restart
 _ENDS = (b"", bytes(256), b"\x55" * 256)
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_FEW = 20  # scans, which even the largest picture may have
+_SPARED = {*range(0xE1, 0xF0), 0xFE} - {0xEE}  # markers of profiles and texts, not of colours
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # a JPEG's size and colours follow
+_CAMERA = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"MPF\0")
 _MAY_TURN = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # they tell which side is up
-_LONG = 1000  # bytes; zlib makes at most 1,032 of one, and Pillow stops at 1,048,576
+_BLOCK = re.compile(rb"[!,;]")  # what a GIF is made of: extensions, pictures, the end
+_EXIF_BYTES = 1 << 16  # what a camera writes is smaller
+
+
+class _Pieces:
+    "A file that is copied without some of its pieces; too many are refused."
+
+    def __init__(self, data, name):
+        self.data = data
+        self.name = name
+        self.kept = []
+        self.start = 0  # of what is not copied yet
+        self.seen = 0
+
+    def count(self):
+        self.seen += 1
+        if self.seen > MAX_PIECES:
+            raise BadPicture(
+                f"Cannot open {self.name}: it has more than the {MAX_PIECES:,} pieces allowed; "
+                "save it anew."
+            )
+
+    def leave_out(self, begin, end):
+        self.kept.append(self.data[self.start : begin])
+        self.start = end
+
+    def rest(self):
+        return b"".join([*self.kept, self.data[self.start :]]) if self.kept else self.data
+
+
+def _lean_jpeg(data, name):
+    "The JPEG without profiles, comments and all but the first camera data; and is it one scan?"
+    pieces = _Pieces(data, name)
+    at, colours, one = 2, b"", False
+    first = set(_CAMERA)
+    while found := _MARKER.search(data, at):
+        marker, at = found[1][0], found.end()
+        if marker in (0x01, 0xD8, 0xD9):
+            continue
+        pieces.count()
+        begin = at + 2
+        if marker == 0xDA:
+            one = one and data[begin : begin + 1] == colours
+            break
+        at += int.from_bytes(data[at:begin], "big")
+        if marker in _FRAMES:
+            one, colours = marker & 3 != 2, data[begin + 5 : begin + 6]  # 2: progressive
+        elif marker in _SPARED:
+            about = next((kind for kind in first if data.startswith(kind, begin)), None)
+            first.discard(about)
+            if not about:
+                pieces.leave_out(found.start(), at)
+    return pieces.rest(), one
+
+
+def _lean_png(data, name):
+    "The PNG without what Pillow needs neither for its first picture nor to turn it."
+    pieces = _Pieces(data, name)
+    at = 8
+    while at + 8 <= len(data):
+        pieces.count()
+        kind = data[at + 4 : at + 8]
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        turns = kind == b"eXIf" or data.startswith(_MAY_TURN, at + 8)
+        needed = kind == b"tRNS" or turns and end - at < _EXIF_BYTES
+        if kind[0] & 32 and not needed and end <= len(data):
+            pieces.leave_out(at, end)
+        at = end
+    return pieces.rest()
+
+
+def _lean_gif(data, name):
+    "The GIF without comments and what else stands before its first picture."
+    if len(data) < 13:
+        return data
+    pieces = _Pieces(data, name)
+    end = 13 + (6 << (data[10] & 7) if data[10] & 128 else 0)
+    while (found := _BLOCK.search(data, end)) and found[0] == b"!":
+        begin, end = end, found.end() + 1
+        while end < len(data) and data[end]:
+            pieces.count()
+            end += 1 + data[end]
+        end += 1
+        if data[found.end() : found.end() + 1] != b"\xf9":
+            pieces.leave_out(begin, end)
+    return pieces.rest()
 
 
 def _scans(data, name):  # bytes of a JPEG
     "Has it an end marker, and is every coefficient sent? Too many scans are refused."
-    at, scans, colours, sent = 2, 0, 0, set()
+    at, scans, colours, most, sent = 2, 0, 0, MAX_SCANS, set()
     while found := _MARKER.search(data, at):
         marker, at = found[1][0], found.end()
         if marker == 0xD9:
@@ -124,13 +239,15 @@ def _scans(data, name):  # bytes of a JPEG
             continue
         body = data[at + 2 : at + int.from_bytes(data[at : at + 2], "big")]
         at += 2 + len(body)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(body) > 5:
+        if marker in _FRAMES and len(body) > 5:
             colours = body[5]
+            pixels = int.from_bytes(body[1:3], "big") * int.from_bytes(body[3:5], "big")
+            most = min(MAX_SCANS, max(_FEW, MAX_PAINTED // max(pixels, 1)))
         if marker == 0xDA and len(body) > 3:
             scans += 1
-            if scans > MAX_SCANS:
+            if scans > most:
                 raise BadPicture(
-                    f"Cannot open {name}: it has more than the {MAX_SCANS} scans allowed; "
+                    f"Cannot open {name}: it has more than the {most} scans allowed for its size; "
                     "save it anew as an ordinary JPEG."
                 )
             first, last, bits = body[-3:]
@@ -139,48 +256,151 @@ def _scans(data, name):  # bytes of a JPEG
     return False, len(sent) == colours * 64 > 0
 
 
-def _closed(file, name):
-    "The JPEG as a file with its end marker, where only that is missing; as it is otherwise."
-    data = file.read()
-    file.seek(0)
-    if data.endswith(b"\xff\xd9") and data.count(b"\xff\xda") <= MAX_SCANS:
-        return file  # an ordinary one, known without a walk
+def _closed(data, one, name, max_pixels, max_memory):  # one: has it but one scan?
+    "The JPEG with its end marker, where only that is missing; as it is otherwise."
+    if data.endswith(b"\xff\xd9") and (one or data.count(b"\xff\xda") <= _FEW):
+        return data  # an ordinary one, known without a walk
     ended, complete = _scans(data, name)
     if ended or not complete:
-        return file
-    size = Image.open(file, formats=["JPEG"]).size
-    file.seek(0)
-    if math.prod(size) > MAX_PIXELS:
-        return file
+        return data
     data = data.rstrip(b"\xff")
     pictures = set()
     for end in _ENDS:
         with Image.open(io.BytesIO(data + end + b"\xff\xd9"), formats=["JPEG"]) as im:
-            pictures.add(sha256(im.tobytes()).digest())
-    return file if len(pictures) > 1 else io.BytesIO(data + b"\xff\xd9")
+            if math.prod(im.size) > max_pixels:
+                return data
+            with room.taken(_memory(im), max_memory, name):
+                pictures.add(_digest(im))
+    return data if len(pictures) > 1 else data + b"\xff\xd9"
 
 
-def _without_texts(file):
-    "The PNG as a file without its profile and without long texts; as it is where it has none."
-    data = file.read()
-    file.seek(0)
-    kept, at, start = [], 8, 0
-    while at + 8 <= len(data):
-        kind = data[at + 4 : at + 8]
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        text = kind in _TEXTS and not data.startswith(_MAY_TURN, at + 8)
-        if end - at > _LONG and (kind == b"iCCP" or text) and end <= len(data):
-            kept.append(data[start:at])
-            start = end
-        at = end
-    return io.BytesIO(b"".join([*kept, data[start:]])) if kept else file
+def _digest(im):
+    "SHA-256 of a picture's pixels, whose bytes are never there all at once."
+    digest = sha256()
+    for top in range(0, im.height, 256):
+        digest.update(im.crop((0, top, im.width, min(top + 256, im.height))).tobytes())
+    return digest.digest()
 
 
-def _mended(file, head, name):
+def _mended(file, head, name, max_pixels, max_memory):
     "An open file, closed or freed of what hinders Pillow where all pixels are there."
-    if head.startswith(b"\xff\xd8"):
-        return _closed(file, name)
-    return _without_texts(file) if head.startswith(b"\x89PNG\r\n\x1a\n") else file
+    kind = kind_of(head)
+    if kind in (None, "TIFF", "BMP"):
+        return file
+    data = file.read()
+    if kind == "JPEG":
+        data, one = _lean_jpeg(data, name)
+        data = _closed(data, one, name, max_pixels, max_memory)
+    elif kind == "PNG":
+        data = _lean_png(data, name)
+    elif kind == "GIF":
+        data = _lean_gif(data, name)
+    return io.BytesIO(data)
+
+
+# %% ../nbs/images.ipynb #86777021
+class Room:
+    "Memory for pictures that are being unpacked, shared by all threads of the process."
+
+    def __init__(self, size: int):  # bytes
+        self.size = size
+        self.empty()
+
+    def empty(self):
+        self.held = 0
+        self._turn = threading.Lock()  # held by the first of those who wait
+        self._changed = threading.Condition()
+        self._mine = threading.local()
+
+    @contextmanager
+    def taken(
+        self,
+        size: int,  # bytes
+        at_most: int,  # bytes that are held then, where that is less than the room has
+        name="the picture",  # for the refusal
+    ):
+        "Waits until there is room and holds it; raises `TooLarge` where there never will be."
+        limit = min(at_most, self.size)
+        if size > limit:
+            raise TooLarge(
+                f"Cannot open {name}: unpacking it takes {size:,} bytes of memory, more than the "
+                f"{limit:,} allowed."
+            )
+        if getattr(self._mine, "inside", False):
+            yield
+            return
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: self.held + size <= limit)
+            self.held += size
+        self._mine.inside = True
+        try:
+            yield
+        finally:
+            self._mine.inside = False
+            with self._changed:
+                self.held -= size
+                self._changed.notify()
+
+
+room = Room(MAX_MEMORY)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=room.empty)
+
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # a pixel; 4 in other modes
+# bytes a pixel of the decoder, while it works and after it
+_LIGHT = {"PNG": (0, 0), "GIF": (0, 0), "BMP": (0, 0), "TIFF": (8, 0), None: (0, 0)}
+_HEAVY = {"WEBP": (12, 8), "AVIF": (10, 4)}
+_UNKNOWN = (16, 8)  # AVIF of more than 8 bits too
+
+
+def _bytes_of(im):
+    return im.fp.getvalue() if isinstance(getattr(im, "fp", None), io.BytesIO) else b""
+
+
+def _decoder(im):  # a Pillow image that is not unpacked yet
+    "Bytes that its decoder needs beside the picture, while it works and after it."
+    pixels = math.prod(im.size)
+    if im.format in ("JPEG", "MPO"):
+        scale = im.decoderconfig[0] if im.decoderconfig else 1
+        coefficients = 2 * im.layers * pixels * scale * scale
+        return (0 if _in_one_scan(im) else coefficients), 0
+    during, after = (_LIGHT | _HEAVY).get(im.format, _UNKNOWN)
+    if im.format == "AVIF" and _is_deep(_bytes_of(im)):
+        during, after = _UNKNOWN
+    return during * pixels, after * pixels
+
+
+def _in_one_scan(im):
+    "Does a JPEG's first scan bring all its colours, and bring them whole?"
+    if "progressive" in im.info or not isinstance(im.fp, io.BytesIO):
+        return False
+    n = im.layers
+    start = im.fp.tell() - 8 - 2 * n  # Pillow stops behind the first scan's header
+    return im.fp.getvalue()[start : start + 5] == bytes((0xFF, 0xDA, 0, 6 + 2 * n, n))
+
+
+def _is_deep(data):
+    "Has an AVIF more than 8 bits a colour? Its configuration says so."
+    at = data.find(b"av1C")
+    return data[at + 6 : at + 7] >= b"\x40" and bool(data[at + 6] & 0x40)
+
+
+def _turns(im):  # not unpacked yet
+    "Will it be turned? A PNG says so perhaps behind its picture, and is not read for that."
+    if im.format == "PNG":
+        return any(word in _bytes_of(im) for word in (b"eXIf", *_MAY_TURN))
+    return _orientation(im) != 1
+
+
+def _memory(im, at_least=None):  # not unpacked yet
+    "Bytes that it takes at most to unpack a picture, reduce it, and turn it."
+    pixels = math.prod(im.size)
+    picture = pixels * _BYTES.get(im.mode, 4)
+    during, after = _decoder(im)
+    small = min(pixels, 25 * math.prod(at_least)) if at_least else pixels
+    copies = bool(at_least or im.mode != "RGB") + _turns(im)
+    picture += len(_bytes_of(im))
+    return picture + max(during, after + copies * 4 * small)
 
 
 # %% ../nbs/images.ipynb #a2aeb693
@@ -224,7 +444,7 @@ def _stream(source):
 
 
 @contextmanager
-def opened(source, max_pixels):
+def opened(source, max_pixels, max_memory=MAX_MEMORY, formats=FORMATS):
     "Yields `source` as a Pillow image, header read and size checked; what fails is `BadPicture`."
     name = source if isinstance(source, (str, os.PathLike)) else "the picture"
     limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))  # Pillow refuses at twice
@@ -241,8 +461,8 @@ def opened(source, max_pixels):
                 file = _stream(source)
                 head = file.read(1024)
                 file.seek(0)
-                file = _mended(file, head, name)
-                image = Image.open(file, formats=FORMATS)
+                stream = _mended(file, head, name, limit, max_memory)
+                image = Image.open(stream, formats=formats)
             if math.prod(image.size) > limit:
                 raise too_large
             if 0 in image.size:
@@ -270,33 +490,68 @@ def _from_array(array):
 
 # %% ../nbs/images.ipynb #c6c0bff8
 _FROM_16_BITS = np.rint(np.arange(65536) / 257).astype(np.uint8)
+_STRIP = 1 << 17  # pixels
 
 
-def _eight_bits(grey):
-    "Grey values, uint16, int32 or float32, in 8 bits."
-    if grey.dtype.kind == "u":
-        return _FROM_16_BITS[grey]
-    v = np.nan_to_num(grey.astype(np.float32), posinf=0, neginf=0)
-    low, high = float(v.min()), float(v.max())
-    whites = (1, 255, 65535) if grey.dtype.kind == "f" else (255, 65535)
+def _strips(im, rows):
+    "Yields the picture in strips of so many rows."
+    for top in range(0, im.height, rows):
+        yield im.crop((0, top, im.width, min(top + rows, im.height)))
+
+
+def _values(strip):
+    return np.nan_to_num(np.asarray(strip, np.float32), posinf=0, neginf=0)
+
+
+def _range(im):
+    "The values of a picture of 32 bits that become 0 and 255."
+    low, high = math.inf, -math.inf
+    for strip in _strips(im, max(1, _STRIP // im.width)):
+        v = _values(strip)
+        low = min(low, float(v.min()))
+        high = max(high, float(v.max()))
+    whites = (1, 255, 65535) if im.mode == "F" else (255, 65535)
     white = next((w for w in whites if high <= w), None)
-    if low >= 0 and white:
-        low, high = 0, white
-    return np.rint((v - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+    return (0, white) if low >= 0 and white else (low, high)
 
 
-def _rgb(im):
-    "Any Pillow image as 8-bit RGB; the image itself where it is that already."
-    if im.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(np.asarray(im))).convert("RGB")
-    if not im.has_transparency_data:
-        return im if im.mode == "RGB" else im.convert("RGB")
-    if im.mode == "La":
-        im = im.convert("LA")
-    paper = Image.new("RGB", im.size, "white")
-    for top in range(0, im.height, 256):  # in strips, so that there is no second full copy
-        strip = im.crop((0, top, im.width, min(top + 256, im.height))).convert("RGBA")
-        paper.paste(strip, (0, top), strip.getchannel("A"))
+def _eight_bits(strip, low, high):
+    "A Pillow image of 16 or 32 bits in 8 bits."
+    if strip.mode.startswith("I;16"):
+        return Image.fromarray(_FROM_16_BITS[np.asarray(strip)])
+    v = _values(strip)
+    return Image.fromarray(np.rint((v - low) * (255 / ((high - low) or 1))).astype(np.uint8))
+
+
+def _on_paper(strip):
+    "A Pillow image with transparent parts, laid on white."
+    if strip.mode == "La":
+        strip = strip.convert("LA")
+    strip = strip.convert("RGBA")
+    paper = Image.new("RGB", strip.size, "white")
+    paper.paste(strip, (0, 0), strip.getchannel("A"))
+    return paper
+
+
+def _plain(im, reduction=(1, 1), mode="RGB"):
+    "A Pillow image in 8 bits, its width and height divided; itself where it is that already."
+    deep = im.mode.startswith(("I", "F"))
+    opaque = not im.has_transparency_data
+    if opaque and not deep:
+        if im.mode == mode:
+            return im if reduction == (1, 1) else im.reduce(reduction)
+        if reduction == (1, 1):
+            return im.convert(mode)
+    low, high = _range(im) if im.mode in ("I", "F") else (0, 0)
+    across, down = reduction
+    paper = Image.new(mode, (math.ceil(im.width / across), math.ceil(im.height / down)))
+    rows = max(1, _STRIP // im.width // down) * down
+    for k, strip in enumerate(_strips(im, rows)):
+        if deep:
+            strip = _eight_bits(strip, low, high)
+        elif not opaque:
+            strip = _on_paper(strip)
+        paper.paste(strip.convert(mode).reduce(reduction), (0, k * rows // down))
     return paper
 
 
@@ -312,9 +567,6 @@ _UPRIGHT = {
 }
 
 
-_one_large = threading.Lock()
-
-
 def _orientation(im):
     try:
         return int(im.getexif().get(0x0112, 1))
@@ -322,31 +574,79 @@ def _orientation(im):
         return 1  # camera data is often broken where the picture is not
 
 
-def unpacked(
+def _lying(im):
+    return _orientation(im) in (5, 6, 7, 8)
+
+
+def _reduction(im, at_least):
+    "By how much to divide width and height so that two and a half times of `at_least` is left."
+    if not at_least or max(im.size) < 2 * 2.5 * min(at_least):
+        return 1, 1
+    height, width = at_least[::-1] if _lying(im) else at_least
+    return max(1, int(im.width / (2.5 * width))), max(1, int(im.height / (2.5 * height)))
+
+
+@contextmanager
+def unpacking(
     source,  # what `open_image` takes
     max_pixels: int = MAX_PIXELS,
+    max_memory: int = MAX_MEMORY,  # bytes for it and all others that are being unpacked
     at_least=None,  # (height, width) that suffices; a larger JPEG is unpacked smaller
     grey=False,  # is brightness enough? Then a JPEG's colours are not unpacked
 ):
-    "The picture as a Pillow image, RGB or perhaps L, upright."
-    with opened(source, max_pixels) as im:
+    "Yields the picture as a Pillow image, as it is stored; its memory is taken until the end."
+    with opened(source, max_pixels, max_memory) as im:
         if at_least and im is not source and im.format in ("JPEG", "MPO"):
-            height, width = at_least[::-1] if _orientation(im) in (5, 6, 7, 8) else at_least
+            height, width = at_least[::-1] if _lying(im) else at_least
             im.draft("L" if grey else "RGB", (width, height))
-        with _one_large if math.prod(im.size) > LARGE else nullcontext():
+        name = source if isinstance(source, (str, os.PathLike)) else "the picture"
+        with room.taken(_memory(im, at_least), max_memory, name):
             im.load()
-            turn = _UPRIGHT.get(_orientation(im))
-            if turn is not None:
-                im = im.transpose(turn)
-            return im if grey and im.mode == "L" and not im.has_transparency_data else _rgb(im)
+            yield im
+
+
+def upright(
+    im,  # what `unpacking` yields
+    reduction=(1, 1),  # what width and height are divided by
+    mode="RGB",  # or "L"
+):
+    "The Pillow image in 8 bits, and turned as its owner saw it."
+    turn = _UPRIGHT.get(_orientation(im))
+    im = _plain(im, reduction, mode)
+    return im if turn is None else im.transpose(turn)
+
+
+def unpacked(
+    source,  # what `open_image` takes
+    max_pixels: int = MAX_PIXELS,
+    max_memory: int = MAX_MEMORY,  # bytes for it and all others that are being unpacked
+    at_least=None,  # (height, width) that suffices; larger pictures come out smaller
+):
+    "The picture as a Pillow image, RGB and upright."
+    with unpacking(source, max_pixels, max_memory, at_least) as im:
+        return upright(im, _reduction(im, at_least))
+
+
+@contextmanager
+def looking_at(
+    source,  # what `open_image` takes
+    max_pixels: int = MAX_PIXELS,
+    max_memory: int = MAX_MEMORY,  # bytes for it and all others that are being unpacked
+):
+    "Yields the whole picture, RGB and upright; its memory is taken until the end."
+    with opened(source, max_pixels, max_memory) as im:
+        memory = _memory(im)
+    with room.taken(memory, max_memory):
+        yield open_image(source, max_pixels, max_memory)
 
 
 def open_image(
     source,  # path, bytes, Pillow image, or uint8 array of height x width x 3
     max_pixels: int = MAX_PIXELS,  # larger ones are refused; Pillow itself stops at 179 million
+    max_memory: int = MAX_MEMORY,  # bytes for it and all others that are being unpacked
 ) -> Image.Image:  # RGB, 8 bits, upright; the first frame of an animation
     "The picture in `source`; raises `BadPicture` where there is none."
-    im = unpacked(source, max_pixels)
+    im = unpacked(source, max_pixels, max_memory)
     return im.copy() if im is source else im
 
 
@@ -384,7 +684,7 @@ def thumbnail(
     side: int,  # pixels, of the longer side
 ) -> Image.Image:  # RGB
     "A small copy of a picture; raises `BadPicture` where there is none."
-    picture = unpacked(source, MAX_PIXELS, (side, side))
+    picture = unpacked(source, at_least=(side, side))
     size = [max(1, round(n * side / max(picture.size))) for n in picture.size]
     return picture.resize(size, Image.Resampling.BICUBIC)
 
@@ -441,7 +741,7 @@ def letterbox(
     image,  # what `open_image` takes
 ) -> tuple[int, int, int, int]:  # left, top, right, bottom, in pixels, as `Image.crop` takes them
     "The box of the picture inside black bars; the whole picture where there are none."
-    v = np.asarray(reduce(ImageChops.lighter, unpacked(image, MAX_PIXELS).split()))
+    v = np.asarray(reduce(ImageChops.lighter, unpacked(image).split()))
     top, bottom = _bars(v)
     left, right = _bars(v[top : len(v) - bottom].T)
     return left, top, v.shape[1] - right, len(v) - bottom
@@ -452,16 +752,32 @@ def decode(
     size: int | tuple[int, int],  # (height, width) in pixels, or one number for a square
     crop_bars: bool = False,  # cut black bars off first?
     resize: str = "squish",  # or as fastai's `Resize`: "crop" (the middle), "squish exactly"
+    max_memory: int = MAX_MEMORY,  # bytes for it and all others that are being unpacked
 ) -> np.ndarray:  # uint8, height x width x 3, RGB
     "The picture in `source` brought to `size`; raises `BadPicture` where there is none."
     height, width = (size, size) if isinstance(size, (int, np.integer)) else size
     if resize != "squish":
-        return _as_fastai(open_image(source), height, width, resize == "crop")
+        with unpacking(source, max_memory=max_memory) as im:
+            return _as_fastai(upright(im), height, width, resize == "crop")
     spare = 1.2 / (1 - _MOST_BARS if crop_bars else 1)
-    im = unpacked(source, MAX_PIXELS, (math.ceil(height * spare), math.ceil(width * spare)))
+    at_least = math.ceil(height * spare), math.ceil(width * spare)
+    with unpacking(source, max_memory=max_memory, at_least=at_least) as im:
+        reduction = _reduction(im, at_least)
+        box = _box(im, reduction)
+        im = upright(im, reduction)
     if crop_bars:
         im = im.crop(letterbox(im))
-    return np.array(im.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
+        box = None
+    small = im.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=3.0)
+    return np.array(small)
+
+
+def _box(im, reduction):
+    "Where the picture lies in the reduced one, whose last row and column may be less than whole."
+    if reduction == (1, 1) or _orientation(im) in _UPRIGHT:
+        return None
+    across, down = reduction
+    return 0, 0, im.width / across, im.height / down
 
 
 def _as_fastai(im, height, width, crop):

@@ -134,6 +134,113 @@ def test_old_encodings_and_class_files(tmp_path):
     ]
 
 
+A = "http://example.org/"
+LISTS = {  # content -> its addresses and labels
+    f"url\tlabel\n{A}1.jpg\thorror\n": [("1.jpg", "horror")],
+    f"{A}1.jpg\thorror\n{A}2.jpg\n": [("1.jpg", "horror"), ("2.jpg", "")],
+    f"url\n{A}a_CR0,0,182_AL_.jpg\n": [("a_CR0,0,182_AL_.jpg", "")],
+    f"{A}a;b,c\n{A}d\n": [("a;b,c", ""), ("d", "")],
+    f"url ; label\n{A}1.jpg ; film noir\n": [("1.jpg", "film noir")],
+    f"sep=;\nURL;Label\n{A}1.jpg;a\n": [("1.jpg", "a")],
+    f"{A}?w=2&amp;amp;h=3&#38;x=caf&eacute;\n": [("?w=2&h=3&x=café", "")],
+    f"horror,{A}1.jpg\nromance,{A}2.jpg\n": [("1.jpg", "horror"), ("2.jpg", "romance")],
+    f"{A}1.jpg, horror\n{A}2.jpg film noir\n": [("1.jpg", "horror"), ("2.jpg", "film noir")],
+    f"{A}my poster.jpg\n{A}a.jpg?t=a b,c\n": [("my poster.jpg", ""), ("a.jpg?t=a b,c", "")],
+    f"{A}1.jpg, {A}2.jpg {A}3.jpg": [("1.jpg", ""), ("2.jpg", ""), ("3.jpg", "")],
+    f"{A}proxy/{A}1.jpg?u={A}": [(f"proxy/{A}1.jpg?u={A}", "")],
+    f"1. <{A}1.jpg>\n- [x]({A}a_(1).jpg)\n": [("1.jpg", ""), ("a_(1).jpg", "")],
+    f"[img]{A}1.jpg[/img]\n“{A}2.jpg”\n'{A}3.jpg',\n": [
+        ("1.jpg", ""),
+        ("2.jpg", ""),
+        ("3.jpg", ""),
+    ],
+    f"| poster | {A}1.jpg |\n| x | {A}2.jpg |\n": [("1.jpg", "poster"), ("2.jpg", "x")],
+    f"url,label\n,horror\n{A}1.jpg,x\n,\n": [(None, "horror"), ("1.jpg", "x")],
+    f'title,url\n"Dust\nRoad",{A}1.jpg\n': [("1.jpg", "")],
+    f"url,filename\n{A}p?id=1,a.jpg\n": [("p?id=1", "")],
+    f"url,title,source\n{A}1.jpg,a,{A}page\n": [("1.jpg", "")],
+    f"#\turl\tlabel\n1\t{A}1.jpg\ta\n": [("1.jpg", "a")],
+}
+
+
+@pytest.mark.parametrize("text", LISTS)
+@pytest.mark.parametrize("suffix", [".txt", ".csv"])
+@pytest.mark.parametrize(
+    "end, encoding", [("\n", "utf-8"), ("\r", "utf-16"), ("\r\n", "utf-16-le")]
+)
+def test_what_separates_and_what_stands_around(tmp_path, text, suffix, end, encoding):
+    path = tmp_path / f"list{suffix}"
+    path.write_bytes(text.replace("\n", end).encode(encoding))
+    expected = [(A + url if url is not None else "", label) for url, label in LISTS[text]]
+    assert [*read_urls(path).itertuples(index=False, name=None)] == expected
+
+
+@pytest.mark.parametrize(
+    "text, options, took",
+    [
+        (f"image_url,label\n{A}1.jpg,horror\n", {}, "'image_url' for the addresses, 'label'"),
+        (f"Title;Poster_Link;Genre\nx;{A}1.jpg;horror\n", {}, "'Poster_Link' for .*, 'Genre'"),
+        (f"bild;art\n{A}1.jpg;horror\n", {"label_column": "Art"}, None),
+        (f"bild\tgattung\n{A}1.jpg\thorror\n", {"label_column": "2"}, None),
+        (f"url,image,genre\n{A}p,{A}1.jpg,horror\n", {"column": "image"}, "'image' for"),
+        (f"{A}p\t{A}1.jpg\thorror\n", {"column": "2"}, None),
+        (f"# mine\n{A}1.jpg\thorror\n", {}, "passed over 1 comment"),
+    ],
+)
+def test_a_column_is_found_or_chosen(tmp_path, text, options, took):
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+    with pytest.warns(UserWarning, match=took) if took else contextlib.nullcontext():
+        read = read_urls(path, **options)
+    assert read.to_numpy().tolist() == [[f"{A}1.jpg", "horror"]]
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (f"url,label\n{A}a_CR0,0,1_.jpg,horror\n", "expected 2 in line 2, saw 4.*put quotes"),
+        (f"url,label\n{A}1.jpg,a\n{A}a_CR0,0_.jpg\n", "line 3, '0_.jpg' looks like the rest"),
+        (f"url,image_url\n{A}p,{A}1.jpg\n", "'url' .*'image_url' .*--column url"),
+        (f"title,one,two\nx,{A}p,{A}1.jpg\n", "2 columns of addresses, 'one' .*'two' .*--column"),
+        (f"{A}1.jpg,{A}2.jpg\n{A}3.jpg,{A}4.jpg\n", "2 addresses in each line"),
+        (f"genre,class,url\na,b,{A}1.jpg\n", "'genre', 'class': choose with --label-column"),
+        ("image,label\n1.jpg,horror\n", "needs a column `url`.* it has 'image', 'label'"),
+        (f"bild,art\n{A}p?id=1,horror\n", "is a header.*--column bild"),
+        (f'title,url\n"Dust,{A}1.jpg\nx,{A}2.jpg\n', "in line 2 a quote is missing"),
+        (f'title,url\n"Dust,{A}1.jpg\nx",{A}2.jpg\n', "in line 2 a quote is missing"),
+        ("www.example.org/1.jpg\n", "no address that begins .*Put https:// before each"),
+        ("hello\n" * 1000, "1,000 rows such as 'hello', 'hello', 'hello'"),
+        ('["http://example.org/1.jpg"]', "is JSON"),
+        ('{"url": "http://example.org/1.jpg"}\n' * 2, "is JSON"),
+        ("\n<!DOCTYPE html><p>", "is a web page"),
+        (b"PK\x03\x04" + bytes(99), "is an Excel workbook"),
+        (b"\xd0\xcf\x11\xe0" + bytes(99), "is an Excel workbook"),
+        (picture(1), "is a picture"),
+        ("-- MySQL dump 10.13\n", "is an SQL dump"),
+        (b"{\\rtf1 http://example.org/1.jpg}", "is rich text"),
+        ("&" + "amp;" * 100_000, "no address"),
+        ("(" * 100_000 + ")" * 100_000, "no address"),
+        ("[" * 100_000 + "](" * 100, "is JSON"),
+    ],
+)
+def test_what_is_no_list_or_could_be_read_in_two_ways(tmp_path, content, says):
+    path = tmp_path / "list.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(MovieTaggerError, match=says) as e:
+        read_urls(path)
+    assert len(str(e.value)) < 1000 and str(path) in str(e.value)
+
+
+def test_a_column_that_is_not_there(tmp_path):
+    (tmp_path / "list.csv").write_text(f"url,label\n{A}1.jpg,a\n")
+    (tmp_path / "list.txt").write_text(f"{A}1.jpg\n")
+    with pytest.raises(MovieTaggerError, match="no column 'x' for --column; there are 'url'"):
+        read_urls(tmp_path / "list.csv", column="x")
+    with pytest.raises(MovieTaggerError, match="no column 'x'.*an address a line"):
+        read_urls(tmp_path / "list.txt", column="x")
+    assert read_urls(tmp_path / "list.csv", label_column="")["label"].tolist() == [""]
+
+
 @pytest.mark.parametrize(
     "make, says",
     [

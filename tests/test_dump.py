@@ -668,8 +668,9 @@ BROKEN = {
     "two databases": (DUMP + DUMP, "more than one table shots"),
     "no dump": ("Dear Sir, it is not a dump.\n", "has no tables: is it an SQL dump"),
     "nothing": ("", "has no tables"),
-    "a binary file": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 9, "is a binary file"),
-    "a zip archive": (b"PK\x03\x04" + b"x" * 99, "is a zip archive"),
+    "a binary file": (b"\x7fELF\0\0\0\1" * 9, "is a binary file"),
+    "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 9, "is a picture, not an SQL dump"),
+    "a zip archive": (b"PK\x03\x04" + b"x" * 99, "is a zip archive that cannot be read"),
     "a cut archive": (gzip.compress(DUMP.encode() * 99)[:-30], "was it cut off"),
     "no such table": (DUMP.replace("shots", "pictures"), "has no table 'shots'; it has 'pictures'"),
     "no such column": (

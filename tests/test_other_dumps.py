@@ -215,6 +215,7 @@ def test_what_a_program_writes_is_what_a_server_holds(server, program, tmp_path,
     )
     (tmp_path / "dump.sql").write_bytes(dump if isinstance(dump, bytes) else dump.encode())
     with warnings.catch_warnings(action="error"):
+        warnings.filterwarnings("ignore", ".* in no calendar, such as 0000-00-00")
         found = read_dump(tmp_path / "dump.sql")
     pd.testing.assert_frame_equal(found["shots"], held)
     assert set(found) <= {"shots", "logs"} and len(held)
@@ -367,7 +368,7 @@ SENTENCES = {
     ),
     "PostgreSQL": (
         "COPY public.shots (id) FROM stdin;\n1\n\\.\n",
-        "is a dump of PostgreSQL: make it with --inserts",
+        "a COPY of PostgreSQL in a dump that begins as one of another database",
     ),
 }
 

@@ -23,9 +23,8 @@ def download(
         list[Path],
         typer.Argument(
             metavar="URLS...",
-            help="Lists: .txt with an address a line, "
-            ".csv with a column `url` [and `label`]; "
-            "urls_horror.csv names its label.",
+            help="Lists: text with an address a line, or a table with a column `url` "
+            "[and `label`]; urls_horror.csv names its label.",
         ),
     ],
     out: Annotated[
@@ -35,6 +34,12 @@ def download(
     retry_failed: Annotated[
         bool, typer.Option(help="Try again what left no picture the last time.")
     ] = False,
+    column: Annotated[
+        str | None, typer.Option(help="Name or number of the column of addresses.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Name or number of the column of labels; '' for none.")
+    ] = None,
     allow_private: Annotated[
         bool, typer.Option(help="Fetch from this machine and the local network too.")
     ] = False,
@@ -67,6 +72,8 @@ def download(
         urls,
         out,
         retry_failed,
+        column,
+        label_column,
         allow_private=allow_private,
         ignore_robots=ignore_robots,
         connections=connections,

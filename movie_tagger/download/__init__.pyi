@@ -1,5 +1,6 @@
 from . import addresses as addresses
 from . import fetch as fetch
+from . import lists as lists
 from . import pictures as pictures
 from .addresses import SNIPPET as SNIPPET
 from .addresses import SearchBusy as SearchBusy

@@ -7,7 +7,6 @@ that you scroll through."""
 __all__ = ["providers", "SNIPPET", "read_urls", "SearchBusy", "ddgs_images", "search"]
 
 # %% ../../nbs/download/addresses.ipynb #2e3b5c33
-import io
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -16,81 +15,27 @@ from pathlib import Path
 import pandas as pd
 
 from ..core import MovieTaggerError, require
+from . import lists
 
 
 # %% ../../nbs/download/addresses.ipynb #c68efa0c
 def read_urls(
-    source,  # a .txt or .csv, an address, a list of these, or a frame with `url` [and `label`]
+    source,  # a list's file, an address, a list of these, or a frame with `url` [and `label`]
+    column: str | None = None,  # name or number of the column of addresses, where there are several
+    label_column: str | None = None,  # and of the labels; "" for none
 ) -> pd.DataFrame:  # `url` and `label`, a row an entry; no label is ""
     "The addresses in `source`, in their order; of text, what does not begin like one is a path."
     if isinstance(source, pd.DataFrame):
-        return _rows(source, "The table")
+        return lists.of_frame(source, column, label_column)
     if isinstance(source, str) and re.match(r"\s*(https?:|data:)", source, re.I):
         source = [source]
     if isinstance(source, str | Path):
-        return _read_file(Path(source))
+        return lists.read_list(Path(source), column, label_column)
     source = list(source)
-    files = [_read_file(entry) for entry in source if isinstance(entry, Path)]
+    files = (entry for entry in source if isinstance(entry, Path))
     urls = [entry for entry in source if not isinstance(entry, Path)]
-    return pd.concat([*files, _rows(pd.DataFrame({"url": urls}, dtype=object))], ignore_index=True)
-
-
-def _rows(table, name=""):
-    table = table.rename(columns=lambda column: _tidy(column).lower())
-    if "url" not in table:
-        raise MovieTaggerError(
-            f"{name} needs a column `url`; it has {', '.join(map(repr, table)) or 'none'}."
-        )
-    label = table.get("label", pd.Series("", table.index))
-    cells = {"url": table["url"], "label": label}
-    cells = {name: [_tidy(cell) for cell in column.fillna("")] for name, column in cells.items()}
-    rows = pd.DataFrame(cells, dtype="str")
-    return rows[rows["url"].ne("")].reset_index(drop=True)
-
-
-def _tidy(cell):
-    "A cell without the blanks, marks and quotes that copying leaves around it, on one line."
-    cell = re.sub(r"[\r\n\t\0]", "", str(cell)).strip(" \ufeff\u200b\xa0")
-    cell = cell.encode("utf-8", "replace").decode()
-    quoted = len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'"
-    return cell[1:-1].strip() if quoted else cell
-
-
-def _read_file(path):
-    try:
-        text = _decoded(path.read_bytes())
-    except OSError as e:
-        raise MovieTaggerError(
-            f"Cannot read {path}: {e.strerror}. Name a file with an address a line, "
-            "or a CSV with a column `url`."
-        ) from None
-    rows, named = _rows(_cells(text, path), path), re.fullmatch(r"urls_(.+)", path.stem)
-    return rows.assign(label=rows["label"].mask(rows["label"].eq(""), named[1])) if named else rows
-
-
-def _cells(text, path):
-    "A table with a column `url`, or else an address a line."
-    lines = re.split(r"\r\n|\r|\n", text)
-    head = next((line for line in lines if line.strip()), "").lower()
-    comma = next((c for c in ",;\t" if "url" in map(_tidy, head.split(c))), None)
-    if path.suffix.lower() != ".csv" or not comma:
-        return pd.DataFrame({"url": lines})
-    as_typed = dict(dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
-    try:
-        return pd.read_csv(io.StringIO(text), sep=comma, **as_typed)
-    except ValueError as e:
-        raise MovieTaggerError(
-            f"Cannot read {path} as a table: {' '.join(str(e).split()).rstrip('.')}."
-        ) from None
-
-
-def _decoded(data):
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+    read = [lists.read_list(path, column, label_column) for path in files]
+    return pd.concat([*read, lists.of_entries(urls)], ignore_index=True)
 
 
 # %% ../../nbs/download/addresses.ipynb #d1f7a4fc

@@ -312,10 +312,13 @@ def download_images(
     urls,  # what `read_urls` takes
     dest: str | Path,  # folder for the pictures, with a folder a label in it, and for downloads.csv
     retry_failed: bool = False,  # try again what left no picture the last time?
+    column: str | None = None,  # name or number of the column of addresses, where there are several
+    label_column: str | None = None,  # and of the labels; "" for none
     **options,  # see `Options`
 ) -> pd.DataFrame:  # downloads.csv: a row an entry of `urls`, and of earlier lists
     "Fetch each picture that is not there yet, and tell what became of each address."
-    options, dest, wanted = Options(**options), Path(dest), read_urls(urls)
+    options, dest = Options(**options), Path(dest)
+    wanted = read_urls(urls, column, label_column)
     _check(wanted, dest)
     with _journal(dest / _JOURNAL) as write:
         shutil.rmtree(dest / _PARTS, ignore_errors=True)
@@ -336,7 +339,8 @@ def _check(wanted, dest):
     for label in wanted["label"].unique():
         if label and not re.fullmatch(r'(?!\.)[^/\\:*?"<>|\x00-\x1f]{1,60}(?<![. ])', label):
             raise MovieTaggerError(
-                f"The label {label[:60]!r} cannot be the name of a folder: change it in the list."
+                f"The label {label[:60]!r} cannot be the name of a folder: change it in the list, "
+                "or name another column with --label-column ('' for no labels)."
             )
     _make(dest)
 

@@ -33,6 +33,7 @@ class Looks:
     formats: tuple = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
     pixels: int = 25_000_000
     size: int = 16 << 20  # bytes of a file
+    unpacked: int = 400 << 20  # bytes of memory for all pictures that are being unpacked
 
     def check(
         self,
@@ -43,32 +44,18 @@ class Looks:
             raise Problem(
                 "too-large", f"The picture is larger than the {self.size:,} bytes taken here."
             )
-        try:
-            with Image.open(io.BytesIO(data), formats=images.FORMATS) as im:
-                kind, size = im.format, im.size
-        except Image.DecompressionBombError:
-            raise self._too_many() from None
-        except Exception:
-            return self._unknown(data)
-        kind = {"MPO": "JPEG"}.get(kind, kind)
-        if kind not in self.formats:
+        kind = images.kind_of(data[:16])
+        if kind and kind not in self.formats:
             raise Problem(
                 "not-a-picture",
                 f"A {kind} is not taken here: send {', '.join(self.formats[:-1])} or "
                 f"{self.formats[-1]}.",
             )
-        if size[0] * size[1] > self.pixels:
-            raise self._too_many()
-        return size
-
-    def _too_many(self):
-        return Problem(
-            "too-large", f"The picture has more than the {self.pixels:,} pixels taken here."
-        )
-
-    def _unknown(self, data):
         try:
-            return images.open_image(data, self.pixels).size
+            with images.opened(data, self.pixels, self.unpacked, self.formats) as im:
+                return im.size
+        except images.TooLarge as e:
+            raise Problem("too-large", str(e)) from None
         except images.BadPicture as e:
             raise Problem("not-a-picture", str(e)) from None
 
@@ -109,13 +96,18 @@ class Served:
     def read(self, data: bytes) -> Seen:
         size = self.looks.check(data)
         try:
-            scores = {
-                tag: float(d.score(images.open_image(data, self.looks.pixels)))
-                for tag, d in self.detectors.items()
-            }
-            return Seen(self.model.read(data), size, scores, sha256(data))
+            picture = self.model.read(data, max_memory=self.looks.unpacked)
+            return Seen(picture, size, self._scores(data), sha256(data))
+        except images.TooLarge as e:
+            raise Problem("too-large", str(e)) from None
         except images.BadPicture as e:
             raise Problem("bad-picture", str(e)) from None
+
+    def _scores(self, data):
+        if not self.detectors:
+            return {}
+        with images.looking_at(data, self.looks.pixels, self.looks.unpacked) as picture:
+            return {tag: float(d.score(picture)) for tag, d in self.detectors.items()}
 
     def answer(self, seen: list[Seen]) -> list:
         "For each the model that answered, what was seen, and the probabilities."

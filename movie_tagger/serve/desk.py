@@ -36,7 +36,7 @@ class Limits:
     stills: int = 16  # stills a request
     upload: float = 30.0  # seconds in which a body must arrive
     deadline: float = 10.0  # seconds in which it is answered then
-    looks: Looks = Looks()  # formats, pixels and bytes of a still
+    looks: Looks = Looks()  # formats, pixels, bytes and memory of stills
 
 
 # %% ../../nbs/serve/desk.ipynb #2d10e830

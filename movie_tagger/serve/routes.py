@@ -172,6 +172,7 @@ async def model(request: Request):
         "limits": {
             "bytes": looks.size,
             "pixels": looks.pixels,
+            "unpacked": looks.unpacked,
             "formats": looks.formats,
             "stills": desk.limits.stills,
             "keeps": bool(desk.keep),

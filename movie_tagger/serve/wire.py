@@ -283,12 +283,14 @@ class ModelOut(BaseModel):
             {
                 "bytes": 16777216,
                 "pixels": 25000000,
+                "unpacked": 419430400,
                 "stills": 16,
                 "formats": ["JPEG"],
                 "keeps": False,
             }
         ],
-        description="What is taken; `keeps`: are pictures kept?",
+        description="What is taken; `unpacked`: bytes of memory for all stills that are being "
+        "unpacked; `keeps`: are pictures kept?",
     )
     problem: str | None = Field(description="Why a newer model is not in use.")
 

@@ -1,9 +1,13 @@
 from . import database as database
+from . import dialects as dialects
 from . import dump as dump
 from . import exports as exports
+from . import inserts as inserts
 from . import rows as rows
 from . import site as site
+from . import statements as statements
 from . import stream as stream
+from . import values as values
 from .database import read_database as read_database
 from .dump import read_dump as read_dump
 from .site import SITE as SITE

@@ -12,343 +12,39 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ...core import MovieTaggerError
+from .dialects import translated
 from .exports import EXPORT, check_there, read_exports, read_tabs
-from movie_tagger.tags.sql.rows import (
-    ARROW,
-    SPACE,
-    UNDECLARED,
-    BadValue,
-    NoValue,
-    again,
-    column_type,
-    exact_column,
-    exact_row,
-    exact_rows,
-    fast_columns,
-    guess_type,
-    listed,
-    outside,
-    pa,
-    plain_rows,
-    structure,
-    to_frame,
-    unreadable,
+from .inserts import late_insert, read_insert, skip_rows
+from .rows import ARROW, LOAD_IT, listed, pa, to_frame
+from movie_tagger.tags.sql.statements import (
+    CHANGED,
+    CHARSET,
+    CHARSET_KEPT,
+    CREATE,
+    DELIMITER,
+    EMPTIED,
+    INSERT,
+    KNOWN,
+    OTHER_COLUMNS,
+    OTHER_INSERT,
+    PROGRAM,
+    SQL_MODE,
+    USE,
+    Table,
+    database_of,
+    declare,
+    name_of,
+    names_of,
+    next_statement,
+    skip_delimited,
+    skip_line,
+    skip_program,
+    statement,
 )
-from .stream import AHEAD, encoding_of, opened
-
-# %% ../../../nbs/tags/sql/dump.ipynb #1d27a8dd
-_NAME = rb"(?:`(?:[^`]|``)*+`|\"(?:[^\"]|\"\")++\"|[\w$\x80-\xff]++)"
-_TABLE = rb"((?:" + _NAME + rb"\s*\.\s*)?" + _NAME + rb")"
-_HOW = rb"(?:\s+(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO)\b)*\s*"
-_INTO = rb"(?is)(?:INSERT|REPLACE)\b" + _HOW + _TABLE
-_NAMES = rb"(?:\((\s*" + _NAME + rb"(?:\s*,\s*" + _NAME + rb")*\s*)\))?"
-_INSERT = re.compile(_INTO + SPACE + _NAMES + SPACE + rb"VALUES?" + SPACE + rb"(?=\()")
-_OTHER_INSERT = re.compile(_INTO)
-_CREATE = re.compile(
-    rb"(?is)CREATE\s+(?:TEMPORARY\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?"
-    + _TABLE
-    + SPACE
-    + rb"(?=\()"
-)
-_CHARSET = re.compile(rb"(?i)SET\s+(?:NAMES|CHARACTER\s+SET|CHARSET)\s+['\"]?(\w+)")
-_SQL_MODE = re.compile(rb"(?is)SET\b[^;]*?\bSQL_MODE\s*=[^;]*")
-_USE = re.compile(rb"(?i)USE\s+(" + _NAME + rb")")
-_EMPTIED = re.compile(
-    rb"(?i)(?:(DROP)\s+TABLE\s+(?:IF\s+EXISTS\s+)?|TRUNCATE\s+(?:TABLE\s+)?|DELETE\s+FROM\s+)"
-    + _TABLE
-    + rb"\s*(?=;|\*/|$)"
-)
-_CHANGED = re.compile(
-    rb"(?i)(UPDATE|DELETE|LOAD)(?:\s+(?:FROM|DATA\b[^;]*?\bINTO\s+TABLE))?\s+" + _TABLE
-)
-_PROGRAM = re.compile(
-    rb"(?i)CREATE\s+(?:OR\s+REPLACE\s+)?"
-    rb"(?:DEFINER\s*=\s*[^\s@]+(?:\s*@\s*\S+)?\s+)?"
-    rb"(?:TRIGGER|PROCEDURE|FUNCTION|EVENT)\b"
-)
-_DELIMITER = re.compile(rb"(?i)DELIMITER\s+(?!;\s)\S+")
-_BETWEEN = re.compile(
-    rb"(?s)(?:\s++|;"
-    rb"|/\*(?!M?!(?!999999)\d).*?\*/"  # a comment, but not one that MySQL carries out
-    rb"|/\*M?!\d*|\*/"
-    rb"|--(?=\s)[^\n]*+(?:\n|\Z)|#[^\n]*+(?:\n|\Z)"
-    rb"|DELIMITER\s+;(?!;))++"
-)
-_TEXTS = (
-    rb"'(?:[^'\\]++|\\.|'')*+'"
-    rb"|\"(?:[^\"\\]++|\\.|\"\")*+\""
-    rb"|`[^`]*+`"
-    rb"|/\*.*?\*/|--(?=\s)[^\n]*+\n|\#[^\n]*+\n"
-)
-_COMPLETE = re.compile(rb"(?s)(?:[^'\"`;/#-]++|" + _TEXTS + rb"|-(?!-\s)|/(?!\*))*+")
-_TOKEN = re.compile(rb"(?s)" + _TEXTS + rb"|[(),]|[^'\"`/#(),-]++|.")
-
-
-def _name(quoted):
-    "A table's or column's name without its quotes and without the database before it."
-    name = re.findall(_NAME, quoted)[-1]
-    quote = name[:1]
-    if quote in (b"`", b'"'):
-        name = name[1:-1].replace(quote * 2, quote)
-    return name.decode("utf-8", "replace")
-
-
-def _between(stream):
-    "Moves on to the next statement; False at the end."
-    while stream.ahead():
-        m = _BETWEEN.match(stream.buffer, stream.at)
-        if m and (m.end() < len(stream.buffer) or stream.ended or m[0].endswith(b"\n")):
-            stream.at = m.end()
-        elif not m and not stream.buffer.startswith(b"/*", stream.at):
-            return True
-        elif not stream.more() and not m:
-            return False
-    return False
-
-
-def _statement(stream, keep=False):
-    "Moves behind the end of the statement; its text, where that is to be kept."
-    while True:
-        end = _COMPLETE.match(stream.buffer, stream.at).end()
-        if stream.buffer[end : end + 1] == b";":
-            break
-        if not keep:
-            stream.at = end
-        if not stream.more():
-            end = len(stream.buffer)
-            stream.unfinished = not re.search(rb"\*/\s*$", stream.tail)
-            break
-    said = stream.buffer[stream.at : end]
-    stream.at = end + 1
-    return said
-
-
-# %% ../../../nbs/tags/sql/dump.ipynb #64952301
-@dataclass
-class _Table:
-    name: str
-    asked: list | None = None  # columns to keep; None for all
-    types: dict | None = None  # column → type, from CREATE TABLE
-    guessed: dict = field(default_factory=dict)  # the same where there is none
-    defaults: dict = field(default_factory=dict)  # column → value, from CREATE TABLE too
-    charset: str = "latin1"  # of texts that are as they lie in the table
-    database: str = ""  # where it is, if that is said
-    parts: list = field(default_factory=list)  # futures of arrow tables
-    names: dict = field(default_factory=dict)  # columns that have values
-    rows: int = 0
-
-
-_NO_COLUMN = re.compile(
-    rb"(?i)(PRIMARY|UNIQUE|KEY|INDEX|CONSTRAINT|FULLTEXT|SPATIAL|FOREIGN|CHECK|PERIOD|LIKE)\b"
-)
-_DEFAULT = re.compile(rb"(?is)\bDEFAULT\s+('(?:[^'\\]|\\.|'')*+'|[-+]?[\d.]+|TRUE|FALSE|b'[01]*')")
-_ITS_CHARSET = re.compile(rb"(?i)\b(?:CHARSET|CHARACTER\s+SET)\b\s*=?\s*(\w+)")
-
-
-def _declare(table, said):
-    "Takes the columns, their types and their defaults from a CREATE TABLE."
-    parts, rest = _declarations(said)
-    named = [(_name(m[0]), part[m.end() :]) for part in parts if (m := re.match(_NAME, part))]
-    types = {name: column_type(what.strip().decode("latin-1")) for name, what in named}
-    table.types = types or None
-    table.defaults = {name: _default(m[1]) for name, what in named if (m := _DEFAULT.search(what))}
-    m = _ITS_CHARSET.search(rest)
-    encoding = encoding_of(m[1].decode()) if m else None
-    table.charset = "latin1" if encoding in (None, "utf-8", UNDECLARED) else encoding
-
-
-def _declarations(said):
-    "The declarations of columns in a CREATE TABLE, and what stands behind them all."
-    parts, depth = [b""], 0
-    tokens = iter(_TOKEN.findall(said, said.index(b"(")))
-    for token in tokens:
-        if re.match(rb"/\*|--\s|#", token):
-            continue
-        depth += (token == b"(") - (token == b")")
-        if not depth:
-            break
-        if token == b"," and depth == 1:
-            parts.append(b"")
-        elif token != b"(" or depth > 1:
-            parts[-1] += token
-    parts = [part for part in map(bytes.strip, parts) if not _NO_COLUMN.match(part)]
-    return parts, b"".join(tokens)
-
-
-def _default(said):
-    "The value of a default, as `exact_row` gives it."
-    [value], _ = exact_row(b"(" + said + b")")
-    return value
-
-
-# %% ../../../nbs/tags/sql/dump.ipynb #50c4c20c
-@dataclass
-class _Block:
-    "Whole rows of an INSERT, which can be read without those around them."
-
-    text: bytes
-    header: bytes  # what their statement began with
-    plain: memoryview | None  # the rows as `plain_rows` has them
-    rows: list | None  # or as `exact_rows` has them, where something is unusual
-    count: int
-    before: int  # rows of the table that stand before them
-    source: str  # where they are from
-    encoding: str
-
-
-def _next_block(stream, table, header):
-    "As many whole rows as the buffer holds; perhaps none."
-    end = stream.buffer.find(b");", stream.at) + 1
-    stop = end if end and not again(stream.buffer, end, header) else len(stream.buffer)
-    plain, rows = None, None
-    if found := plain_rows(stream.buffer[stream.at : stop], header):
-        plain, count, size = found
-    else:
-        rows, last = exact_rows(stream.buffer, stream.at, stop, header)
-        count, size = len(rows), last - stream.at
-    text = stream.buffer[stream.at : stream.at + size]
-    encoding = stream.encoding
-    if encoding == UNDECLARED:
-        encoding = f"utf-8 or {table.charset}"
-    return _Block(text, header, plain, rows, count, table.rows, stream.name, encoding)
-
-
-def _insert(stream, table, header, names, pool):
-    "Reads the rows of an INSERT, and of those that follow it in the same words."
-    names = names or list(table.types or table.asked or [])
-    while True:
-        block = _next_block(stream, table, header)
-        if not block.count:
-            _unfinished(stream, table)
-            continue
-        names = names or _number(stream, table, block.text)
-        table.names |= dict.fromkeys([*names, *table.defaults])
-        if table.types is None and not table.guessed:
-            first, _ = exact_rows(block.text, 0, 1 << 14)
-            table.guessed = {name: guess_type(v) for name, v in zip(names, zip(*first))}
-        if len(table.parts) > 2:
-            table.parts[-3].result()  # lest blocks pile up
-        table.parts.append(pool.submit(_columns, block, names, table))
-        table.rows += block.count
-        stream.at += len(block.text)
-        if not _goes_on(stream, table):
-            return
-
-
-def _unfinished(stream, table):
-    "Reads more where a row is not whole; raises where that cannot help."
-    rest = unreadable(stream.buffer, stream.at)
-    where = f"row {table.rows + 1:,} of table {table.name}"
-    in_text = re.match(rb"\s*(_\w+\s*|[nNxXbB])?['\"]", rest)
-    cut = in_text or len(rest) < 1 << 12 and not re.search(rb"[,)]", rest)
-    if (cut or len(rest) < AHEAD) and stream.more():
-        return
-    if cut:
-        raise MovieTaggerError(
-            f"{stream.name} ends in the middle of {where}: it was cut off; "
-            "make it or copy it again."
-        )
-    value = rest[:40].decode("utf-8", "replace")
-    raise MovieTaggerError(f"{stream.name}, {where}: cannot read the value {value!r}.")
-
-
-_AFTER = re.compile(rb"(?s)" + SPACE + rb"([,;]?)" + SPACE)
-
-
-def _goes_on(stream, table):
-    "Do more rows follow? Moves to the next one, or behind the end of the statement."
-    while True:
-        m = _AFTER.match(stream.buffer, stream.at)
-        if m.end() < len(stream.buffer) or m[1] == b";":
-            break
-        if not stream.more():
-            raise MovieTaggerError(
-                f"{stream.name} ends after row {table.rows:,} of table {table.name}, "
-                "in the middle of a statement: it was cut off; make it or copy it again."
-            )
-    if m[1] == b",":
-        stream.at = m.end()
-    else:
-        _statement(stream)
-    return m[1] == b","
-
-
-def _number(stream, table, block):
-    "Names for columns that have none."
-    [row], _ = exact_rows(block, 0, 1)
-    n = len(row)
-    stream.notes.append(
-        f"{stream.name} does not say what the columns of table {table.name} are called: "
-        f"they are numbered, `column 1` to `column {n}`; "
-        f"name them with columns={{{table.name!r}: [...]}}."
-    )
-    return [f"column {i + 1}" for i in range(n)]
-
-
-# %% ../../../nbs/tags/sql/dump.ipynb #a9e70ca9
-def _columns(block, names, table):
-    "The wanted columns of a block of rows; what the rows leave out has its default."
-    types = table.types or table.guessed
-    types = [types.get(name, "text") for name in names]
-    want = [i for i, name in enumerate(names) if table.asked is None or name in table.asked]
-    arrays = _fast(block, types, want)
-    if arrays is None:
-        rows = _whole_rows(block, names, table)
-        arrays = [_exact([row[i] for row in rows], names[i], types[i], table, block) for i in want]
-    found = dict(zip([names[i] for i in want], arrays))
-    for name in table.defaults.keys() - set(names) if arrays else ():
-        if table.asked is None or name in table.asked:
-            values = [table.defaults[name]] * block.count
-            found[name] = _exact(values, name, table.types[name], table, block)
-    return pa.table(found)
-
-
-def _fast(block, types, want):
-    "Arrow arrays of the wanted columns; None where they must be read a value at a time."
-    if block.plain is None:
-        return None
-    try:
-        return fast_columns(block.plain, types, want, block.encoding)
-    except pa.ArrowInvalid:
-        return None
-
-
-def _whole_rows(block, names, table):
-    "The values of each row, as many as there are columns."
-    rows = block.rows or exact_rows(block.text, 0, None, block.header)[0]
-    for n, row in enumerate(rows):
-        if len(row) != len(names):
-            raise MovieTaggerError(
-                f"{block.source}, row {block.before + n + 1:,} of table {table.name}: "
-                f"it has {len(row)} values for {len(names)} columns ({', '.join(names)})."
-            )
-    return rows
-
-
-def _exact(values, name, type, table, block):
-    "A column from its values, of a type that they fit where none is declared."
-    if name in table.defaults:
-        default = table.defaults[name]
-        values = [
-            default if how == "expression" and v.upper() == b"DEFAULT" else (v, how)
-            for v, how in values
-        ]
-    try:
-        return exact_column(values, type, block.encoding)
-    except BadValue as e:
-        if table.types is None and not isinstance(e, NoValue):
-            if type != "text":
-                return _exact(values, name, "text", table, block)
-            if any(how == "hex" for _, how in values):
-                return exact_column(values, "bytes")
-        raise MovieTaggerError(
-            f"{block.source}, row {block.before + e.row + 1:,} of table {table.name}, "
-            f"column {name}: {e}."
-        ) from None
+from .stream import opened
 
 
 # %% ../../../nbs/tags/sql/dump.ipynb #59dbdf47
@@ -363,16 +59,16 @@ class _Dump:
     found: dict = field(default_factory=dict)  # name → table
     notes: list = field(default_factory=list)  # to tell
     database: str = ""  # in use
+    charsets: dict = field(default_factory=dict)  # kept in variables of the server
 
     def wants(self, name):
         return self.tables is None or name in self.tables
 
     def meet(self, stream, quoted):
         "The table of that name; it must be the one that was met before."
-        parts = re.findall(_NAME, quoted)
-        name = _name(quoted) or re.sub(r"(\.\w+)+$", "", Path(stream.name).name)
-        database = _name(parts[0]) if len(parts) > 1 else self.database
-        new = _Table(name, self.columns.get(name), database=database)
+        name = name_of(quoted) or re.sub(r"(\.\w+)+$", "", Path(stream.name).name)
+        database = database_of(quoted) or self.database
+        new = Table(name, self.columns.get(name), database=database)
         table = self.found.setdefault(name, new)
         another = table.database and database and table.database != database
         if another and (table.parts or name in (self.tables or ())):
@@ -388,7 +84,7 @@ class _Dump:
         self.database = ""
         if self.encoding:
             stream.charset(self.encoding)
-        while _between(stream):
+        while next_statement(stream):
             self._next_statement(stream)
         if self.found and stream.unfinished:
             raise MovieTaggerError(
@@ -398,25 +94,26 @@ class _Dump:
 
     def _next_statement(self, stream):
         buffer, at = stream.buffer, stream.at
-        if m := _CREATE.match(buffer, at):
+        if m := CREATE.match(buffer, at):
             self._create(stream, m[1])
-        elif m := _INSERT.match(buffer, at):
+        elif m := INSERT.match(buffer, at):
             self._insert(stream, m)
-        elif (m := _OTHER_INSERT.match(buffer, at)) and self.wants(_name(m[1])):
+        elif (m := OTHER_INSERT.match(buffer, at)) and self.wants(name_of(m[1])):
             raise MovieTaggerError(
-                f"{stream.name}: only INSERT ... VALUES is understood, not {stream.show(60)}."
+                f"{stream.name}, line {stream.line:,}: only INSERT ... VALUES is understood, "
+                f"not {stream.show(60)}."
             )
-        elif m := _EMPTIED.match(buffer, at):
+        elif m := EMPTIED.match(buffer, at):
             self._empty(stream, dropped=m[1], quoted=m[2])
             stream.at = m.end()
-        elif _DELIMITER.match(buffer, at):
-            _skip_program(stream, rb"\nDELIMITER\s+;")
-        elif _PROGRAM.match(buffer, at):
-            if re.search(rb"(?i)\bBEGIN\b", _statement(stream, keep=True)):
-                _skip_program(stream, rb"\bEND\s*(?:\*/\s*)?;")
-        else:
+        elif m := DELIMITER.match(buffer, at):
+            self._skip_delimited(stream, m[1])
+        elif PROGRAM.match(buffer, at):
+            skip_program(stream)
+        elif KNOWN.match(buffer, at):
             self._heed(stream)
-            _statement(stream)
+        else:
+            self._skip_line(stream)
 
     def _create(self, stream, quoted):
         table = self.meet(stream, quoted)
@@ -425,80 +122,81 @@ class _Dump:
                 f"{stream.name} has more than one table {table.name}: "
                 "make a dump of one database only."
             )
-        _declare(table, _statement(stream, keep=True))
+        said = statement(stream)
+        late_insert(stream, said, self.wants)
+        declare(table, said)
 
     def _insert(self, stream, m):
         table = self.meet(stream, m[1])
         stream.at = m.end()
         if self.wants(table.name):
-            names = m[2] and [_name(quoted) for quoted in re.findall(_NAME, m[2])]
-            _insert(stream, table, m[0].rstrip(), names, self.pool)
+            names = m[2] and names_of(m[2])
+            read_insert(stream, table, m[0].rstrip(), names, self.pool)
         else:
-            _skip_rows(stream, table.name)
+            skip_rows(stream, table.name, self.wants)
 
     def _empty(self, stream, dropped, quoted):
-        if _name(quoted) not in self.found:
+        if name_of(quoted) not in self.found:
             return
         table = self.meet(stream, quoted)
         if dropped:
             del self.found[table.name]
         else:
-            table.parts, table.names = [], {}
+            table.parts, table.names, table.no_days = [], {}, {}
             table.rows = 0
 
+    def _skip_delimited(self, stream, delimiter):
+        names, line = skip_delimited(stream, delimiter)
+        for name in names:
+            if self.wants(name):
+                raise MovieTaggerError(
+                    f"{stream.name}: rows of table {name} stand behind the DELIMITER of line "
+                    f"{line:,}, where they are not read: {LOAD_IT}."
+                )
+
+    def _skip_line(self, stream):
+        line = stream.line
+        said, inserts = skip_line(stream)
+        if inserts:
+            raise MovieTaggerError(
+                f"{stream.name}, line {line:,}: the statement begins with no word of SQL: "
+                f"{said[:60].decode('utf-8', 'replace')!r}."
+            )
+
     def _heed(self, stream):
-        "What a statement says about those after it."
-        buffer, at = stream.buffer, stream.at
-        if (m := _CHARSET.match(buffer, at)) and not self.encoding:
-            stream.charset(m[1].decode())
-        elif m := _SQL_MODE.match(buffer, at):
+        "What a statement says about those after it; moves behind it."
+        line = stream.line
+        said = statement(stream)
+        late_insert(stream, said, self.wants)
+        if m := CHARSET_KEPT.match(said):
+            self.charsets[m[1].upper()] = stream.declared
+        elif (m := CHARSET.match(said)) and not self.encoding:
+            name = m[1].decode()
+            if name.lower() == "default":
+                name = "binary"
+            stream.charset(self.charsets.get(m[1].upper(), "binary") if name[0] == "@" else name)
+        elif m := SQL_MODE.match(said):
             stream.backslashes(b"NO_BACKSLASH_ESCAPES" in m[0].upper())
-        elif m := _USE.match(buffer, at):
-            self.database = _name(m[1])
-        elif (m := _CHANGED.match(buffer, at)) and _name(m[2]) in self.found:
-            self.notes.append(
-                f"{stream.name} changes table {_name(m[2])} with {m[1].decode().upper()}, "
-                "which is not applied: the rows are as they were inserted. "
-                "Load the dump into a database and read that."
-            )
-        elif re.compile(rb"COPY\s[^;]*\sFROM\s+stdin;").match(buffer, at):
+        elif m := USE.match(said):
+            self.database = name_of(m[1])
+        elif (m := CHANGED.match(said)) and name_of(m[2]) in self.found:
+            how = m[1].decode().upper()
+            if how != "ALTER" or OTHER_COLUMNS.match(m["how"]):
+                self._unapplied(stream, line, f"table {name_of(m[2])} with {how}")
+        elif re.match(rb"(?is)COPY\s.*\sFROM\s+stdin\b", said):
             raise MovieTaggerError(
-                f"{stream.name} is a dump of PostgreSQL: make it with --inserts."
+                f"{stream.name}, line {line:,}: a COPY of PostgreSQL in a dump that begins as one of "
+                "another database: make it with pg_dump alone, or with --inserts."
             )
+        elif re.match(rb"(?i)ROLLBACK\b(?!\s+TO)", said) and self.found:
+            self._unapplied(stream, line, "what it inserted with ROLLBACK")
 
-
-def _skip_rows(stream, name):
-    "Moves to the end of an INSERT at full speed."
-    inside = 0  # a text?
-    while True:
-        rest = stream.buffer[stream.at :]
-        if not stream.ended:
-            rest = rest.rstrip(b"\\")
-        a = np.frombuffer(rest, np.uint8)
-        quotes, _ = structure(a)
-        ends = outside(a == 59, quotes, inside)[:1]
-        a = a[: ends[0]] if len(ends) else a
-        if len(outside((a == 34) | (a == 96), quotes, inside)):
-            stream.at += int(quotes[0]) + 1 if inside else 0
-            return _statement(stream)
-        stream.at += len(a)
-        if len(ends):
-            return
-        inside ^= len(quotes) % 2
-        if not stream.more():
-            raise MovieTaggerError(
-                f"{stream.name} ends in the middle of table {name}: it was cut off; "
-                "make it or copy it again."
-            )
-
-
-def _skip_program(stream, end):
-    "Moves behind the end of triggers and procedures."
-    while not (m := re.compile(rb"(?i)" + end).search(stream.buffer, stream.at)):
-        stream.at = max(stream.at, len(stream.buffer) - 20)
-        if not stream.more():
-            break
-    stream.at = m.end() if m else len(stream.buffer)
+    def _unapplied(self, stream, line, what):
+        self.notes.append(
+            f"{stream.name} changes {what}, "
+            "which is not applied: the rows are as they were inserted. "
+            "Load the dump into a database and read that."
+        )
 
 
 # %% ../../../nbs/tags/sql/dump.ipynb #76b323b8
@@ -521,6 +219,7 @@ def read_dump(
         check_there(str(path), dump.found, tables)
         wanted = [table for name, table in dump.found.items() if dump.wants(name)]
         frames = {table.name: _frame(table, str(path)) for table in wanted}
+        dump.notes += [note for table in wanted for note in _no_days(table, str(path))]
     if Path(path).is_dir():
         frames |= _tabs(Path(path), dump.found, frames, encoding)
     pa.default_memory_pool().release_unused()
@@ -539,10 +238,18 @@ def _asked(tables, columns):
     return [tables] if isinstance(tables, str) else tables, columns
 
 
+_SQL = re.compile(
+    rb"(?i)\s*(?:--\s|/\*|(?:CREATE|DROP|SET|PRAGMA|START|BEGIN|USE|LOCK)\s|INSERT\s+INTO\s)"
+)
+
+
 def _files(path):
     "The files of a dump, declarations first; none where exports are to be read."
     if not path.is_dir():
-        return [] if EXPORT.search(path.name) else [path]
+        if not EXPORT.search(path.name) or not path.is_file():
+            return [path] if not EXPORT.search(path.name) else []
+        with opened(path) as stream:  # a dump that is called a CSV
+            return [path] if _SQL.match(stream.buffer, stream.at) else []
     names = [p.name for p in path.iterdir()]
     if "@.json" in names:
         raise MovieTaggerError(
@@ -564,13 +271,27 @@ def _read_file(dump, path):
     "Reads one file of a dump."
     with opened(path) as stream:
         signed = re.search(rb"-- (MySQL|MariaDB) dump \d", stream.buffer[:1000])
+        stream = translated(stream)
+        stream.without_tools()
         dump.read(stream)
         dump.notes += stream.notes
+        if stream.skipped and dump.found:
+            dump.notes.append(_skipped(stream))
         if signed and b"-- Dump completed" not in stream.tail:
             dump.notes.append(
                 f"{stream.name} does not end with the line `-- Dump completed` that belongs to it: "
                 "if it was cut off, rows are missing."
             )
+
+
+def _skipped(stream):
+    first, said = next(iter(stream.skipped.items()))
+    n = len(stream.skipped)
+    lines = "A line" if n == 1 else f"{n:,} lines"
+    return (
+        f"{lines} of {stream.name} {'is' if n == 1 else 'are'} no SQL and skipped: "
+        f"line {first:,} is {said[:100]!r}."
+    )
 
 
 def _tabs(folder, found, frames, encoding):
@@ -586,6 +307,7 @@ def _frame(table, source):
     "A table's parts as one frame."
     parts = [part.result() for part in table.parts]
     table.parts.clear()
+    _check_count(table, sum(map(len, parts)), source)
     there = [name for name in table.types or table.names if name in table.names or not table.names]
     there += [name for name in table.names if name not in there]
     for name in table.asked or []:
@@ -602,6 +324,26 @@ def _frame(table, source):
     whole = pa.concat_tables(parts, promote_options="default").select(names)
     parts.clear()  # `to_frame` gives the memory back, column by column
     return to_frame(whole)
+
+
+def _check_count(table, read, source):
+    "Raises where fewer rows, or more, were handed out than were seen to begin."
+    wanted = table.asked is None or set(table.asked) & {*table.names}
+    if wanted and read != table.rows:
+        raise MovieTaggerError(
+            f"{source}: {table.rows:,} rows of table {table.name} begin, and {read:,} were read: "
+            f"{LOAD_IT}."
+        )
+
+
+def _no_days(table, source):
+    "Which dates of a table are missing because no calendar has them."
+    for name, n in table.no_days.items():
+        dates = "A date" if n == 1 else f"{n:,} dates"
+        yield (
+            f"{dates} of table {table.name} of {source}, column {name}, "
+            f"{'is' if n == 1 else 'are'} in no calendar, such as 0000-00-00: taken as missing."
+        )
 
 
 def _of_one_type(parts, name):

@@ -8,14 +8,9 @@ __all__ = [
     "pa",
     "pc",
     "csv",
-    "SPACE",
     "ARROW",
+    "LOAD_IT",
     "UNDECLARED",
-    "exact_row",
-    "exact_rows",
-    "again",
-    "unreadable",
-    "unescape",
     "column_type",
     "guess_type",
     "to_frame",
@@ -23,6 +18,7 @@ __all__ = [
     "BadValue",
     "NoValue",
     "exact_column",
+    "moment",
     "dates",
     "decode",
     "structure",
@@ -33,152 +29,28 @@ __all__ = [
 
 # %% ../../../nbs/tags/sql/rows.ipynb #3e1f3954
 import re
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pandas as pd
 
 from ...core import later
+from .values import ESCAPES, again, exact_row, exact_rows, unescape
 
 pa = later("pyarrow", "tags")
 pc = later("pyarrow.compute", "tags")
 csv = later("pyarrow.csv", "tags")
 
-# %% ../../../nbs/tags/sql/rows.ipynb #acb15b74
-_COMMENT = rb"/\*(?!M?!(?!999999)\d).*?\*/|--(?=\s)[^\n]*+(?:\n|\Z)|\#[^\n]*+(?:\n|\Z)"
-SPACE = rb"(?:\s++|" + _COMMENT + rb")*+"
-
-
-def _silent(pattern):
-    "The same pattern without groups."
-    return re.sub(rb"\((?!\?)", b"(?:", pattern)
-
-
-_SINGLE = rb"'([^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+)'"
-_DOUBLE = _SINGLE.replace(b"'", b'"')
-_MORE = rb"((?:" + SPACE + _silent(_SINGLE) + rb")*+)"
-_INSIDE = rb"(?:[^'\"()]++|" + _silent(_SINGLE) + rb"|" + _silent(_DOUBLE) + rb")*+"
-for _ in range(4):
-    _INSIDE = rb"(?:" + _INSIDE + rb"|\(" + _INSIDE + rb"\))*+"
-_ANY = [
-    rb"(?:_\w+\s*+|[nN])?(?:" + _SINGLE + _MORE + rb"|" + _DOUBLE + rb")",
-    rb"(?:_\w+\s++)?(?:0[xX]([0-9a-fA-F]*+)|[xX]'([0-9a-fA-F]*+)')",
-    rb"[bB]'([01]*+)'|0b([01]++)",
-    rb"(?i:(NULL)|(TRUE|FALSE))(?![\w(])",
-    rb"([-+]?[\d.]++(?:[eE][-+]?\d++)?)",
-    rb"([A-Za-z]\w*+(?:\(" + _INSIDE + rb"\))?)",
-]
-_VALUE = re.compile(rb"(?s)" + SPACE + rb"(?:" + rb"|".join(_ANY) + rb")" + SPACE + rb"([,)])")
-_COMMA = re.compile(rb"(?s)" + SPACE + b"," + SPACE + rb"(?=\()")
-_SEMICOLON = re.compile(rb"(?s)" + SPACE + rb";\s*")
-_ESCAPES = {
-    b"0": b"\0",
-    b"b": b"\b",
-    b"n": b"\n",
-    b"r": b"\r",
-    b"t": b"\t",
-    b"Z": b"\x1a",
-    b"%": b"\\%",
-    b"_": b"\\_",
-}
-
-
-def exact_row(
-    block: bytes,  # a piece of an INSERT statement
-    at: int = 0,  # where its opening parenthesis is
-) -> tuple[list, int] | None:  # a pair a value, and where the row ends
-    """The values of one row; None where no whole row can be read.
-
-    A value is a pair: bytes or None, and "text", "number", "hex", "null" or "expression".
-    """
-    if block[at : at + 1] != b"(":
-        return None
-    values, at = [], at + 1
-    while m := _VALUE.match(block, at):
-        values.append(_value(*m.groups()[:-1]))
-        at = m.end()
-        if m[m.lastindex] == b")":
-            return values, at
-
-
-def exact_rows(
-    block: bytes,
-    at: int = 0,  # where the first row opens
-    stop: int | None = None,  # no row is begun here or later
-    header: bytes = b"",  # what the statement began with; where it begins so again, rows go on
-) -> tuple[list, int]:  # the rows' values, and where the last one ends
-    "All whole rows, a value at a time."
-    rows, end = [], at
-    while (stop is None or at < stop) and (row := exact_row(block, at)):
-        values, end = row
-        rows.append(values)
-        m = _COMMA.match(block, end)
-        at = m.end() if m else again(block, end, header)
-        if not at:
-            break
-    return rows, end
-
-
-def again(block, at, header):
-    "Where the next row opens, if the statement ends here and begins again in its words; else 0."
-    m = _SEMICOLON.match(block, at)
-    if not m or not header or not block.startswith(header, m.end()):
-        return 0
-    at = re.compile(rb"\s*").match(block, m.end() + len(header)).end()
-    return at if block[at : at + 1] == b"(" else 0
-
-
-def unreadable(block, at):
-    "The rest of the block from the first value of a row that cannot be read."
-    at += 1
-    while (m := _VALUE.match(block, at)) and m[m.lastindex] == b",":
-        at = m.end()
-    return block[at:]
-
-
-def _value(
-    single, more, double, hexadecimal, hexadecimal_2, bits, bits_2, null, truth, number, expression
-):
-    if single is not None:
-        parts = [single, *re.findall(_SINGLE, more)]
-        return b"".join(unescape(part, b"''") for part in parts), "text"
-    if double is not None:
-        return unescape(double, b'""'), "text"
-    if null:
-        return None, "null"
-    if number:
-        return number, "number"
-    if expression:
-        return expression, "expression"
-    if truth:
-        return (b"1" if truth.upper() == b"TRUE" else b"0"), "number"
-    if hexadecimal is None:
-        hexadecimal = hexadecimal_2
-    if hexadecimal is not None:
-        digits = hexadecimal.decode()
-        return bytes.fromhex(digits.zfill(len(digits) + len(digits) % 2)), "hex"
-    bits = bits or bits_2 or b"0"
-    return int(bits, 2).to_bytes((len(bits) + 7) // 8, "big"), "hex"
-
-
-def unescape(text, doubled=b"''"):
-    "What a quoted text stands for; `doubled` is the quote that is written twice."
-    if b"\\" not in text:
-        return text.replace(doubled, doubled[:1])
-
-    def meant(m):
-        return _ESCAPES.get(m[1], m[1]) if m[1] else doubled[:1]
-
-    return re.sub(rb"(?s)\\(.)|" + doubled, meant, text)
-
-
 # %% ../../../nbs/tags/sql/rows.ipynb #f4e7e555
 _NAMES = {
     "int": "tinyint smallint mediumint int integer bigint int1 int2 int3 int4 int8 middleint year "
-    "bool boolean serial",
+    "bool boolean serial smallserial bigserial",
     "float": "float double real decimal numeric dec fixed float4 float8 number",
-    "date": "date datetime timestamp",
+    "date": "date datetime timestamp timestamptz",
     "bytes": "bit binary varbinary tinyblob blob mediumblob longblob geometry point linestring "
     "polygon multipoint multilinestring multipolygon geometrycollection geomcollection vector raw",
+    "bytea": "bytea",
 }
 _TYPE = {name: type for type, names in _NAMES.items() for name in names.split()}
 ARROW = {
@@ -188,6 +60,7 @@ ARROW = {
     "date": "timestamp[us]",
     "text": "string",
     "bytes": "binary",
+    "bytea": "binary",  # PostgreSQL's: hexadecimal in a text
 }
 
 
@@ -233,6 +106,9 @@ def listed(
     return ", ".join(map(repr, names[:most])) + more or "none"
 
 
+LOAD_IT = "load the dump into a database, and read that"
+
+
 class BadValue(ValueError):
     "A value that its column cannot hold; `row` is its number in the block, from 0."
 
@@ -256,8 +132,7 @@ def exact_column(
         if how == "expression":
             raise NoValue(
                 row,
-                f"{value[:40].decode('utf-8', 'replace')} is not a value: "
-                "load the dump into a database, and read that",
+                f"{value[:40].decode('utf-8', 'replace')} is not a value: {LOAD_IT}",
             )
         try:
             done.append(None if value is None else _converted(value, how, type, encoding))
@@ -267,7 +142,7 @@ def exact_column(
         except ValueError:
             shown = value[:40].decode("utf-8", "replace")
             raise BadValue(row, f"{shown!r} is no {_SPOKEN[type]}") from None
-    return dates(pa.array(done, pa.string())) if type == "date" else pa.array(done, ARROW[type])
+    return pa.array(done, ARROW[type])
 
 
 _SPOKEN = {"int": "whole number", "uint": "whole number", "float": "number", "date": "date"}
@@ -277,26 +152,92 @@ def _converted(value, how, type, encoding):
     if type == "text":
         return decode(value, encoding)
     if type in ("int", "uint"):
-        return int.from_bytes(value, "big") if how == "hex" else int(value)
+        return _whole_number(value, how, type == "uint")
     if type == "float":
-        return float(value)
-    return _date(value) if type == "date" else value
+        return float(int.from_bytes(value, "big") if how == "hex" else value)
+    if type == "date":
+        return moment(value.decode("ascii"))
+    in_text = type == "bytea" and value.startswith(b"\\x")
+    return bytes.fromhex(value[2:].decode()) if in_text else value
 
 
-def _date(value):
-    text = value.decode("ascii")
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{0,6})?)?", text):
+_TRUTH = {b"t": 1, b"f": 0, b"true": 1, b"false": 0}  # PostgreSQL's
+_NUMBER = re.compile(rb"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*")
+
+
+def _whole_number(value, how, unsigned):
+    "An int of 64 bits; a fraction is rounded, as MySQL does."
+    if how == "hex":
+        number = int.from_bytes(value, "big")
+    elif value in _TRUTH:
+        number = _TRUTH[value]
+    elif not _NUMBER.fullmatch(value):
+        raise ValueError(value)
+    else:
+        number = int(Decimal(value.decode()).quantize(Decimal(1), ROUND_HALF_UP))
+    least, most = (0, 2**64 - 1) if unsigned else (-(2**63), 2**63 - 1)
+    if not least <= number <= most:
+        raise ValueError(value)
+    return number
+
+
+_MARK = r"[!-/:-@\[-`{-~]"  # MySQL takes any of these between the parts of a date
+_TIME = rf"(\d{{1,2}})(?:{_MARK}(\d{{1,2}})(?:{_MARK}(\d{{1,2}})(?:\.(\d*))?)?)?"
+_ZONE = r"(Z|[-+]\d\d(?::?\d\d)?)"
+_MOMENT = re.compile(
+    rf"\s*(\d{{4}}|\d\d){_MARK}(\d{{1,2}}){_MARK}(\d{{1,2}})(?:(?:T|\s+|{_MARK}){_TIME})?"
+    rf"\s*{_ZONE}?\s*"
+)
+_DIGITS = re.compile(r"\s*(\d{1,14})(\.\d*)?\s*")
+_COMPACT = {6: "%y%m%d", 8: "%Y%m%d", 12: "%y%m%d%H%M%S", 14: "%Y%m%d%H%M%S"}
+
+
+def moment(
+    text: str,  # in any form that MySQL takes: 1962-02-18, 1962/2/18, 19620218
+) -> datetime | None:  # None for a day that no calendar has
+    "A date in a text, without a zone; where it has one, as it is in UTC. ValueError where it is none."
+    if m := _DIGITS.fullmatch(text):
+        return _compact(m[1])
+    if re.fullmatch(r"-?infinity|\d.*\sBC", text):
+        return None
+    m = _MOMENT.fullmatch(text)
+    if not m:
         raise ValueError(text)
-    return text.replace("T", " ")
+    *parts, fraction, zone = m.groups(default="")
+    year, *rest = (int(part or 0) for part in parts)
+    if len(parts[0]) == 2:
+        year += 2000 if year < 70 else 1900
+    try:
+        at = datetime(year, *rest, int(fraction[:6].ljust(6, "0")))
+        return at - _offset(zone) if zone else at
+    except (ValueError, OverflowError):
+        return None
+
+
+def _compact(digits):
+    wide = next(n for n in _COMPACT if n >= len(digits))
+    try:
+        return datetime.strptime(digits.zfill(wide), _COMPACT[wide])
+    except ValueError:
+        return None
+
+
+def _offset(zone):
+    zone = zone.replace(":", "").replace("Z", "+0000").ljust(5, "0")
+    return datetime.strptime(zone, "%z").utcoffset() or timedelta(0)
 
 
 def dates(
     texts: "pa.Array",
 ) -> "pa.Array":
-    "Texts as timestamps; MySQL's zero dates, such as 0000-00-00, are missing."
+    "Texts as timestamps; days that no calendar has, such as MySQL's 0000-00-00, are missing."
     zero = pc.match_substring_regex(texts, "^0000|-00")
     known = pc.if_else(zero, pa.scalar(None, pa.string()), texts)
-    return pc.replace_substring_regex(known, r"\.$", "").cast(pa.timestamp("us"))
+    try:
+        return pc.replace_substring_regex(known, r"\.$", "").cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        found = [None if text is None else moment(text) for text in texts.to_pylist()]
+        return pa.array(found, pa.timestamp("us"))
 
 
 # MySQL's latin1 is Windows' code page with its holes filled
@@ -324,11 +265,20 @@ def decode(
 
 # %% ../../../nbs/tags/sql/rows.ipynb #cc962e5b
 _MEANS = np.arange(256, dtype=np.uint8)
-for _c, _v in _ESCAPES.items():
+for _c, _v in ESCAPES.items():
     if len(_v) == 1:
         _MEANS[ord(_c)] = ord(_v)
 _BLANK = np.zeros(256, bool)
 _BLANK[[9, 10, 13, 32]] = True
+_IN_NUMBER = np.isin(np.arange(256), list(b"0123456789."))
+# what may stand outside of texts: numbers, NULL, and what is between them
+_UPPER, _LOWER, _MINUS, _ODD = 1, 2, 4, 8
+_KINDS = np.full(256, _ODD, np.uint8)
+_KINDS[list(b"0123456789.,()eE' \t\r\n")] = 0
+_KINDS[list(b"NUL")] = _UPPER
+_KINDS[list(b"nul")] = _LOWER
+_KINDS[ord("-")] = _MINUS
+_KINDS = _KINDS.tobytes()
 
 
 def structure(a):
@@ -368,19 +318,33 @@ def plain_rows(
     spaced = len(outside(_BLANK[a[: closes[0]]], quotes)) > 0
     if not _well_quoted(a, quotes, spaced) or not _well_escaped(a, quotes, escaped):
         return None
-    b = np.frombuffer(bytearray(block[:size]), np.uint8)
+    text = bytearray(block[:size])
+    b = np.frombuffer(text, np.uint8)
     b[escaped] = _MEANS[b[escaped]]
     for start, stop in blanks:
         b[start:stop] = 10
     b[gaps] = 10
     b[opens[data]] = 44
     b[closes[data]] = 44
+    if _expressions(text, b, quotes):
+        return None
     if (b[outside(a == 34, quotes)] == 34).any():
         return None
     if spaced:
         blank = outside(_BLANK[a], quotes)
         b = np.delete(b, blank[~np.isin(blank, gaps)])
     return memoryview(b), int(data.sum()), size
+
+
+def _expressions(text, b, quotes):
+    "Is there anything outside of texts that is neither a number nor NULL?"
+    kinds = np.frombuffer(text.translate(_KINDS), np.uint8)
+    gaps = np.bitwise_or.reduceat(kinds, np.append(0, quotes))[::2]
+    mixed = (gaps & (_UPPER | _LOWER)) == _UPPER | _LOWER  # the CSV reader knows no Null
+    if (gaps & _ODD).any() or mixed.any():
+        return True
+    minus = outside(b == 45, quotes) if (gaps & _MINUS).any() else np.array([], int)
+    return _IN_NUMBER[b[minus - 1]].any()  # 3-1
 
 
 def outside(here, quotes, inside=0):
@@ -453,7 +417,10 @@ def _plain_gaps(a, start, stop):
 
 # %% ../../../nbs/tags/sql/rows.ipynb #adc0da2c
 def fast_columns(rows, types, want, encoding="utf-8"):
-    "Arrow arrays of the wanted columns of `plain_rows`; pyarrow's errors where a value is odd."
+    """Arrow arrays of the wanted columns of `plain_rows`; pyarrow's errors where a value is odd.
+
+    Dates that pyarrow does not know as such come as texts, for `dates`.
+    """
     names = [str(i) for i in range(len(types) + 2)]
     arrow = {str(i + 1): _arrow(types[i], encoding) for i in want}
     try:
@@ -463,7 +430,7 @@ def fast_columns(rows, types, want, encoding="utf-8"):
             raise
         arrow |= {str(i + 1): pa.string() for i in want if types[i] == "date"}
         table = _parse(rows, names, arrow)
-    return [_settle(table.column(str(i + 1)), types[i], encoding, rows) for i in want]
+    return [_settle(table.column(str(i + 1)), types[i], encoding) for i in want]
 
 
 def _arrow(type, encoding):
@@ -486,23 +453,11 @@ def _parse(rows, names, types):
     )
 
 
-_WORDS = "TRUE FALSE DEFAULT CURRENT_TIMESTAMP CURRENT_DATE CURRENT_USER NULL".split()
-_CASED = {cased for word in _WORDS for cased in (word, word.lower(), word.capitalize())}
-_KEYWORDS = sorted(_CASED - {"NULL", "null"})
-
-
-def _settle(column, type, encoding, rows):
+def _settle(column, type, encoding):
     column = column.combine_chunks()
-    if type == "date" and column.type == pa.string():
-        return dates(column)
-    if type not in ("text", "bytes"):
-        return column
-    if pc.any(pc.starts_with(column, "0x")).as_py():
-        raise pa.ArrowInvalid("perhaps written in hexadecimal")
-    found = column.filter(pc.is_in(column, pa.array(_KEYWORDS, column.type))).unique()
-    if any(f",{word},".encode() in bytes(rows) for word in found.cast(pa.string()).to_pylist()):
-        raise pa.ArrowInvalid("perhaps a keyword")
-    if column.type == ARROW[type]:
+    if type == "bytea":
+        raise pa.ArrowInvalid("written in hexadecimal")
+    if type != "text" or column.type == ARROW[type]:
         return column
     words = column.dictionary_encode()
     texts = [decode(word, encoding) for word in words.dictionary.to_pylist()]

@@ -24,8 +24,29 @@ def read_site(
 ) -> dict[str, pd.DataFrame]:
     "The tables of a site, by default the columns that a table to train on needs."
     if is_database(source):
-        return read_database(str(source), list(columns), columns=columns)
-    return read_dump(source, columns=columns)
+        tables = read_database(str(source), list(columns), columns=columns)
+    else:
+        tables = read_dump(source, columns=columns)
+    return {name: table.apply(_without_bytes) for name, table in tables.items()}
+
+
+_TEXTS = {"shot_image_id", "value"}
+
+
+def _without_bytes(column):
+    "Bytes as text: of an id in hexadecimal."
+    known = column.dropna()
+    if column.dtype != object or not known.map(lambda value: isinstance(value, bytes)).any():
+        return column
+    shown = known.map(_text if column.name in _TEXTS else bytes.hex)
+    return shown.reindex(column.index).astype("str")
+
+
+def _text(value):
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
 
 
 def is_site(

@@ -8,12 +8,18 @@ __all__ = ["BLOCK", "LONGEST", "AHEAD", "encoding_of", "Stream", "opened"]
 
 # %% ../../../nbs/tags/sql/stream.ipynb #71e3c8a4
 import codecs
+import lzma
 import re
+import shutil
 import sys
+import tempfile
+import zipfile
+import zlib
+from collections import deque
 from contextlib import contextmanager, nullcontext
 
 from ...core import MovieTaggerError
-from .rows import UNDECLARED, pa
+from .rows import UNDECLARED, listed, pa
 
 # %% ../../../nbs/tags/sql/stream.ipynb #3c58d7e9
 BLOCK = 2 << 20  # bytes read at a time
@@ -53,9 +59,23 @@ _ENCODINGS = dict(
     gbk="gbk",
     gb18030="gb18030",
     big5="big5",
+    win1250="cp1250",  # from here on as PostgreSQL calls them
+    win1251="cp1251",
+    win1252="cp1252",
+    sql_ascii=UNDECLARED,
+    unicode="utf-8",
+    koi8="koi8-r",
+    euc_cn="gb2312",
 )
 # a quote or backslash can be the second half of a letter
 _HIDES_ASCII = {"shift_jis", "cp932", "gbk", "gb18030", "big5"}
+_TOOL = rb"(?:mysqldump|mariadb-dump|mysqlpump|pg_dump|pg_dumpall|mydumper)(?:\.exe)?: "
+_TOOL_LINE = re.compile(
+    rb"(?m)^(?:"
+    + _TOOL
+    + rb"|Warning: (?:Using a password|A partial dump)|Enter password: )[^\r\n]*"
+)
+_HINTS = (b"dump: ", b"dump.exe: ", b"dumpall: ", b"pump: ", b"dumper: ", b"arning: ", b"word: ")
 
 
 def encoding_of(
@@ -78,11 +98,30 @@ class Stream:
         self.at = 0
         self.ended = False
         self.codec = None
+        self.wide = False  # is that codec the file's, whatever its statements say?
+        self.written = deque()  # lines before `codec` read them: bytes of UTF-8, as it was
+        self.pending = b""  # half a letter, which waits for `codec`
         self.encoding = UNDECLARED
+        self.declared = "binary"  # the same as the dump calls it
         self.tail = start[-200:]  # of what was read
         self.unfinished = False  # does it end in a statement?
         self.literal = False  # is a backslash a letter like any other?
+        self.sql = False  # do lines of other programs go?
+        self.held = b""  # the beginning of what may be one
+        self.lines = 0  # before the buffer
         self.notes = []  # to tell
+        self.skipped = {}  # line → what stood there, of those that are no SQL
+
+    @property
+    def line(self):
+        "The number of the line at hand."
+        return self.lines + self.buffer.count(b"\n", 0, self.at) + 1
+
+    def _rest(self):
+        "What is in the buffer from here on; all before it is forgotten."
+        self.lines += self.buffer.count(b"\n", 0, self.at)
+        rest, self.at = self.buffer[self.at :], 0
+        return rest
 
     def more(self):
         "Appends what comes next to the buffer; False at the end."
@@ -90,23 +129,31 @@ class Stream:
             return False
         if len(self.buffer) - self.at > LONGEST:
             raise MovieTaggerError(
-                f"{self.name} has a piece of more than {LONGEST >> 20} MB without an end, "
-                f"which begins with {self.show()}: is it an SQL dump?"
+                f"{self.name}, line {self.line:,}: a piece of more than {LONGEST >> 20} MB has no "
+                f"end, which begins with {self.show()}: is it an SQL dump?"
             )
         try:
             read = self.file.read(BLOCK)
-        except (OSError, EOFError) as e:
+        except (
+            OSError,
+            EOFError,
+            RuntimeError,
+            lzma.LZMAError,
+            zlib.error,
+            zipfile.BadZipFile,
+        ) as e:
             raise MovieTaggerError(
                 f"Cannot read {self.name} to its end ({str(e).rstrip('.')}): was it cut off?"
             ) from None
         self.ended = not read
         if self.codec:
             read = self._recoded(read)
+        if self.sql:
+            read = self._without_tools(read)
         self.tail = (self.tail + read)[-200:]
         if self.literal:
             read = read.replace(b"\\", b"\\\\")
-        self.buffer = self.buffer[self.at :] + read
-        self.at = 0
+        self.buffer = self._rest() + read
         return not self.ended
 
     def read(self, n):
@@ -134,54 +181,134 @@ class Stream:
     def show(self, n=40):
         return repr(self.buffer[self.at : self.at + n].decode("utf-8", "replace"))
 
+    def without_tools(self):
+        "From here on, without the lines that a dump program wrote to the same file."
+        self.sql = True
+        rest = self._rest()
+        self.buffer, self.tail = b"", b""
+        self.buffer = self._without_tools(rest)
+        self.tail = self.buffer[-200:]
+
+    def _without_tools(self, read):
+        text, self.held = self.held + read, b""
+        last = text.rfind(b"\n") + 1
+        if read and re.match(rb"mysql|maria|pg_|mydu|Warn|Enter", text[last:]):
+            self.held, text = text[last:], text[:last]
+        if not any(hint in text for hint in _HINTS):
+            return text
+        lines = self.lines + self.buffer.count(b"\n") + 1
+        begun = self.tail[-1:] not in (b"", b"\n")  # is the first line one's second half?
+
+        def emptied(m):
+            if begun and not m.start():
+                return m[0]
+            self.skip(lines + text.count(b"\n", 0, m.start()), m[0])
+            return b""
+
+        return _TOOL_LINE.sub(emptied, text)
+
+    def skip(self, line, text):
+        "Notes a line that is no SQL."
+        if len(self.skipped) < 1000:
+            self.skipped[line] = text[:200].decode("utf-8", "replace").strip()
+
     def charset(self, name):
         "From here on, texts are in this character set."
         encoding = encoding_of(name)
         if not encoding:
             raise MovieTaggerError(
-                f"{self.name}: the character set {name!r} is not known; "
+                f"{self.name}, line {self.line:,}: the character set {name!r} is not known; "
                 "dump it with --default-character-set=utf8mb4."
             )
-        if self.codec:
+        self.declared = name
+        if self.wide:
             return
         if encoding in _HIDES_ASCII or encoding.startswith("utf-16"):
             self.recode(encoding)
-        else:
-            self.encoding = encoding
+            return
+        if self.codec:
+            rest = self._as_written()
+            self.codec = None
+            self.buffer = rest.replace(b"\\", b"\\\\") if self.literal else rest
+        self.encoding = encoding
 
     def recode(self, encoding):
         "From here on, reads another character set as UTF-8."
-        self.codec = codecs.getincrementaldecoder(encoding)()
-        self.buffer, self.at = self._recoded(self.buffer[self.at :]), 0
+        if self.codec and self.codec_name == encoding:
+            return
+        rest = self._as_written()
+        self.codec_name = encoding
+        errors = "strict" if encoding.startswith("utf-16") else "surrogateescape"
+        self.codec = codecs.getincrementaldecoder(encoding)(errors)
+        self.wide = self.wide or encoding.startswith("utf-16")
+        rest = self._recoded(rest)
+        self.buffer = rest.replace(b"\\", b"\\\\") if self.literal else rest
         self.encoding = "utf-8"
-        self.tail = self.buffer[-200:]
+        self.tail = rest[-200:]
 
     def _recoded(self, read):
+        "As UTF-8; what is no letter stays what it is, and is no UTF-8."
         try:
-            return self.codec.decode(read, final=not read).encode()
+            if self.wide:
+                return self.codec.decode(read, final=not read).encode()
         except UnicodeError as e:
             raise MovieTaggerError(
                 f"{self.name} is not the {getattr(e, 'encoding', 'other')} text that it says it "
                 "is: dump it again, or say what it is with encoding=."
             ) from None
+        done = []
+        for line in (self.pending + read).splitlines(keepends=True):
+            text = self.codec.decode(line, final=not read).encode("utf-8", "surrogateescape")
+            self.pending = self.codec.getstate()[0]
+            self.codec.reset()
+            done.append(text)
+            self.written.append((len(text), line.removesuffix(self.pending)))
+        return b"".join(done)
+
+    def _as_written(self):
+        "What is in the buffer from here on, before it was recoded; forgets all before it."
+        rest = self._rest()
+        if self.literal:
+            rest = rest.replace(b"\\\\", b"\\")
+        if not self.codec:
+            return rest
+        lines, left = [self.pending], len(rest)
+        self.pending = b""
+        while left > 0:
+            size, line = self.written.pop()
+            if size > left:  # half a line
+                text = rest[:left].decode("utf-8", "surrogateescape")
+                line = text.encode(self.codec_name, "surrogateescape")
+            lines.append(line)
+            left -= size
+        self.written.clear()
+        return b"".join(reversed(lines))
 
     def backslashes(self, literal):
         "From here on, is a backslash a letter like any other?"
         if literal != self.literal:
             one, two = b"\\", b"\\\\"
-            rest = self.buffer[self.at :]
+            rest = self._rest()
             self.buffer = rest.replace(one, two) if literal else rest.replace(two, one)
-            self.at = 0
             self.literal = literal
 
 
 # %% ../../../nbs/tags/sql/stream.ipynb #e8a06b3f
-_PACKED = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd", b"BZh": "bz2"}
+_PACKED = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
+_ZIP = b"PK\x03\x04"
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8|BM.{4}\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP|\xff\x0a|"
+    rb"....ftyp(?:hei|hev|mif|msf|avi)",
+    re.DOTALL,
+)
 _OTHERS = {
-    b"PK\x03\x04": "a zip archive",
-    b"\xfd7zXZ": "an xz archive",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"SQLite format 3": "an SQLite database",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"Rar!": "a rar archive: unpack it first",
+    b"SQLite format 3": "an SQLite database: make a dump with `sqlite3 FILE .dump > site.sql`",
+    b"PGDMP": "in PostgreSQL's own format: make it SQL with `pg_restore -f site.sql FILE`",
+    b"%PDF": "a PDF",
+    b"PAR1": "a Parquet file: export the tables as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel file: save its tables as CSV",
 }
 
 
@@ -193,25 +320,73 @@ def opened(source):
         file = nullcontext(sys.stdin.buffer) if str(source) == "-" else open(name, "rb")
     except OSError as e:
         raise MovieTaggerError(f"Cannot open {name}: {e.strerror}.") from None
-    with file as raw:
+    with file as raw, tempfile.SpooledTemporaryFile(LONGEST) as seekable:
         start = raw.read(BLOCK)
-        for magic, what in _OTHERS.items():
-            if start.startswith(magic):
-                raise MovieTaggerError(f"{name} is {what}, not an SQL dump: unpack it first.")
-        stream = Stream(raw, name, start)
-        for magic, codec in _PACKED.items():
-            if start.startswith(magic):
-                stream = Stream(pa.CompressedInputStream(pa.PythonFile(stream, "r"), codec), name)
+        if start.startswith(_ZIP):
+            seekable.write(start)
+            shutil.copyfileobj(raw, seekable)
+            stream = Stream(_only_member(seekable, name), name)
+        else:
+            stream = _unpacked(Stream(raw, name, start))
         stream.ahead()
-        start = stream.buffer[: 1 << 12]
-        if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            stream.recode("utf-16")
-        elif start.startswith(codecs.BOM_UTF8):
-            stream.at = 3
-        elif re.match(rb"(?:[ -~\r\n]\0){4}", start):
-            stream.recode("utf-16-le")
-        elif b"\0" in start:
-            raise MovieTaggerError(f"{name} is a binary file, not an SQL dump.")
-        if re.match(rb"\s*<\?xml", stream.buffer[stream.at :]):
-            raise MovieTaggerError(f"{name} is XML: make the dump without --xml.")
+        _check_text(stream)
         yield stream
+
+
+def _unpacked(stream):
+    for magic, codec in _PACKED.items():
+        if stream.buffer.startswith(magic):
+            file = pa.PythonFile(stream, "r") if codec != "xz" else stream
+            file = lzma.open(file) if codec == "xz" else pa.CompressedInputStream(file, codec)
+            return Stream(file, stream.name)
+    return stream
+
+
+def _only_member(file, name):
+    "The one file that is in a zip archive."
+    try:
+        archive = zipfile.ZipFile(file)
+        members = [
+            member.filename
+            for member in archive.infolist()
+            if not member.is_dir() and not re.search(r"(^|/)(__MACOSX/|\.)", member.filename)
+        ]
+        if "[Content_Types].xml" in members:
+            raise MovieTaggerError(f"{name} is an Excel file: save its tables as CSV.")
+        if len(members) != 1:
+            raise MovieTaggerError(
+                f"{name} is a zip archive of {len(members)} files ({listed(members, 5)}), "
+                "where one dump is expected: unpack it and name the dump."
+            )
+        return archive.open(members[0])
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, ValueError) as e:
+        why = str(e).rstrip(".")
+        raise MovieTaggerError(
+            f"{name} is a zip archive that cannot be read ({why}): copy it again, or unpack it."
+        ) from None
+
+
+def _check_text(stream):
+    "Raises where the stream is no text; moves behind its byte order mark."
+    start = stream.buffer[: 1 << 12]
+    name = stream.name
+    if not start:
+        raise MovieTaggerError(f"{name} is empty: it has no tables; make the dump again.")
+    if _PICTURE.match(start):
+        raise MovieTaggerError(
+            f"{name} is a picture, not an SQL dump: `movie-tagger tag MODEL {name} --out tags.csv` "
+            "tags pictures with a model; `movie-tagger tags` reads the tags of a site's database."
+        )
+    for magic, what in _OTHERS.items():
+        if start.startswith(magic):
+            raise MovieTaggerError(f"{name} is {what}; here an SQL dump is expected.")
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        stream.recode("utf-16")
+    elif start.startswith(codecs.BOM_UTF8):
+        stream.at = 3
+    elif re.match(rb"(?:[ -~\r\n]\0){4}", start):
+        stream.recode("utf-16-le")
+    elif b"\0" in start:
+        raise MovieTaggerError(f"{name} is a binary file, not an SQL dump.")
+    if re.match(rb"\s*<\?xml", stream.buffer[stream.at :]):
+        raise MovieTaggerError(f"{name} is XML: make the dump without --xml.")
