@@ -325,10 +325,9 @@ def test_a_file_a_table(server, tmp_path):
     pd.testing.assert_frame_equal(read_dump(folder)["shots"], held)
     assert list(read_dump(folder, columns={"shots": ["name", "id"]})["shots"]) == ["name", "id"]
     (folder / "shots.sql").unlink()
-    assert (
-        read_dump(folder, columns={"shots": ["id", "name", "at"]})["shots"].to_csv()
-        == held.to_csv()
-    )
+    with pytest.warns(UserWarning, match="no line of names: its columns were taken for id, name"):
+        shots = read_dump(folder, columns={"shots": ["id", "name", "at"]})["shots"]
+    assert shots.to_csv() == held.to_csv()
     (tmp_path / "shell").mkdir()
     (tmp_path / "shell" / "@.json").write_text("{}")
     with pytest.raises(

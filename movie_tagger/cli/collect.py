@@ -150,12 +150,16 @@ def tags(
         Path | None,
         typer.Option(help="Folder of the pictures, where they lie in folders below it."),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Of text files, such as cp1251; what they seem to be by default."),
+    ] = None,
 ):
     "Turn a site's database into a table to train on, and say where every row went."
     from movie_tagger import tags as cleaning
 
     decided = _rules(rules, min_count)
-    site = cleaning.read_site(source)
+    site = cleaning.read_site(source, encoding=encoding)
     if unknown := cleaning.unknown_names(site["tags"], decided):
         names = ", ".join(unknown)
         print(f"movie-tagger: nobody typed what {rules} names: {names}.", file=sys.stderr)

@@ -24,6 +24,7 @@ __all__ = [
 
 # %% ../../nbs/tags/01_clean.ipynb #864f28e7
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def _places(ids, wanted):
     "Number of the row that has each wanted id, -1 where none has it."
     whole = all(pd.api.types.is_integer_dtype(s.dtype) for s in (ids, wanted))
     if not whole or ids.hasnans or not len(ids):
-        return pd.Index(ids).get_indexer(wanted)
+        return _places_of_texts(ids, wanted)
     ids, missing = ids.to_numpy(np.int64), wanted.isna().to_numpy()
     wanted = wanted.to_numpy(np.int64, na_value=0)
     order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids, kind="stable")
@@ -145,6 +146,37 @@ def _places(ids, wanted):
     if order is not None:
         place = order[place].astype(np.int32)
     return np.where(missing | (ids[place] != wanted), np.int32(-1), place)
+
+
+def _places_of_texts(ids, wanted):
+    "As `_places`, for ids that are not whole numbers on both sides."
+    kept, meant = _each(ids, str), _each(ids, _meant)
+    alike = meant.nunique() == kept.nunique()
+    ids, wanted = (meant, _each(wanted, _meant)) if alike else (kept, _each(wanted, str))
+    first = ids[ids.notna() & ~ids.duplicated()]
+    at = pd.Index(first).get_indexer(wanted)
+    return np.where((at < 0) | wanted.isna(), -1, np.append(first.index, -1)[at]).astype(np.int32)
+
+
+def _each(ids, how):
+    "How each id is compared, as texts by row number; None where it is missing."
+    code, known = pd.factorize(ids)
+    texts = np.array([*map(how, known), None], object)
+    return pd.Series(texts[code])
+
+
+_NUMBER = re.compile(r"([+-]?)0*(\d+)(?:[.,]0*)?")
+_HEX = re.compile(r"\{?(?:0x)?([0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12})\}?", re.IGNORECASE)
+
+
+def _meant(id):
+    "What an id says however it is written: 7 is 007 and 7.0, and UUIDs have no case and no dashes."
+    text = id.hex() if isinstance(id, bytes) else str(id).strip()
+    if number := _NUMBER.fullmatch(text):
+        return number[1].strip("+") + number[2]
+    if uuid := _HEX.fullmatch(text):
+        return uuid[1].replace("-", "").lower()
+    return text
 
 
 def _implied(tag, fate, names, rules):
@@ -231,8 +263,9 @@ def tag_table(
 def _check_tables(shots, tags, group):
     _need("shots", shots, "id", "shot_image_id", *([group] if group else []))
     _need("tags", tags, "value", "ref_id")
-    if not shots["id"].is_unique:
-        twice = shots["id"][shots["id"].duplicated()].iloc[0]
+    ids = shots["id"].dropna()
+    if not ids.is_unique:
+        twice = ids[ids.duplicated()].iloc[0]
         raise MovieTaggerError(f"The table shots has the id {twice} more than once.")
 
 

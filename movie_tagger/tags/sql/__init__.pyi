@@ -1,4 +1,5 @@
 from . import database as database
+from . import delimited as delimited
 from . import dialects as dialects
 from . import dump as dump
 from . import exports as exports

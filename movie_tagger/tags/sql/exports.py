@@ -6,14 +6,14 @@
 __all__ = ["EXPORT", "read_exports", "check_there", "read_tabs"]
 
 # %% ../../../nbs/tags/sql/exports.ipynb #27c6d18e
+import functools
 import re
-from csv import reader as csv_rows
 
-from ...core import MovieTaggerError
+from ...core import MovieTaggerError, counted, warn
+from .delimited import NOTHING, Text, find_header, read_rows
 from movie_tagger.tags.sql.rows import (
     ARROW,
     BadValue,
-    csv,
     dates,
     exact_column,
     listed,
@@ -32,22 +32,42 @@ _IN_FOLDER = re.compile(r"(?i)\.(csv|tsv|txt)(\.\w+)?$")
 def read_exports(
     path,  # pathlib.Path of a file, or of a folder with one a table
     tables,  # names, or None for all
-    columns,  # table → columns to keep, or what they are called
-    encoding,  # Python's name, or None for UTF-8
+    columns,  # table → columns to keep
+    encoding,  # Python's name, or None for what it seems to be
 ) -> dict:  # table → frame
     "The tables of exported files."
+    found = _by_table(path, tables)
+    return {
+        name: _read_export(found[name], name, columns.get(name), encoding)
+        for name in tables or found
+    }
+
+
+def _by_table(path, tables):
+    "Table → its file."
     files = [path]
     if not path.is_file():
         files = sorted(p for p in path.iterdir() if _IN_FOLDER.search(p.name))
-    found = {_IN_FOLDER.sub("", p.name): p for p in files}
-    if not found:
+    files = [p for p in files if not p.name.startswith((".", "~"))]
+    if not files:
         raise MovieTaggerError(f"{path} holds no CSV exports, such as shots.csv and tags.csv.")
-    check_there(str(path), found, tables)
-    frames = {}
-    for name in tables or found:
-        read = _read_export if ".csv" in found[name].name.lower() else read_tabs
-        frames[name] = read(found[name], columns.get(name), encoding=encoding)
-    return frames
+    exact = {}
+    for file in files:
+        exact.setdefault(_IN_FOLDER.sub("", file.name), []).append(file)
+    found = {name: exact.get(name) or _called(name, files) for name in tables or exact}
+    check_there(str(path), {name for name, some in found.items() if some} or set(exact), tables)
+    for name, some in found.items():
+        if len(some) > 1:
+            names = listed(file.name for file in some)
+            raise MovieTaggerError(f"{path} has several files for the table {name}: {names}.")
+        if name not in exact:
+            warn(f"Took {some[0]} for the table {name}.")
+    return {name: file for name, (file,) in found.items()}
+
+
+def _called(table, files):
+    "Files with the name of a table in theirs, as `site.tags.csv` and `Tags_20080601.csv`."
+    return [file for file in files if table.lower() in re.split(r"[\W\d_]+", file.name.lower())]
 
 
 def check_there(name, found, tables):
@@ -59,52 +79,86 @@ def check_there(name, found, tables):
             raise MovieTaggerError(f"{name} has no table {table!r}; it has {listed(found)}.")
 
 
-def _read_export(path, asked, encoding):
+def _read_export(path, table, asked, encoding):
+    _refuse_what_is_no_export(path)
     with opened(path) as stream:
-        head = stream.buffer[stream.at :]
-        if not head:
-            raise MovieTaggerError(f"{path} is empty.")
-        first = re.match(rb'(?s)(?:"[^"]*+"|[^"\n])*+', head)[0]
-        first = first.decode(encoding or "utf-8", "replace").rstrip("\r")
-        separator = max(",;\t", key=re.sub('"[^"]*"', "", first).count)
-        cells = next(csv_rows([first], delimiter=separator))
-        names = None  # those of the first line
-        if not all(re.match(r"[^\W\d]", cell) and cell != "NULL" for cell in cells):
-            names = asked or _numbered(cells)
-        for name in asked or []:
-            if name not in (names or cells):
-                raise MovieTaggerError(f"{path} has no column {name!r}; it has {listed(cells)}.")
-        escape = "\\" if re.search(rb'\\"[^,;\t\r\n]', head) else False
-        convert = csv.ConvertOptions(
-            column_types=dict.fromkeys(names or cells, pa.string()),
-            include_columns=asked,
-            strings_can_be_null=True,
-            null_values=["NULL", "\\N", ""],
-            quoted_strings_can_be_null=False,
-        )
-        try:
-            table = csv.read_csv(
-                pa.PythonFile(stream, "r"),
-                csv.ReadOptions(column_names=names, encoding=encoding or "utf-8"),
-                csv.ParseOptions(delimiter=separator, escape_char=escape, newlines_in_values=True),
-                convert,
-            )
-        except (pa.ArrowInvalid, UnicodeError, LookupError) as e:
-            raise MovieTaggerError(
-                f"Cannot read {path} as exported CSV: {' '.join(str(e).split())[:200]}."
-            ) from None
-    return to_frame(pa.table({name: _guessed(table[name]) for name in table.column_names}))
+        text = Text(stream, encoding)
+        head = text.more()
+        dialect, columns, begin = find_header(str(path), head, asked, table)
+        line = 1 + head.count(b"\n", 0, begin)
+        found = read_rows(text, head[begin:], line, dialect, columns)
+    names = asked or [columns.names[i] for i in columns.wanted]
+    found = pa.table([_meant(path, *pair) for pair in zip(names, found.columns)], names)
+    return to_frame(_without_empty_rows(path, found))
 
 
-def _numbered(cells):
-    return [f"column {i + 1}" for i in range(len(cells))]
+_OTHERS = {
+    b"PK\x03\x04": ("an Excel workbook", rb"(?s).{26,2000}(\[Content_Types\]|xl/)"),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook", rb""),
+    b"SQLite format 3": ("an SQLite database", rb""),
+    b"<": ("a web page", rb"(?i)<(!doctype html|html|head)"),
+    b"INSERT ": ("an SQL dump: name it .sql, or", rb""),
+}
 
 
+def _refuse_what_is_no_export(path):
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError as e:
+        raise MovieTaggerError(f"Cannot open {path}: {e.strerror}.") from None
+    for magic, (what, look) in _OTHERS.items():
+        if head.startswith(magic) and re.match(look, head):
+            raise MovieTaggerError(f"{path} is {what}: export the table as CSV.")
+
+
+def _without_empty_rows(path, table):
+    some = functools.reduce(pc.or_, map(_says_something, table.columns))
+    empty = len(table) - pc.sum(some).as_py() if len(table) else 0
+    if not empty:
+        return table
+    warn(f"{path}: left out {counted(empty, 'row')} with nothing in {listed(table.column_names)}.")
+    return table.filter(some)
+
+
+def _says_something(column):
+    text = column.type == pa.string()
+    return pc.fill_null(pc.not_equal(column, ""), False) if text else pc.is_valid(column)
+
+
+# %% ../../../nbs/tags/sql/exports.ipynb #5037b3a7
+_NO_ID = sorted(
+    {word.lower() for word in NOTHING} | {"", "na", "n/a", "#nv", "#n/d", "#null!", "#ref!", "nil"}
+)
+_ID = re.compile(r"(?i)(^|_)id$")
+_TYPED = "value"  # the column of what people typed
 _LOOKS = {
     r"^(0|-?[1-9]\d{0,17})$": "int",
     r"^-?\d+\.\d+(e[-+]?\d+)?$": "float",
     r"^\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{1,6})?)?$": "date",
 }
+
+
+def _meant(path, name, texts):
+    "A column as what its texts mean."
+    if name == _TYPED:
+        _say_quoted_words(path, name, texts.filter(pc.is_in(texts, pa.array(sorted(NOTHING)))))
+        return texts
+    tidy = _guessed(texts)
+    if tidy is not texts and not (tidy.type == ARROW["float"] and _ID.search(name)):
+        return tidy
+    known = pc.utf8_trim_whitespace(texts)
+    nothing = pc.is_in(pc.utf8_lower(known), pa.array(_NO_ID))
+    known = pc.if_else(nothing, pa.scalar(None, pa.string()), known)
+    if not _ID.search(name):
+        guessed = _guessed(known)
+        return texts if guessed is known else guessed
+    if "image" in name.lower():
+        return known
+    whole = _guessed(pc.replace_substring_regex(known, r"^(-?\d+)[.,]0+$", r"\1"))
+    if whole.type == pa.string():
+        _say_odd_ids(path, name, whole)
+    return whole
 
 
 def _guessed(column):
@@ -117,42 +171,53 @@ def _guessed(column):
     return column
 
 
+def _say_quoted_words(path, name, words):
+    if len(words):
+        word = words[0].as_py()
+        warn(
+            f"{path}: {counted(len(words), 'cell')} of {name} say {word!r} in quotes, taken for "
+            f"what somebody typed; exclude = [{word.lower()!r}] in the rules leaves it out."
+        )
+
+
+def _say_odd_ids(path, name, ids):
+    "Says which ids are no numbers where most are."
+    numbers = pc.fill_null(pc.match_substring_regex(ids, r"^[+-]?\d+$"), True)
+    odd = ids.filter(pc.invert(numbers))
+    if 0 < 2 * len(odd) < len(ids) - ids.null_count:
+        row = pc.index(numbers, False).as_py() + 1
+        warn(
+            f"{path}, row {row:,}: {odd[0].as_py()[:40]!r} is no number, as {name} is elsewhere"
+            f" ({counted(len(odd), 'such row')})."
+        )
+
+
 # %% ../../../nbs/tags/sql/exports.ipynb #3fa81b6c
 _CELL = re.compile(rb"(?s)((?:[^\t\n\\]++|\\.)*+)(\t|\n)")
 
 
 def read_tabs(
     path,
-    asked=None,  # columns to keep; where the file has no names, what they are called
-    types=None,  # column → type, where that is known
+    asked,  # columns to keep; None for all
+    types,  # column → type
     encoding=None,  # Python's name, or None for UTF-8
 ):  # -> a frame
-    "A table from text with tabs, as the database's own programs write it."
+    "A table from text with tabs, as `mysqldump --tab` writes it."
     with opened(path) as stream:
         if encoding:
             stream.charset(encoding)
         rows = list(_lines(stream))
-    first = rows[0] if rows else []
-    nulls = (b"\\N",)
-    if types:
-        names = list(types)
-    elif all(re.match(rb"[^\W\d]", cell) and cell not in (b"NULL", b"\\N") for cell in first):
-        names = [cell.decode("utf-8", "replace") for cell in first]
-        nulls, rows = (b"\\N", b"NULL"), rows[1:]
-    else:
-        names = asked or _numbered(first)
-    _check_cells(path, rows, names, asked)
+    _check_cells(path, rows, types, asked)
     found = {}
-    for i, name in enumerate(names):
+    for i, (name, type) in enumerate(types.items()):
         if asked and name not in asked:
             continue
         cells = [row[i] for row in rows]
-        values = [(None, "null") if c in nulls else (unescape(c), "text") for c in cells]
+        values = [(None, "null") if c == b"\\N" else (unescape(c), "text") for c in cells]
         try:
-            column = exact_column(values, types[name] if types else "text", stream.encoding)
+            found[name] = exact_column(values, type, stream.encoding)
         except BadValue as e:
             raise MovieTaggerError(f"{path}, row {e.row + 1:,}, column {name}: {e}.") from None
-        found[name] = column if types else _guessed(column)
     return to_frame(pa.table(found).select(asked or list(found)))
 
 

@@ -21,12 +21,13 @@ SITE = {"shots": ["id", "shot_image_id", "movie_id"], "tags": ["value", "ref_id"
 def read_site(
     source: str | Path,  # the address of a database, or what `read_dump` takes
     columns: dict[str, list[str]] = SITE,  # table → columns to read
+    encoding: str | None = None,  # of a dump's or an export's text; what it says by default
 ) -> dict[str, pd.DataFrame]:
     "The tables of a site, by default the columns that a table to train on needs."
     if is_database(source):
         tables = read_database(str(source), list(columns), columns=columns)
     else:
-        tables = read_dump(source, columns=columns)
+        tables = read_dump(source, columns=columns, encoding=encoding)
     return {name: table.apply(_without_bytes) for name, table in tables.items()}
 
 
