@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.sample import site
-from movie_tagger.tags.sql import rows
+from movie_tagger.tags.sql import rows, values
 from movie_tagger.tags.sql.database import read_database
 from movie_tagger.tags.sql.dump import read_dump
 
@@ -99,7 +99,7 @@ def test_fast_and_exact_rows_say_the_same(table, escape, comma, between, cut):
     block = whole[: max(0, len(whole) - cut)]
     header = b"INSERT INTO `t` VALUES"
     kinds = ["int", "text", "text"]
-    exact, end = rows.exact_rows(block, 0, None, header)
+    exact, end = values.exact_rows(block, 0, None, header)
     assert [[v for v, _ in row] for row in exact] == [
         [None if v is None else str(v).encode() for v in row] for row in table[: len(exact)]
     ]

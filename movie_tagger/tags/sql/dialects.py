@@ -15,7 +15,8 @@ from .stream import BLOCK, LONGEST, Stream
 _SIGNS = {
     "mysql": r"-- (?:MySQL|MariaDB) dump|/\*M?!|\bENGINE\s*=|(?:INTO|TABLE|EXISTS) `"
     r"|-- phpMyAdmin|\bSET NAMES\b|\bAUTO_INCREMENT\b|\bLOCK TABLES\b|\bSQL_MODE\b",
-    "postgresql": r"-- PostgreSQL database|\bpg_catalog\.|\bCOPY [^;\n]+ FROM stdin|^\\(?:connect|restrict)\b"
+    "postgresql": r"-- PostgreSQL database|\bpg_catalog\.|\bCOPY [^;\n]+ FROM stdin"
+    r"|^\\(?:connect|restrict)\b"
     r"|\bstandard_conforming_strings\b|\bclient_encoding\b|\b(?:character varying|timestamp with)"
     r"|\b(?:INTO|TABLE|EXISTS) \"?public\"?\.|\b(?:big)?serial PRIMARY|\bbytea\b|\bnextval\('",
     "sqlite": r"^PRAGMA |\bAUTOINCREMENT\b|\bsqlite_sequence\b|^BEGIN TRANSACTION;",

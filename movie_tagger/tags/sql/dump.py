@@ -23,19 +23,27 @@ from movie_tagger.tags.sql.statements import (
     CHANGED,
     CHARSET,
     CHARSET_KEPT,
+    COMMITS,
     CREATE,
     DELIMITER,
     EMPTIED,
     INSERT,
     KNOWN,
+    OPENS,
     OTHER_COLUMNS,
     OTHER_INSERT,
     PROGRAM,
+    ROLLS_BACK,
+    RUNS,
     SQL_MODE,
+    TRIGGERED,
     USE,
     Table,
     database_of,
     declare,
+    declare_like,
+    filled_by_select,
+    like_of,
     name_of,
     names_of,
     next_statement,
@@ -43,6 +51,7 @@ from movie_tagger.tags.sql.statements import (
     skip_line,
     skip_program,
     statement,
+    tables_of,
 )
 from .stream import opened
 
@@ -60,9 +69,13 @@ class _Dump:
     notes: list = field(default_factory=list)  # to tell
     database: str = ""  # in use
     charsets: dict = field(default_factory=dict)  # kept in variables of the server
+    triggered: set = field(default_factory=set)  # tables with a trigger on INSERT
+    open: int = 0  # the line of a transaction that is not committed
 
     def wants(self, name):
-        return self.tables is None or name in self.tables
+        if self.tables is None:
+            return name != "sqlite_sequence"  # SQLite's own
+        return name in self.tables
 
     def meet(self, stream, quoted):
         "The table of that name; it must be the one that was met before."
@@ -86,6 +99,13 @@ class _Dump:
             stream.charset(self.encoding)
         while next_statement(stream):
             self._next_statement(stream)
+        if self.open and any(table.rows for table in self.found.values()):
+            self.notes.append(
+                f"The transaction that {stream.name} begins in line {self.open:,} is not "
+                "committed: if it was cut off, rows are missing."
+            )
+        for name in [name for name, table in self.found.items() if table.passing]:
+            del self.found[name]
         if self.found and stream.unfinished:
             raise MovieTaggerError(
                 f"{stream.name} ends in the middle of a statement: it was cut off; "
@@ -95,7 +115,7 @@ class _Dump:
     def _next_statement(self, stream):
         buffer, at = stream.buffer, stream.at
         if m := CREATE.match(buffer, at):
-            self._create(stream, m[1])
+            self._create(stream, m)
         elif m := INSERT.match(buffer, at):
             self._insert(stream, m)
         elif (m := OTHER_INSERT.match(buffer, at)) and self.wants(name_of(m[1])):
@@ -103,39 +123,49 @@ class _Dump:
                 f"{stream.name}, line {stream.line:,}: only INSERT ... VALUES is understood, "
                 f"not {stream.show(60)}."
             )
-        elif m := EMPTIED.match(buffer, at):
-            self._empty(stream, dropped=m[1], quoted=m[2])
-            stream.at = m.end()
         elif m := DELIMITER.match(buffer, at):
             self._skip_delimited(stream, m[1])
         elif PROGRAM.match(buffer, at):
+            if m := TRIGGERED.match(buffer, at, at + 4000):
+                self.triggered.add(name_of(m[1]))
             skip_program(stream)
         elif KNOWN.match(buffer, at):
             self._heed(stream)
         else:
             self._skip_line(stream)
 
-    def _create(self, stream, quoted):
-        table = self.meet(stream, quoted)
+    def _create(self, stream, m):
+        if m["anew"]:
+            self.found.pop(name_of(m["table"]), None)
+        table = self.meet(stream, m["table"])
         if table.parts:
             raise MovieTaggerError(
                 f"{stream.name} has more than one table {table.name}: "
                 "make a dump of one database only."
             )
+        table.passing = bool(m["passing"])
+        line, head = stream.line, m.end() - m.start()
         said = statement(stream)
         late_insert(stream, said, self.wants)
-        declare(table, said)
+        if (model := like_of(said[m.end("table") - m.start() :])) in self.found:
+            declare_like(table, self.found[model])
+        elif not m["other"]:
+            declare(table, said)
+        if filled_by_select(said, head):
+            self._unapplied(stream, line, f"table {table.name} with SELECT")
 
     def _insert(self, stream, m):
         table = self.meet(stream, m[1])
         stream.at = m.end()
         if self.wants(table.name):
+            if table.name in self.triggered:
+                self._unapplied(stream, stream.line, f"table {table.name} with a trigger")
             names = m[2] and names_of(m[2])
             read_insert(stream, table, m[0].rstrip(), names, self.pool)
         else:
             skip_rows(stream, table.name, self.wants)
 
-    def _empty(self, stream, dropped, quoted):
+    def _empty(self, stream, quoted, dropped):
         if name_of(quoted) not in self.found:
             return
         table = self.meet(stream, quoted)
@@ -179,21 +209,35 @@ class _Dump:
             stream.backslashes(b"NO_BACKSLASH_ESCAPES" in m[0].upper())
         elif m := USE.match(said):
             self.database = name_of(m[1])
-        elif (m := CHANGED.match(said)) and name_of(m[2]) in self.found:
+        elif m := EMPTIED.match(said):
+            for quoted in tables_of(m[2]):
+                self._empty(stream, quoted, dropped=m["dropped"])
+        elif (m := CHANGED.match(said)) and name_of(m["table"]) in self.found:
             how = m[1].decode().upper()
             if how != "ALTER" or OTHER_COLUMNS.match(m["how"]):
-                self._unapplied(stream, line, f"table {name_of(m[2])} with {how}")
+                self._unapplied(stream, line, f"table {name_of(m['table'])} with {how}")
         elif re.match(rb"(?is)COPY\s.*\sFROM\s+stdin\b", said):
             raise MovieTaggerError(
-                f"{stream.name}, line {line:,}: a COPY of PostgreSQL in a dump that begins as one of "
-                "another database: make it with pg_dump alone, or with --inserts."
+                f"{stream.name}, line {line:,}: a COPY of PostgreSQL in a dump that begins as one "
+                "of another database: make it with pg_dump alone, or with --inserts."
             )
-        elif re.match(rb"(?i)ROLLBACK\b(?!\s+TO)", said) and self.found:
+        else:
+            self._heed_transaction(stream, said, line)
+
+    def _heed_transaction(self, stream, said, line):
+        if OPENS.match(said):
+            self.open = line
+        elif COMMITS.match(said):
+            self.open = 0
+        elif ROLLS_BACK.match(said) and self.found:
             self._unapplied(stream, line, "what it inserted with ROLLBACK")
+        elif (m := RUNS.match(said)) and self.found:
+            how = (m[1] or m[2] or b"PREPARE").decode().upper()
+            self._unapplied(stream, line, f"perhaps a table with {how}")
 
     def _unapplied(self, stream, line, what):
         self.notes.append(
-            f"{stream.name} changes {what}, "
+            f"{stream.name}, line {line:,}, changes {what}, "
             "which is not applied: the rows are as they were inserted. "
             "Load the dump into a database and read that."
         )
@@ -243,6 +287,15 @@ _SQL = re.compile(
 )
 
 
+_TABLES = re.compile(r"(?i)\.(sql|csv|tsv|txt|json)(\.\w+)?$")
+_PICTURE = re.compile(r"(?i)\.(jpe?g|png|webp|gif|bmp|tiff?|heic|avif)$")
+
+
+def _pictures(folder):
+    "Are there pictures in a folder, or in one that is in it?"
+    return any(_PICTURE.search(p.name) for p in (*folder.glob("*"), *folder.glob("*/*")))
+
+
 def _files(path):
     "The files of a dump, declarations first; none where exports are to be read."
     if not path.is_dir():
@@ -251,6 +304,12 @@ def _files(path):
         with opened(path) as stream:  # a dump that is called a CSV
             return [path] if _SQL.match(stream.buffer, stream.at) else []
     names = [p.name for p in path.iterdir()]
+    if not any(_TABLES.search(name) for name in names) and _pictures(path):
+        raise MovieTaggerError(
+            f"{path} is a folder of pictures: `movie-tagger train {path} --out model` learns from "
+            f"class folders, `movie-tagger tag MODEL {path} --out tags.csv` tags with a model; "
+            "`movie-tagger tags` reads the tags of a site's database."
+        )
     if "@.json" in names:
         raise MovieTaggerError(
             f"{path} is a dump of MySQL Shell: load it into a database with util.loadDump() and "

@@ -20,9 +20,9 @@ from movie_tagger.tags.sql.rows import (
     pa,
     pc,
     to_frame,
-    unescape,
 )
 from .stream import opened
+from .values import unescape
 
 # %% ../../../nbs/tags/sql/exports.ipynb #d7a05e61
 EXPORT = re.compile(r"(?i)\.(csv|tsv)(\.\w+)?$")

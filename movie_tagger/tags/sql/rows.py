@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 
 from ...core import later
-from .values import ESCAPES, again, exact_row, exact_rows, unescape
+from .values import ESCAPES, again
 
 pa = later("pyarrow", "tags")
 pc = later("pyarrow.compute", "tags")
@@ -195,7 +195,7 @@ _COMPACT = {6: "%y%m%d", 8: "%Y%m%d", 12: "%y%m%d%H%M%S", 14: "%Y%m%d%H%M%S"}
 def moment(
     text: str,  # in any form that MySQL takes: 1962-02-18, 1962/2/18, 19620218
 ) -> datetime | None:  # None for a day that no calendar has
-    "A date in a text, without a zone; where it has one, as it is in UTC. ValueError where it is none."
+    "A date in a text, without a zone; one that has a zone is in UTC. ValueError where it is none."
     if m := _DIGITS.fullmatch(text):
         return _compact(m[1])
     if re.fullmatch(r"-?infinity|\d.*\sBC", text):

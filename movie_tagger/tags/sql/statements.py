@@ -15,11 +15,17 @@ __all__ = [
     "EMPTIED",
     "CHANGED",
     "OTHER_COLUMNS",
+    "RUNS",
+    "OPENS",
+    "COMMITS",
+    "ROLLS_BACK",
     "PROGRAM",
     "DELIMITER",
     "KNOWN",
     "TOKEN",
+    "TRIGGERED",
     "name_of",
+    "tables_of",
     "names_of",
     "database_of",
     "next_statement",
@@ -29,6 +35,9 @@ __all__ = [
     "skip_delimited",
     "Table",
     "declare",
+    "like_of",
+    "filled_by_select",
+    "declare_like",
 ]
 
 # %% ../../../nbs/tags/sql/statements.ipynb #f93174de
@@ -43,6 +52,7 @@ from .values import SPACE, exact_row
 # %% ../../../nbs/tags/sql/statements.ipynb #0bf6b109
 _NAME = rb"(?:`(?:[^`]|``)*+`|\"(?:[^\"]|\"\")++\"|[\w$\x80-\xff]++)"
 _TABLE = rb"((?:" + _NAME + rb"\s*\.\s*){0,2}" + _NAME + rb")"
+_THE_TABLE = _TABLE.replace(b"(", b"(?P<table>", 1)
 _MODIFIERS = rb"LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO|OR\s+(?:REPLACE|IGNORE|ABORT|FAIL)"
 _HOW = rb"(?:" + SPACE + rb"(?:" + _MODIFIERS + rb")\b)*" + SPACE
 _INTO = rb"(?is)(?:INSERT|REPLACE)\b" + _HOW + _TABLE
@@ -52,35 +62,80 @@ _OVERRIDING = rb"(?:OVERRIDING\s+(?:SYSTEM|USER)\s+VALUE" + SPACE + rb")?"
 INSERT = re.compile(_INTO + SPACE + _NAMES + SPACE + _OVERRIDING + rb"VALUES?" + SPACE + rb"(?=\()")
 OTHER_INSERT = re.compile(_INTO)
 LATE_INSERT = re.compile(rb"(?i)\n(?:INSERT|REPLACE)\s+(?:IGNORE\s+)?INTO\s+" + _TABLE)
+_IF = SPACE + rb"(?:IF\s+(?:NOT\s+)?EXISTS\b)?" + SPACE
 CREATE = re.compile(
-    rb"(?is)CREATE\s+(?:TEMPORARY\s+|UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?"
-    + _TABLE
+    rb"(?is)CREATE\b"
     + SPACE
-    + rb"(?=\()"
+    + rb"(?:OR\s+(?P<anew>REPLACE)\b)?"
+    + SPACE
+    + rb"(?:(?P<passing>TEMPORARY|TEMP)\b|UNLOGGED\b)?"
+    + SPACE
+    + rb"TABLE\b"
+    + _IF
+    + _THE_TABLE
+    + SPACE
+    + rb"(?:(?=\()|(?P<other>LIKE\b|AS\b|SELECT\b|WITH\b|IGNORE\b|REPLACE\b))"
 )
+_LIKE = re.compile(rb"(?is)[\s(]*LIKE" + SPACE + _TABLE)
+_FROM_SELECT = re.compile(rb"(?i)\bSELECT\b")
 _SET = rb"(?i)SET\s+(?:SESSION\s+|LOCAL\s+)?"
 CHARSET = re.compile(
     _SET + rb"(?:NAMES|CHARACTER\s+SET|CHARSET|(?:@@)?(?:client_encoding|character_set_client)"
     rb"\s*(?:=|TO\b))\s*['\"]?(@?\w+)"
 )
 CHARSET_KEPT = re.compile(_SET + rb"(@\w+)\s*:?=\s*@@(?:SESSION\.)?character_set_client")
-SQL_MODE = re.compile(rb"(?is)SET\b[^;]*?\bSQL_MODE\s*=[^;]*")
+SQL_MODE = re.compile(rb"(?is)SET\b[^;]*?\bSQL_MODE\s*:?=[^;]*")
 USE = re.compile(rb"(?i)USE\s+(" + _NAME + rb")")
+_LOW = SPACE + rb"(?:(?:LOW_PRIORITY|QUICK|IGNORE|CONCURRENT|LOCAL)\b" + SPACE + rb")*"
+_TABLES = rb"(" + _TABLE + rb"(?:" + SPACE + rb"," + SPACE + _TABLE + rb")*)" + SPACE
 EMPTIED = re.compile(
-    rb"(?i)(?:(DROP)\s+TABLE\s+(?:IF\s+EXISTS\s+)?|TRUNCATE\s+(?:TABLE\s+)?|DELETE\s+FROM\s+)"
-    + _TABLE
-    + rb"\s*(?=;|\*/|$)"
+    rb"(?is)(?:(?P<dropped>DROP)\b"
+    + SPACE
+    + rb"(?:TEMPORARY\b)?"
+    + SPACE
+    + rb"TABLES?\b"
+    + _IF
+    + rb"|TRUNCATE\b"
+    + SPACE
+    + rb"(?:TABLE\b|ONLY\b)?"
+    + SPACE
+    + rb"|DELETE\b"
+    + _LOW
+    + rb"FROM\b"
+    + SPACE
+    + rb")"
+    + _TABLES
+    + rb"(?:(?:RESTRICT|CASCADE|RESTART\s+IDENTITY)\b"
+    + SPACE
+    + rb")*(?=;|$)"
 )
 CHANGED = re.compile(
-    rb"(?i)(UPDATE|DELETE|LOAD|RENAME|ALTER)"
-    rb"(?:\s+(?:FROM|TABLE(?:\s+(?:IF\s+EXISTS|ONLY))?|DATA\b[^;]*?\bINTO\s+TABLE))?\s+"
-    + _TABLE
+    rb"(?is)(UPDATE|DELETE|LOAD|RENAME|ALTER|MERGE)\b"
+    + _LOW
+    + rb"(?:(?:FROM|ONLINE|OFFLINE|INTO|TABLES?(?:\s+(?:IF\s+EXISTS|ONLY))?"
+    + rb"|(?:DATA|XML)\b[^;]*?\bINTO\s+TABLE)\b"
+    + SPACE
+    + rb")*"
+    + _THE_TABLE
     + rb"(?P<how>[^;]*)"
 )
 OTHER_COLUMNS = re.compile(
-    rb"(?i)^\s*(?:ADD\s+(?:COLUMN\b|(?!(?:CONSTRAINT|PRIMARY|KEY|INDEX|UNIQUE|FULLTEXT|SPATIAL|"
-    rb"FOREIGN|CHECK|GENERATED)\b)[`\"\w])|DROP\s+COLUMN|RENAME|CHANGE)"
+    rb"(?i)(?:^|,)\s*(?:ADD\s+(?:COLUMN\b|(?!(?:CONSTRAINT|PRIMARY|KEY|INDEX|UNIQUE|FULLTEXT|SPATIAL|"
+    rb"FOREIGN|CHECK|GENERATED|PARTITION|PERIOD)\b)[`\"\w(])"
+    rb"|DROP\s+(?!(?:CONSTRAINT|PRIMARY|KEY|INDEX|FOREIGN|CHECK|PARTITION|PERIOD)\b)"
+    rb"|RENAME\s+(?!(?:KEY|INDEX|CONSTRAINT)\b)|CHANGE\b|EXCHANGE\b)"
 )
+# programs of the server; MySQL's own way to ask for RocksDB is none that changes a table
+RUNS = re.compile(
+    rb"(?is)(CALL|EXECUTE|WITH)\b|SET\s+(STATEMENT)\b|PREPARE\b(?!.*@rocksdb)|DO\s+(?:\$|')"
+)
+OPENS = re.compile(
+    rb"(?i)(?:BEGIN|START\s+TRANSACTION)\b|SET\s+(?:SESSION\s+|@@(?:SESSION\.)?)?AUTOCOMMIT\s*:?=\s*(?:0|OFF)"
+)
+COMMITS = re.compile(
+    rb"(?i)(?:COMMIT|END)\b|SET\s+(?:SESSION\s+|@@(?:SESSION\.)?)?AUTOCOMMIT\s*:?=\s*(?:1|ON)"
+)
+ROLLS_BACK = re.compile(rb"(?i)ROLLBACK\b(?!\s+TO)")
 PROGRAM = re.compile(
     rb"(?i)CREATE\s+(?:OR\s+REPLACE\s+)?"
     rb"(?:DEFINER\s*=\s*[^\s@]+(?:\s*@\s*\S+)?\s+)?"
@@ -88,12 +143,12 @@ PROGRAM = re.compile(
 )
 DELIMITER = re.compile(rb"(?i)DELIMITER\s+(?!;\s)(\S+)")
 _KNOWN = (
-    "ALTER ANALYZE BEGIN BINLOG CALL CHANGE CHECK CHECKSUM CLOSE CLUSTER COMMENT COMMIT COPY CREATE "
-    "DEALLOCATE DECLARE DELETE DELIMITER DISCARD DO DROP END EXECUTE EXPLAIN FLUSH GRANT HANDLER IF "
-    "IMPORT INSERT INSTALL KILL LISTEN LOAD LOCK MERGE NOTIFY OPTIMIZE PRAGMA PREPARE PURGE REASSIGN "
-    "REFRESH REINDEX RELEASE RENAME REPAIR REPLACE RESET REVOKE ROLLBACK SAVEPOINT SECURITY SELECT "
-    "SET SHOW SHUTDOWN SIGNAL START STOP TRUNCATE UNINSTALL UNLISTEN UNLOCK UPDATE USE VACUUM VALUES "
-    "WITH XA"
+    "ALTER ANALYZE BEGIN BINLOG CALL CHANGE CHECK CHECKSUM CLOSE CLUSTER COMMENT COMMIT COPY "
+    "CREATE DEALLOCATE DECLARE DELETE DELIMITER DISCARD DO DROP END EXECUTE EXPLAIN FLUSH "
+    "GRANT HANDLER IF IMPORT INSERT INSTALL KILL LISTEN LOAD LOCK MERGE NOTIFY OPTIMIZE "
+    "PRAGMA PREPARE PURGE REASSIGN REFRESH REINDEX RELEASE RENAME REPAIR REPLACE RESET REVOKE "
+    "ROLLBACK SAVEPOINT SECURITY SELECT SET SHOW SHUTDOWN SIGNAL START STOP TRUNCATE "
+    "UNINSTALL UNLISTEN UNLOCK UPDATE USE VACUUM VALUES WITH XA"
 )
 KNOWN = re.compile(rb"(?i)(?:" + _KNOWN.replace(" ", "|").encode() + rb")\b(?![:.])")
 _BETWEEN = re.compile(
@@ -125,6 +180,11 @@ def name_of(quoted):
     if quote in (b"`", b'"'):
         name = name[1:-1].replace(quote * 2, quote)
     return name.decode("utf-8", "replace")
+
+
+def tables_of(listed):
+    "The names in a list of tables, as they are written."
+    return [m[1] for m in re.finditer(_TABLE + SPACE + rb",?" + SPACE, listed) if m[0]]
 
 
 def names_of(columns):
@@ -175,7 +235,7 @@ def skip_line(stream):
         if not stream.more():
             end = len(stream.buffer)
             break
-    inserts = re.search(rb"(?i)\bINSERT\s+INTO\b", stream.buffer[stream.at : end])
+    inserts = re.search(rb"(?i)INSERT\s+INTO\b", stream.buffer[stream.at : end])
     stream.at = min(end + 1, len(stream.buffer))
     begun = begun.split(b"\n")[0]
     stream.skip(line, begun)
@@ -183,6 +243,7 @@ def skip_line(stream):
 
 
 # %% ../../../nbs/tags/sql/statements.ipynb #1d300545
+TRIGGERED = re.compile(rb"(?is)CREATE\b[^;]*?\bTRIGGER\b[^;]*?\bINSERT\b[^;]*?\bON\s+" + _TABLE)
 _WORD = re.compile(
     rb"(?is)" + _TEXTS + rb"|\b(?P<end>END)\b(?:\s+(?P<of>IF|LOOP|WHILE|REPEAT|FOR|CASE)\b)?"
     rb"|\b(?P<begin>BEGIN|CASE)\b|(?P<semicolon>;)|\w++|."
@@ -191,7 +252,7 @@ _WORD = re.compile(
 
 def skip_program(stream):
     "Moves behind a trigger or procedure without a mark of its own."
-    stream_line = stream.line
+    line = stream.line
     while True:
         depth = 0
         for m in _WORD.finditer(stream.buffer, stream.at):
@@ -204,7 +265,7 @@ def skip_program(stream):
             stream.at = len(stream.buffer)
             if depth > 0:
                 raise MovieTaggerError(
-                    f"{stream.name}, line {stream_line:,}: a program begins here that has no end: "
+                    f"{stream.name}, line {line:,}: a program begins here that has no end: "
                     "was the dump cut off?"
                 )
             return
@@ -238,6 +299,7 @@ class Table:
     parts: list = field(default_factory=list)  # futures of arrow tables
     names: dict = field(default_factory=dict)  # columns that have values
     rows: int = 0  # seen to begin
+    passing: bool = False  # TEMPORARY
     no_days: dict = field(default_factory=dict)  # column → how many dates no calendar has
 
 
@@ -258,6 +320,25 @@ def declare(table, said):
     m = _ITS_CHARSET.search(rest)
     encoding = encoding_of(m[1].decode()) if m else None
     table.charset = "latin1" if encoding in (None, "utf-8", UNDECLARED) else encoding
+
+
+def like_of(rest):
+    "The table whose columns another takes over with LIKE; `rest` is what stands behind its name."
+    m = _LIKE.match(rest)
+    return m and name_of(m[1])
+
+
+def filled_by_select(said, at):
+    "Does a CREATE TABLE take its rows from a SELECT?"
+    if said[at : at + 1] != b"(":
+        return bool(_FROM_SELECT.search(said))
+    _, rest = _declarations(said)
+    return bool(_FROM_SELECT.search(rest))
+
+
+def declare_like(table, other):
+    "Takes the columns of another table."
+    table.types, table.defaults, table.charset = other.types, other.defaults, other.charset
 
 
 def _declarations(said):

@@ -71,11 +71,8 @@ _ENCODINGS = dict(
 _HIDES_ASCII = {"shift_jis", "cp932", "gbk", "gb18030", "big5"}
 _TOOL = rb"(?:mysqldump|mariadb-dump|mysqlpump|pg_dump|pg_dumpall|mydumper)(?:\.exe)?: "
 _TOOL_LINE = re.compile(
-    rb"(?m)^(?:"
-    + _TOOL
-    + rb"|Warning: (?:Using a password|A partial dump)|Enter password: )[^\r\n]*"
+    rb"\n(?:" + _TOOL + rb"|Warning: (?:Using a password|A partial dump)|Enter password: )[^\r\n]*"
 )
-_HINTS = (b"dump: ", b"dump.exe: ", b"dumpall: ", b"pump: ", b"dumper: ", b"arning: ", b"word: ")
 
 
 def encoding_of(
@@ -108,18 +105,21 @@ class Stream:
         self.literal = False  # is a backslash a letter like any other?
         self.sql = False  # do lines of other programs go?
         self.held = b""  # the beginning of what may be one
-        self.lines = 0  # before the buffer
+        self.lines = 0  # before the place in the buffer up to which they are counted
+        self.counted = 0
         self.notes = []  # to tell
         self.skipped = {}  # line → what stood there, of those that are no SQL
 
     @property
     def line(self):
         "The number of the line at hand."
-        return self.lines + self.buffer.count(b"\n", 0, self.at) + 1
+        self.lines += self.buffer.count(b"\n", self.counted, self.at)
+        self.counted = self.at
+        return self.lines + 1
 
     def _rest(self):
         "What is in the buffer from here on; all before it is forgotten."
-        self.lines += self.buffer.count(b"\n", 0, self.at)
+        self.lines, self.counted = self.line - 1, 0
         rest, self.at = self.buffer[self.at :], 0
         return rest
 
@@ -194,18 +194,17 @@ class Stream:
         last = text.rfind(b"\n") + 1
         if read and re.match(rb"mysql|maria|pg_|mydu|Warn|Enter", text[last:]):
             self.held, text = text[last:], text[:last]
-        if not any(hint in text for hint in _HINTS):
+        before = self.tail[-1:] or b"\n"
+        if not _TOOL_LINE.search(text) and not _TOOL_LINE.match(before + text[:200]):
             return text
-        lines = self.lines + self.buffer.count(b"\n") + 1
-        begun = self.tail[-1:] not in (b"", b"\n")  # is the first line one's second half?
+        lines = self.lines + self.buffer.count(b"\n", self.counted) + 1
+        text = before + text
 
         def emptied(m):
-            if begun and not m.start():
-                return m[0]
-            self.skip(lines + text.count(b"\n", 0, m.start()), m[0])
-            return b""
+            self.skip(lines + text.count(b"\n", 1, m.end()), m[0])
+            return b"\n"
 
-        return _TOOL_LINE.sub(emptied, text)
+        return _TOOL_LINE.sub(emptied, text)[1:]
 
     def skip(self, line, text):
         "Notes a line that is no SQL."
@@ -295,7 +294,7 @@ class Stream:
 
 # %% ../../../nbs/tags/sql/stream.ipynb #e8a06b3f
 _PACKED = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
-_ZIP = b"PK\x03\x04"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG|GIF8|BM.{4}\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP|\xff\x0a|"
     rb"....ftyp(?:hei|hev|mif|msf|avi)",

@@ -60,6 +60,7 @@ _VALUE = re.compile(rb"(?s)" + SPACE + rb"(?:" + rb"|".join(_ANY) + rb")" + _AFT
 _WHOLE = re.compile(
     rb"(?s)(?:[^'\"(),]++|" + _silent(_SINGLE) + rb"|" + _silent(_DOUBLE) + rb"|" + _CALL + rb")*+"
 )
+_NEXT_TEXT = re.compile(rb"(?s)" + SPACE + _SINGLE)
 _COMMA = re.compile(rb"(?s)" + SPACE + rb"," + SPACE + rb"(?=\()")
 _SEMICOLON = re.compile(rb"(?s)" + SPACE + rb";\s*")
 ESCAPES = {
@@ -153,7 +154,7 @@ def _value(m):
         return int(bits, 2).to_bytes((len(bits) + 7) // 8, "big"), "hex"
     if kind == "double":
         return _introduced(m, "of", unescape(m["double"], b'""'), "text")
-    parts = [m["single"], *re.findall(_SINGLE, m["more"])]
+    parts = [m["single"], *(part[1] for part in _NEXT_TEXT.finditer(m["more"]))]
     return _introduced(m, "of", b"".join(map(unescape, parts)), "text")
 
 

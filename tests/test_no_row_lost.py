@@ -1,0 +1,426 @@
+"No row of a dump is lost in silence: what is odd is read as the database reads it, or refused."
+
+import bz2
+import gzip
+import io
+import lzma
+import warnings
+import zipfile
+
+import pandas as pd
+import pytest
+
+from movie_tagger.core import MovieTaggerError
+from movie_tagger.tags import read_site
+from movie_tagger.tags.sql.dump import read_dump
+
+SHOTS = """CREATE TABLE `shots` (
+  `id` int NOT NULL AUTO_INCREMENT,
+  `shot_image_id` varchar(255) DEFAULT NULL,
+  `movie_id` int DEFAULT NULL,
+  PRIMARY KEY (`id`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+INSERT INTO `shots` VALUES (1,'a.jpg',7),(2,'b.jpg',7),(3,'c.jpg',8);
+"""
+TAGS = """CREATE TABLE `tags` (
+  `id` int NOT NULL,
+  `value` varchar(255) DEFAULT NULL,
+  `ref_id` int DEFAULT NULL,
+  `created_at` datetime DEFAULT NULL
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+"""
+HEAD = "SET NAMES utf8mb4;\n" + SHOTS + TAGS
+FOUR = [(1, "car", 1), (2, "tree", 1), (3, "car", 2), (4, "sea", 3)]
+
+
+def written(folder, text):
+    file = folder / "dump.sql"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def typed(file, columns=("id", "value", "ref_id")):
+    "The tags of a dump as tuples, and what was told."
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        tags = read_dump(file)["tags"][list(columns)]
+    rows = [tuple(None if pd.isna(v) else v for v in row) for row in tags.itertuples(index=False)]
+    return rows, [str(note.message) for note in told]
+
+
+# --- values that are none
+
+VALUES = {
+    "@s": "@s",
+    "a user's function": "f(1, ')')",
+    "a sum": "1+1",
+    "a product": "2 * 3",
+    "a cast": "CAST('7' AS int)",
+    "a time": "NOW() - INTERVAL 1 DAY",
+    "a query": "(SELECT 1)",
+    "an array": "ARRAY[1,2]",
+    "another character set": "_latin1 0xE9",
+}
+
+
+@pytest.mark.parametrize("block", [7, 2 << 20])
+@pytest.mark.parametrize("column", ["id", "value", "ref_id"])
+@pytest.mark.parametrize("what", VALUES)
+def test_a_value_that_is_none_is_named(what, column, block, tmp_path, monkeypatch):
+    monkeypatch.setattr("movie_tagger.tags.sql.stream.BLOCK", block)
+    row = {"id": "2", "value": "'tree'", "ref_id": "1"} | {column: VALUES[what]}
+    file = written(
+        tmp_path,
+        f"{HEAD}INSERT INTO tags VALUES (1,'car',1,NULL),\n"
+        f"({','.join(row.values())},NULL),\n(3,'car',2,NULL);\n",
+    )
+    with pytest.raises(MovieTaggerError, match="line 16, row 2 of table tags") as e:
+        read_dump(file)
+    first = VALUES[what].split(",")[0].split("(")[0]
+    assert first in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "written_as, held",
+    [
+        ("'tree' COLLATE utf8mb4_bin", "tree"),
+        ("_utf8mb4'tree' COLLATE utf8mb4_bin", "tree"),
+        ("_binary 'tree'", "tree"),
+        ("_latin1'tree'", "tree"),
+        ("x'74726565'", "tree"),
+        ("0x74726565", "tree"),
+        ("_utf8mb4 0x74726565", "tree"),
+        ("b'1000001'", "A"),
+        ("'tr' /* it's */ 'ee'", "tree"),
+        ("N'tree'", "tree"),
+        (r"\N", None),
+        ("Null", None),
+        ("/*!50705 'tree'*/", "tree"),
+        ("/*! 'tree' */", "tree"),
+        ("/*M!100100 'tree' */", "tree"),
+        ("/*!999999 'no',*/'tree'", "tree"),
+        ("-5", "-5"),
+    ],
+)
+def test_values_in_other_clothes(written_as, held, tmp_path):
+    file = written(tmp_path, f"{HEAD}INSERT INTO tags VALUES (1,{written_as},1,NULL);")
+    assert typed(file) == ([(1, held, 1)], [])
+
+
+def test_version_comments_in_columns_rows_and_lists_of_names(tmp_path):
+    file = written(
+        tmp_path,
+        "CREATE TABLE tags (id int, /*!50705 place point NOT NULL,*/ value varchar(9)"
+        " /*!80023 INVISIBLE */, ref_id int);\n"
+        "INSERT INTO tags (id, /*!50705 place,*/ value, ref_id) VALUES\n"
+        "(1,/*!50705 0x0000000001010000003E0A325D63345CC0761FDB8D99D94840,*/'car',1),\n"
+        "/*!50705 (2,0x00,'tree',1),*/(3,/*!50705 0x00,*/'car',2)/*!50705 ,(4,0x00,'sea',3) */;\n",
+    )
+    assert typed(file) == (FOUR, [])
+
+
+# --- lines of other programs
+
+LINES = [
+    "mysqldump: Couldn't execute 'SHOW FIELDS FROM `v_old`': View references invalid (1356)",
+    "mysqldump: [Warning] Using a password on the command line interface can be insecure.",
+    "mariadb-dump: Error: 'Access denied; it's closed' when trying to dump tablespaces",
+    "Warning: A partial dump from a server that has GTIDs is 'odd",
+    "Enter password: ",
+    "[Warning] it's (not) safe; to do so",
+    " 1.21MiB 0:00:01 [1.20MiB/s] [=====>          ] 34%",
+    "** (mydumper:12): WARNING **: can't",
+    "bash: warning: setlocale: LC_ALL: cannot change locale",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_lines_of_other_programs_between_statements(line, tmp_path):
+    statements = [f"INSERT INTO `tags` VALUES ({i},'{v}',{r},NULL);" for i, v, r in FOUR]
+    for at in range(5):
+        lines = [*statements[:at], line, *statements[at:]]
+        file = written(tmp_path, HEAD + "\n".join(lines) + "\n")
+        rows, told = typed(file)
+        assert rows == FOUR
+        assert len(told) == 1 and f"line {15 + at} is" in told[0] and line.strip()[:9] in told[0]
+    file = written(tmp_path, line + "\n" + HEAD + "\n".join(statements))
+    assert typed(file)[0] == FOUR
+
+
+@pytest.mark.parametrize("block", [50, 2 << 20])
+@pytest.mark.parametrize("line", LINES[:4])
+def test_lines_of_dump_programs_within_statements(line, block, tmp_path, monkeypatch):
+    monkeypatch.setattr("movie_tagger.tags.sql.stream.BLOCK", block)
+    text = (
+        HEAD
+        + "INSERT INTO tags VALUES\n"
+        + ",\n".join(f"({i},'{v}',{r},NULL)" for i, v, r in FOUR)
+        + ";\n"
+    )
+    lines = text.splitlines(keepends=True)
+    for at in range(len(lines)):
+        file = written(tmp_path, "".join([*lines[:at], line + "\n", *lines[at:]]))
+        rows, told = typed(file)
+        assert rows == FOUR and len(told) == 1 and f"line {at + 1} is" in told[0]
+
+
+@pytest.mark.parametrize(
+    "broken, sentence",
+    [
+        (
+            "(1,'car',1,NULL),mysqldump: Couldn't go on\n(2,'it''s',1,NULL);",
+            "begins with .mysqldump",
+        ),
+        ("(1,'car',mysqldump: Couldn't\n1,NULL),(2,'it''s',1,NULL);", "cannot read the value"),
+        ("(1,'car',1,NULL) (2,'tree',1,NULL);", "where a comma or a semicolon belongs"),
+        ("(1,'car',1,NULL)\nINSERT INTO tags VALUES (2,'tree',1,NULL);", "where a comma or"),
+        ("(1,'car',1\n(2,'tree',1,NULL),(3,'car',2,NULL);", "cannot read the value"),
+        ("(1,'car',1,NULL);xINSERT INTO tags VALUES (2,'a',1,NULL);", "begins with no word of SQL"),
+        ("(1,'a',1,NULL);SET @a='it's';\nINSERT INTO tags VALUES (2,'b',1,NULL);", "has no end"),
+        ("(1,'a',1,NULL);DELIMITER ;;\nINSERT INTO tags VALUES (2,'b',1,NULL);;", "DELIMITER of"),
+    ],
+)
+def test_what_would_swallow_rows_is_refused(broken, sentence, tmp_path):
+    file = written(tmp_path, f"{HEAD}INSERT INTO tags VALUES {broken}\n-- the end\n")
+    with pytest.raises(MovieTaggerError, match=sentence):
+        read_dump(file)
+
+
+# --- other databases
+
+POSTGRES = r"""--
+-- PostgreSQL database dump
+--
+\restrict abc
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+CREATE FUNCTION public.f() RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+  INSERT INTO public.tags VALUES (9, 'it''s no row', 1);
+END;
+$$;
+CREATE TABLE public.tags (
+    id integer NOT NULL,
+    value character varying(255) DEFAULT 'a'::character varying,
+    ref_id bigint,
+    created_at timestamp with time zone,
+    seen boolean,
+    raw bytea
+);
+ALTER TABLE public.tags OWNER TO site;
+"""
+HELD = [
+    (1, "c:\\pics\\", 1, pd.Timestamp("2020-01-01 10:00:00"), 1, b"\x01\xff"),
+    (2, "it's\ta\nline", 2, None, 0, None),
+]
+
+
+def test_postgresql_with_inserts(tmp_path):
+    file = written(
+        tmp_path,
+        POSTGRES
+        + r"""INSERT INTO public.tags
+VALUES (1, 'c:\pics\', 1, '2020-01-01 12:00:00+02', true, '\x01ff');
+INSERT INTO public.tags OVERRIDING SYSTEM VALUE VALUES (2, E'it\'s\ta\nline'::text, 2, NULL, false,
+    NULL::bytea);
+""",
+    )
+    assert typed(file, ["id", "value", "ref_id", "created_at", "seen", "raw"]) == (HELD, [])
+
+
+@pytest.mark.parametrize("block", [40, 2 << 20])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_postgresql_with_copy(newline, block, tmp_path, monkeypatch):
+    monkeypatch.setattr("movie_tagger.tags.sql.dialects.BLOCK", block)
+    monkeypatch.setattr("movie_tagger.tags.sql.stream.BLOCK", block)
+    text = POSTGRES + (
+        "COPY public.tags (id, value, ref_id, created_at, seen, raw) FROM stdin;\n"
+        "1\tc:\\\\pics\\\\\t1\t2020-01-01 12:00:00+02\tt\t\\\\x01ff\n"
+        "2\tit's\\ta\\nline\t2\t\\N\tf\t\\N\n\\.\n\n"
+        "COPY public.empty (id) FROM stdin;\n\\.\n\n"
+        "ALTER TABLE ONLY public.tags ADD CONSTRAINT k PRIMARY KEY (id);\n"
+    )
+    file = written(tmp_path, text.replace("\n", newline))
+    assert typed(file, ["id", "value", "ref_id", "created_at", "seen", "raw"]) == (HELD, [])
+    file = written(tmp_path, text[: text.index("\\.\n")])
+    with pytest.raises(MovieTaggerError, match="ends after row 2 of table tags"):
+        read_dump(file)
+
+
+def test_postgresql_whose_backslashes_count(tmp_path):
+    text = POSTGRES.replace("strings = on", "strings = off")
+    file = written(tmp_path, text + r"INSERT INTO public.tags (id, value) VALUES (1, 'it\'s\\');")
+    assert typed(file, ["id", "value"])[0] == [(1, "it's\\")]
+
+
+def test_sqlite(tmp_path):
+    file = written(
+        tmp_path,
+        r"""PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE IF NOT EXISTS "tags" (id INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT,
+  ref_id INTEGER);
+INSERT INTO tags VALUES(1,'c:\pics\',1);
+INSERT INTO tags VALUES(2,replace(replace('it''s\r\na line','\r',char(13)),'\n',char(10)),2);
+INSERT INTO tags VALUES(3,unistr('a\u000ab\\'),X'03');
+CREATE TRIGGER t AFTER INSERT ON tags BEGIN SELECT CASE WHEN 1 THEN 2 END;
+INSERT INTO tags VALUES(9,'no',1); END;
+DELETE FROM sqlite_sequence;
+INSERT INTO sqlite_sequence VALUES('tags',3);
+COMMIT;
+""",
+    )
+    held = [(1, "c:\\pics\\", 1), (2, "it's\r\na line", 2), (3, "a\nb\\", 3)]
+    assert typed(file) == (held, [])
+    written(tmp_path, file.read_text().replace("COMMIT;\n", ""))
+    assert "begins in line 2 is not committed" in typed(file)[1][0]
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        (
+            "SET IDENTITY_INSERT [dbo].[tags] ON\nGO\nINSERT [dbo].[tags] VALUES (1, N'a')",
+            "SQL Server",
+        ),
+        ("REM INSERTING into TAGS\nSET DEFINE OFF;\nInsert into TAGS (ID) values (1);", "Oracle"),
+    ],
+)
+def test_other_dialects_are_refused_by_name(text, name, tmp_path):
+    with pytest.raises(MovieTaggerError, match=f"is a script of {name}"):
+        read_dump(written(tmp_path, text))
+
+
+# --- dates, ids, character sets
+
+
+@pytest.mark.parametrize(
+    "text, day",
+    [
+        ("1962/2/18", "1962-02-18"),
+        ("1962-02-18", "1962-02-18"),
+        ("1962.2.18 1:2:3", "1962-02-18 01:02:03"),
+        ("1962-02-18T01:02", "1962-02-18 01:02:00"),
+        ("19620218", "1962-02-18"),
+        ("620218", "2062-02-18"),
+        ("99-2-18", "1999-02-18"),
+        ("19620218010203", "1962-02-18 01:02:03"),
+        ("2024-02-29 00:00:00.25", "2024-02-29 00:00:00.25"),
+        ("2020-01-01 02:00:00+02:00", "2020-01-01"),
+    ],
+)
+def test_dates_as_mysql_takes_them(text, day, tmp_path):
+    file = written(tmp_path, f"{HEAD}INSERT INTO tags VALUES (1,'car',1,'{text}');")
+    assert typed(file, ["created_at"]) == ([(pd.Timestamp(day),)], [])
+
+
+@pytest.mark.parametrize(
+    "text", ["0000-00-00 00:00:00", "2024-02-31", "2023-02-29", "2020-00-10", "2020/13/01", "0"]
+)
+def test_days_of_no_calendar_are_missing_and_counted(text, tmp_path):
+    rows = ",".join(f"({i},'car',1,'{text}')" for i in range(3))
+    file = written(tmp_path, f"{HEAD}INSERT INTO tags VALUES {rows},(4,'car',1,'2020-01-01');")
+    found, [told] = typed(file, ["created_at"])
+    assert found == [(None,)] * 3 + [(pd.Timestamp("2020-01-01"),)]
+    assert told.startswith("3 dates of table tags") and "column created_at" in told
+
+
+def test_ids_of_bytes_are_the_same_on_both_sides(tmp_path):
+    text = (SHOTS.split("INSERT")[0] + TAGS).replace(
+        "`id` int NOT NULL", "`id` binary(16) NOT NULL"
+    )
+    text = text.replace("`ref_id` int", "`ref_id` binary(16)")
+    one, two = "5B0E3D3C9B1F4E0C8F6E0123456789AB", "41424344454647484142434445464748"
+    file = written(
+        tmp_path,
+        f"{text}INSERT INTO shots VALUES (0x{one},'a.jpg',7),"
+        "(_binary 'ABCDEFGHABCDEFGH','b.jpg',7);"
+        f"INSERT INTO tags VALUES (0x{one},'car',0x{one},NULL),(0x{one},'car',x'{two}',NULL);",
+    )
+    tables = read_site(file)
+    assert tables["shots"]["id"].tolist() == [one.lower(), two]
+    assert tables["tags"]["ref_id"].tolist() == [one.lower(), two]
+
+
+def test_a_character_set_holds_from_there_on(tmp_path):
+    def row(i, text, codec):
+        return f"INSERT INTO tags VALUES ({i},'{text}',1,NULL);\n".encode(codec)
+
+    text = (
+        b"SET NAMES gbk;\n"
+        + TAGS.encode()
+        + row(1, "誠", "gbk")
+        + b"/*!40101 SET @saved_cs_client = @@character_set_client */;\n"
+        + b"/*!50503 SET character_set_client = utf8mb4 */;\n"
+        + row(2, "誠 é", "utf-8")
+        + b"SET character_set_client = @saved_cs_client;\n"
+        + row(3, "表", "gbk")
+        + b"SET NAMES latin1;\n"
+        + row(4, "café", "latin-1")
+        + b"SET NAMES 'utf8mb4';\n"
+        + row(5, "été", "utf-8")
+    )
+    found, told = typed(written(tmp_path, text), ["value"])
+    assert ([value for (value,) in found], told) == (["誠", "誠 é", "表", "café", "été"], [])
+
+
+# --- what it is packed in, and what it is not
+
+
+def zipped(**members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
+    return file.getvalue()
+
+
+WHOLE = (HEAD + "INSERT INTO tags VALUES (1,'car',1,NULL);\n").encode()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zipped])
+def test_packed_dumps_are_known_by_what_is_in_them(pack, tmp_path):
+    packed = zipped(site__sql=WHOLE) if pack is zipped else pack(WHOLE)
+    assert typed(written(tmp_path, packed))[0] == [(1, "car", 1)]
+    large = WHOLE + b"-- " + bytes(range(32, 127)) * 20_000
+    packed = zipped(site__sql=large) if pack is zipped else pack(large)
+    with pytest.raises(MovieTaggerError, match="cut off|cannot be read"):
+        read_dump(written(tmp_path, packed[: len(packed) // 2]))
+
+
+def test_a_zip_archive_holds_one_dump(tmp_path):
+    with pytest.raises(MovieTaggerError, match=r"archive of 2 files \('a.sql', 'b.sql'\)"):
+        read_dump(written(tmp_path, zipped(a__sql=WHOLE, b__sql=WHOLE)))
+    with pytest.raises(MovieTaggerError, match="archive of 0 files"):
+        read_dump(written(tmp_path, zipped()))
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (b"", "is empty"),
+        (b"\xff\xd8\xff\xe0" + b"JFIF" * 9, "is a picture, .* `movie-tagger tag MODEL"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "is a picture"),
+        (b"SQLite format 3\0" + bytes(99), "sqlite3 FILE .dump"),
+        (b"PGDMP\1\2", "pg_restore"),
+        (b"\x7fELF\0\0", "is a binary file"),
+        (b"%PDF-1.7", "is a PDF"),
+        (b"id,value,ref_id\n1,car,1\n", "has no tables"),
+    ],
+)
+def test_what_is_no_dump_is_said_in_one_sentence(content, sentence, tmp_path):
+    with pytest.raises(MovieTaggerError, match=sentence) as e:
+        read_site(written(tmp_path, content))
+    assert "\n" not in str(e.value)
+
+
+def test_a_dump_with_another_ending_and_a_folder_of_pictures(tmp_path):
+    (tmp_path / "site.csv").write_bytes(WHOLE)
+    assert len(read_dump(tmp_path / "site.csv")["shots"]) == 3
+    (tmp_path / "pictures" / "car").mkdir(parents=True)
+    (tmp_path / "pictures" / "car" / "1.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(MovieTaggerError, match="is a folder of pictures: .*movie-tagger t"):
+        read_site(tmp_path / "pictures")
