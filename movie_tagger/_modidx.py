@@ -908,6 +908,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'movie_tagger.images.looking_at': ('images.html#looking_at', 'movie_tagger/images.py'),
                                      'movie_tagger.images.open_image': ('images.html#open_image', 'movie_tagger/images.py'),
                                      'movie_tagger.images.opened': ('images.html#opened', 'movie_tagger/images.py'),
+                                     'movie_tagger.images.return_large_blocks': ( 'images.html#return_large_blocks',
+                                                                                  'movie_tagger/images.py'),
                                      'movie_tagger.images.thumbnail': ('images.html#thumbnail', 'movie_tagger/images.py'),
                                      'movie_tagger.images.thumbnail_or_cross': ('images.html#thumbnail_or_cross', 'movie_tagger/images.py'),
                                      'movie_tagger.images.unpacked': ('images.html#unpacked', 'movie_tagger/images.py'),

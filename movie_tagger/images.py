@@ -16,6 +16,7 @@ __all__ = [
     "TooLarge",
     "kind_of",
     "Room",
+    "return_large_blocks",
     "opened",
     "unpacking",
     "upright",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 # %% ../nbs/images.ipynb #dea795e4
+import ctypes
 import io
 import math
 import os
@@ -42,7 +44,7 @@ import stat
 import threading
 import warnings
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
 from hashlib import sha256
 from pathlib import Path
@@ -225,6 +227,8 @@ def _lean_gif(data, name):
         end += 1
         if data[found.end() : found.end() + 1] != b"\xf9":
             pieces.leave_out(begin, end)
+    if found and found.start() > end:  # rubbish, which Pillow reads byte by byte
+        pieces.leave_out(end, found.start())
     return pieces.rest()
 
 
@@ -340,6 +344,12 @@ class Room:
             with self._changed:
                 self.held -= size
                 self._changed.notify()
+
+
+def return_large_blocks(least: int = 4 << 20):  # bytes
+    "Tells glibc to give large blocks back once they are free; its threads would keep them."
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries
+        ctypes.CDLL(None).mallopt(-3, least)  # M_MMAP_THRESHOLD
 
 
 room = Room(MAX_MEMORY)

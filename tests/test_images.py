@@ -1,5 +1,6 @@
 "Everything that may come in through a file; nothing but a picture or `BadPicture` comes out."
 
+import base64
 import io
 import math
 import os
@@ -823,3 +824,257 @@ def test_a_large_picture_with_alpha_is_flattened_without_a_second_copy(monkeypat
     )
     open_image(saved(Image.new("RGBA", (600, 2_000), (9, 9, 9, 128)), "PNG"))
     assert sizes and max(math.prod(size) for size in sizes) <= 600 * 256
+
+
+# ---- one room for all that are being unpacked, and what stands before the picture
+
+
+def test_room_is_taken_in_turn_and_given_back(monkeypatch):
+    room = images.Room(100)
+    order = []
+
+    def go(name, size):
+        with room.taken(size, 100):
+            order.append(name)
+
+    with room.taken(60, 100):
+        first = threading.Thread(target=go, args=("large", 80))
+        first.start()
+        while not room._turn.locked():
+            time.sleep(0.001)
+        second = threading.Thread(target=go, args=("small", 10))
+        second.start()
+        with room.taken(99, 100):  # who is inside goes in again
+            assert room.held == 60
+        assert order == []  # there would be room for the small one, but it is not its turn
+    first.join(10)
+    second.join(10)
+    assert order == ["large", "small"] and room.held == 0
+    with pytest.raises(images.TooLarge, match="takes 101 bytes of memory, more than the 100 "):
+        go("never", 101)
+    with pytest.raises(images.TooLarge, match="more than the 50 allowed"), room.taken(51, 50):
+        pass
+    with pytest.raises(ZeroDivisionError), room.taken(100, 100):
+        raise ZeroDivisionError
+    assert room.held == 0
+    go("after an error", 100)
+
+
+HEAVY = {
+    "a WebP with alpha": saved(
+        Image.new("RGBA", (1500, 1500), (9, 9, 9, 9)), "WEBP", lossless=True
+    ),
+    "an AVIF": saved(Image.new("RGB", (1500, 1500), "red"), "AVIF", speed=10),
+    "a progressive JPEG": saved(Image.new("RGB", (1500, 1500)), "JPEG", progressive=True),
+    "a PNG": saved(Image.new("RGB", (1500, 1500)), "PNG"),
+    "a turned PNG": saved(
+        Image.new("L", (1500, 1500)), "PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"
+    ),
+    "a GIF": saved(Image.new("P", (1500, 1500)), "GIF"),
+    "a TIFF": saved(Image.new("RGB", (1500, 1500)), "TIFF", compression="tiff_lzw"),
+}
+
+
+@pytest.mark.parametrize("kind", HEAVY)
+def test_memory_is_taken_before_anything_is_unpacked(kind, monkeypatch):
+    room = images.Room(1 << 30)
+    monkeypatch.setattr(images, "room", room)
+    with images.opened(HEAVY[kind], 10**7) as im:
+        most = images._memory(im)
+    assert most >= 1500 * 1500
+    held = []
+    load = Image.Image.load
+    monkeypatch.setattr(Image.Image, "load", lambda im: held.append(room.held) or load(im))
+    entries = [
+        *ENTRIES.values(),
+        lambda s: thumbnail(s, 64),
+        lambda s: decode(s, 32, resize="crop"),
+    ]
+    for entry in entries:
+        entry(HEAVY[kind])
+    with images.looking_at(HEAVY[kind]):
+        assert room.held == most
+    assert min(held[:1]) > 0 and room.held == 0
+    with pytest.raises(images.TooLarge, match=f"more than the {1 << 20:,} allowed"):
+        decode(HEAVY[kind], 32, max_memory=1 << 20)
+    with pytest.raises(images.TooLarge, match=r"takes [\d,]+ bytes of memory"):
+        open_image(HEAVY[kind], max_memory=most - 1)
+    assert open_image(HEAVY[kind], max_memory=most).size == (1500, 1500)
+
+
+def test_a_forked_child_finds_the_room_empty():
+    with images.room.taken(images.MAX_MEMORY, images.MAX_MEMORY):
+        child = os.fork()
+        if not child:
+            with images._hushed():
+                os._exit(int(images.room.held != 0))
+        assert os.waitpid(child, 0)[1] == 0
+
+
+MODES = {
+    "palette": lambda im: saved(im.quantize(60), "PNG"),
+    "GIF": lambda im: saved(im.quantize(60), "GIF"),
+    "one bit": lambda im: saved(im.convert("1"), "PNG"),
+    "grey and alpha": lambda im: saved(im.convert("LA"), "PNG"),
+    "alpha": lambda im: saved(im.convert("RGBA"), "WEBP", lossless=True),
+    "16 bits": lambda im: saved(
+        Image.fromarray(np.asarray(im.convert("L")) * np.uint16(257)), "PNG"
+    ),
+    "32 bits": lambda im: saved(Image.fromarray(np.float32(im.convert("L")) / 255), "TIFF"),
+    "ink": lambda im: saved(im.convert("CMYK"), "TIFF"),
+    "brightness and colour": lambda im: saved(im.convert("YCbCr"), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(1013, 1511), (2000, 301), (3, 9000)])
+def test_reduced_first_looks_as_reduced_last(mode, size):
+    data = MODES[mode](drawn(*size))
+    whole = open_image(data)
+    for wanted in (40, (30, 70)):
+        late = decode(np.asarray(whole), wanted)
+        np.testing.assert_allclose(decode(data, wanted).astype(int), late, atol=2)
+    assert thumbnail(data, 100).size == thumbnail(whole, 100).size
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_large_and_small_are_turned_alike(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    how = {"lossless": True} if kind == "WEBP" else {}
+    data = saved(drawn(1200, 700), kind, exif=exif, **how)
+    whole = open_image(data)
+    if kind in ("PNG", "TIFF", "WEBP"):
+        stored = saved(drawn(1200, 700), "PNG", exif=exif)
+        np.testing.assert_array_equal(
+            whole, ImageOps.exif_transpose(Image.open(io.BytesIO(stored)))
+        )
+    assert whole.size == ((700, 1200) if orientation > 4 else (1200, 700))
+    apart = np.abs(decode(data, 50).astype(int) - decode(np.asarray(whole), 50))
+    assert apart.mean() < 1.5
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP"])
+def test_a_line_is_a_picture(size, kind):
+    data = saved(Image.new("RGB", size, "red"), kind)
+    assert open_image(data).size == size
+    assert np.abs(decode(data, 32).astype(int) - (255, 0, 0)).max() < 4
+    assert sorted(thumbnail(data, 100).size) == [1, 100]
+    phash(data)
+
+
+ARITHMETIC = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywt"
+    "QFdBRkxOUlNSMj5aYVpQYEpRUk//2wBDAQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P"
+    "T09PT09PT09PT09PT09PT09PT09PT0//yQARCAAQABgDASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwDR"
+    "yNM0JWLo51Cxau5RiKdYcm88rM5FMMNftQEibZgjuAVjVdjrZZ025un/2Q=="
+)
+
+
+def test_an_arithmetic_coded_jpeg_is_read():
+    gradient = np.asarray(Image.radial_gradient("L").convert("RGB").resize((24, 16)), int)
+    data = base64.b64decode(ARITHMETIC)
+    assert np.abs(np.asarray(open_image(data)) - gradient).mean() < 8
+    np.testing.assert_array_equal(open_image(data[:-2]), open_image(data))
+    for end in range(len(data) - 3):
+        with pytest.raises(BadPicture):
+            open_image(data[:end])
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_cut_at_every_tenth_byte_it_is_whole_or_refused(kind):
+    whole = np.asarray(open_image(FILES[kind]))
+    for end in range(0, len(FILES[kind]), 10):
+        try:
+            picture = open_image(FILES[kind][:end])
+        except BadPicture:
+            continue
+        np.testing.assert_array_equal(picture, whole)
+
+
+def segment(marker, body):
+    return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
+
+
+def with_segments(segments):
+    return FILES["JPEG"][:2] + segments + FILES["JPEG"][2:]
+
+
+def png_with(chunks):
+    return FILES["PNG"][:33] + chunks + FILES["PNG"][33:]
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def gif_with(extensions):
+    data = FILES["GIF"]
+    start = 13 + (6 << (data[10] & 7))
+    return data[:start] + extensions + data[start:]
+
+
+LOADED = {
+    "JPEG, a profile of 10 MB": with_segments(
+        b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes(65_000)) for _ in range(160))
+    ),
+    "JPEG, camera data in pieces": with_segments(segment(0xE1, b"Exif\0\0x") * 90_000),
+    "JPEG, comments": with_segments(b"\xff\xff" + segment(0xFE, b"hi") * 90_000),
+    "PNG, a profile of 10 MB": png_with(png_chunk(b"iCCP", b"p\0\0" + zeros(10 << 20))),
+    "PNG, texts": png_with(b"".join(png_chunk(b"tEXt", b"%d\0x" % k) for k in range(90_000))),
+    "PNG, chunks of its own": png_with(png_chunk(b"prVt", b"") * 90_000),
+    "PNG, a hundred million frames": png_with(png_chunk(b"acTL", struct.pack(">II", 10**8, 0))),
+    "GIF, comments": gif_with((b"!\xfe" + b"\2hi" * 9 + b"\0") * 9_000),
+    "GIF, rubbish": gif_with(bytes(1_000_000)),
+}
+
+
+@pytest.mark.parametrize("what", LOADED)
+def test_what_stands_before_a_picture_costs_little_and_changes_nothing(what):
+    data = LOADED[what]
+    plain = open_image(FILES[what.partition(",")[0]])
+    np.testing.assert_array_equal(open_image(data), plain)
+    with images.opened(data, 10**6) as im:
+        assert len(im.fp.getvalue()) < 5_000 and len(im.info) < 20
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_segments(segment(0xE1, b"Exif\0\0x") * 100_001),
+        png_with(png_chunk(b"tEXt", b"a\0b") * 100_001),
+        gif_with(b"!\xfe" + b"\1x" * 100_001 + b"\0"),
+    ],
+    ids=["JPEG", "PNG", "GIF"],
+)
+def test_a_file_in_too_many_pieces_is_refused(data):
+    for entry in ENTRIES.values():
+        with pytest.raises(BadPicture, match="more than the 100,000 pieces allowed"):
+            entry(data)
+
+
+def test_which_side_is_up_is_kept_when_the_rest_is_left_out():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(drawn(), "JPEG", exif=exif)
+    loaded = data[:2] + segment(0xE2, b"ICC_PROFILE\0" + bytes(999)) * 50 + data[2:]
+    np.testing.assert_array_equal(open_image(loaded), open_image(data))
+    assert open_image(loaded).size == (80, 120)
+    late = FILES["PNG"][:-12] + png_chunk(b"eXIf", exif.tobytes()[6:]) + FILES["PNG"][-12:]
+    assert open_image(late).size == (80, 120) and decode(late, 32).shape == (32, 32, 3)
+
+
+def test_scans_are_allowed_by_the_size_of_the_picture():
+    with pytest.raises(BadPicture, match="more than the 80 scans allowed for its size"):
+        open_image(scanned(90, side=5_000))
+    assert open_image(scanned(90, side=1_000)).size == (1_000, 1_000)
+
+
+def test_only_the_first_frame_is_unpacked():
+    frames = [drawn(seed=k) for k in range(40)]
+    for kind in ("GIF", "WEBP", "AVIF", "PNG", "TIFF"):
+        many = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+        got = np.asarray(open_image(many), int)
+        assert np.abs(got - np.asarray(open_image(saved(frames[0], kind)), int)).mean() < 3

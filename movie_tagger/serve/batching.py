@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
+from .. import images
 from ..core import MovieTaggerError
 
 
@@ -52,6 +53,7 @@ class Batcher:
     ):
         self.model = model
         self.workers = workers or (os.cpu_count() or 1) + 1
+        images.return_large_blocks()
         self._line = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"tagger-{k}", daemon=True)
