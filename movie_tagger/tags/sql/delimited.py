@@ -26,7 +26,8 @@ from itertools import islice, pairwise, product
 import numpy as np
 
 from ...core import MovieTaggerError, warn
-from .rows import csv, listed, pa, unescape
+from .rows import csv, listed, pa
+from .values import unescape
 
 # %% ../../../nbs/tags/sql/delimited.ipynb #6611e27a
 _EUROPEAN = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman", "cp1250": "Windows-1250"}
