@@ -240,12 +240,18 @@ def warn(text: str):
 _SHOWN = r"(?!\*\*\*@|password@)"  # what is hidden already, and what stands in an example
 _DATABASE = re.compile(
     rf"""\b((?:mysql|mariadb|postgres|mssql|oracle|sqlite)[\w+.-]*+:?+/{{0,3}}+)
-    ([^\s:/]*):{_SHOWN}(.*)@""",
+    ([^\s:/]*+):{_SHOWN}(.{{0,200}})@""",
     re.IGNORECASE | re.VERBOSE,
 )
-_ADDRESS = re.compile(rf"([a-z][a-z0-9+.-]*:/{{1,2}})([^\s:/@]*):{_SHOWN}(\S*)@", re.IGNORECASE)
+_ADDRESS = re.compile(
+    rf"(?<![a-z0-9+.-])([a-z][a-z0-9+.-]*+:/{{1,2}})([^\s:/@]*+):{_SHOWN}(\S{{0,200}})@",
+    re.IGNORECASE,
+)
 # without its beginning
-_REST = re.compile(rf"(?<![\w/:.-])()([a-z]\w*):{_SHOWN}([^\s/]\S*)@(?=[\w.-]+(?::\d+)?/\w)", re.I)
+_REST = re.compile(
+    rf"(?<![\w/:.-])()([a-z]\w*+):{_SHOWN}([^\s/]\S{{0,200}})@(?=[\w.-]+(?::\d+)?/\w)",
+    re.IGNORECASE,
+)
 _SETTING = re.compile(r"([?&](?:password|passwd|pwd|ssl_key_password)=)[^\s&]*", re.IGNORECASE)
 
 

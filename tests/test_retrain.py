@@ -1003,3 +1003,53 @@ def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(
             assert (
                 len(ledger.items()) == 2028 and len(list((tmp_path / "fetched").iterdir())) == 2028
             )
+
+
+REWRITTEN = ("UPDATE tags SET value = concat('lol ', id % 5), user_id = 17 WHERE id % 10",)
+REUSED = (
+    "CREATE TEMPORARY TABLE moved SELECT id, lead(shot_image_id) OVER (ORDER BY id) AS name "
+    "FROM shots WHERE id % 7 = 0",
+    "UPDATE shots JOIN moved USING (id) SET shot_image_id = name",
+)
+RENAMED = ("UPDATE tags SET value = 'human' WHERE value = 'man'",)
+
+
+@pytest.mark.slow
+def test_twelve_months_in_which_old_rows_are_rewritten_ids_reused_and_a_tag_renamed(
+    real_data, tmp_path, monkeypatch, capsys
+):
+    wrong = {3: REWRITTEN, 6: REUSED, 9: RENAMED}
+    said = {3: "User 17 changed", 6: "ids now name other pictures", 9: "'man' became 'human' in"}
+    with a_site_by_months(real_data, tmp_path) as (url, address, bring_to):
+        monkeypatch.setenv("SITE_DATABASE", url)
+        (tmp_path / "rules.toml").write_text(RULES)
+        (tmp_path / "retrain.toml").write_text(LIVE.format(address=address))
+        plan, rows = read_plan(tmp_path / "retrain.toml"), []
+        for month in range(12):
+            bring_to(month, *wrong.get(month, ()))
+            with contextlib.closing(Ledger(plan.ledger)) as ledger:
+                before = ledger.version
+            run = retrain.retrain(plan, datetime(2026, month + 1, 1, 4, tzinfo=UTC))
+            with contextlib.closing(Ledger(plan.ledger)) as ledger:
+                written = ledger.version - before
+            failed = " ".join(v["says"] for v in run.verdicts if not v["passed"])
+            rows.append((month + 1, run.outcome, written, failed if month in wrong else ""))
+            if month in wrong:
+                assert (run.outcome, written) == ("refused", 0) and said[month] in failed, run
+            else:
+                assert run.outcome in ("promoted", "kept"), run
+        copied = tmp_path / "accepted"
+        for month, statements in wrong.items():
+            shutil.copytree(tmp_path, copied, symlinks=True, ignore=shutil.ignore_patterns("web"))
+            bring_to(11, *statements)
+            again = retrain.retrain(
+                read_plan(copied / "retrain.toml"), datetime(2027, 1, 1, 4, tzinfo=UTC), accept=True
+            )
+            report = again.report.read_text()
+            assert again.outcome in ("promoted", "kept"), again
+            assert "accepted by hand, although a check failed" in report
+            assert said[month].replace("'", "") in report.replace("'", "")
+            rows.append((f"{month + 1}, accepted", again.outcome, "", again.says))
+            shutil.rmtree(copied)
+        with capsys.disabled():
+            print(f"\n{pd.DataFrame(rows).to_string(max_colwidth=300)}")

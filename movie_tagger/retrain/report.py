@@ -60,7 +60,7 @@ def _came(found):
     )
     for name, reasons in found["facts"].get("left out", {}).items():
         if reasons:
-            rows = ", ".join(f"{n:,} {why}" for why, n in reasons.items())
+            rows = ", ".join(f"{n:,} {_plain(why)}" for why, n in reasons.items())
             says += f" Left out of the rows of {name}: {rows}."
     if found["refused"]:
         return says

@@ -87,7 +87,7 @@ _PARTS = re.compile(
 def _address(sa, url):
     "The address of a database in its parts."
     parts = _PARTS.fullmatch(url.strip())
-    if not parts:
+    if not parts or re.search(r"[?&](?:password|passwd|pwd)=", url, re.IGNORECASE):
         raise MovieTaggerError(
             "The address of the database cannot be read: "
             "it should look like mysql://user:password@host/database."
