@@ -175,6 +175,12 @@ def test_lines_of_dump_programs_within_statements(line, block, tmp_path, monkeyp
         ("(1,'car',1,NULL) (2,'tree',1,NULL);", "where a comma or a semicolon belongs"),
         ("(1,'car',1,NULL)\nINSERT INTO tags VALUES (2,'tree',1,NULL);", "where a comma or"),
         ("(1,'car',1\n(2,'tree',1,NULL),(3,'car',2,NULL);", "cannot read the value"),
+        ("(1,,1,NULL);", "cannot read the value ''"),
+        ("(1,'car',1,NULL),;", "which is no row"),
+        (
+            "(1,'car',1,NULL);\nmysqldump: xINSERT INTO tags VALUES (2,'a',1,NULL);",
+            "no word of SQL",
+        ),
         ("(1,'car',1,NULL);xINSERT INTO tags VALUES (2,'a',1,NULL);", "begins with no word of SQL"),
         ("(1,'a',1,NULL);SET @a='it's';\nINSERT INTO tags VALUES (2,'b',1,NULL);", "has no end"),
         ("(1,'a',1,NULL);DELIMITER ;;\nINSERT INTO tags VALUES (2,'b',1,NULL);;", "DELIMITER of"),
@@ -184,6 +190,12 @@ def test_what_would_swallow_rows_is_refused(broken, sentence, tmp_path):
     file = written(tmp_path, f"{HEAD}INSERT INTO tags VALUES {broken}\n-- the end\n")
     with pytest.raises(MovieTaggerError, match=sentence):
         read_dump(file)
+
+
+def test_words_of_a_dump_program_within_a_line_are_told(tmp_path):
+    rows = "(1,'car',1,NULL),(2,'trmysqldump: Got error: 1044\nee',1,NULL),(3,'car',2,NULL);"
+    found, [told] = typed(written(tmp_path, f"{HEAD}INSERT INTO tags VALUES {rows}"))
+    assert len(found) == 3 and "line 15: 'mysqldump: Got error' stands in the middle" in told
 
 
 # --- other databases
@@ -394,6 +406,8 @@ def test_packed_dumps_are_known_by_what_is_in_them(pack, tmp_path):
 def test_a_zip_archive_holds_one_dump(tmp_path):
     with pytest.raises(MovieTaggerError, match=r"archive of 2 files \('a.sql', 'b.sql'\)"):
         read_dump(written(tmp_path, zipped(a__sql=WHOLE, b__sql=WHOLE)))
+    twice = zipped(site__sql=gzip.compress(WHOLE))
+    assert typed(written(tmp_path, twice))[0] == [(1, "car", 1)]
     with pytest.raises(MovieTaggerError, match="archive of 0 files"):
         read_dump(written(tmp_path, zipped()))
 

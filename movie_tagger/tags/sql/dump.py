@@ -132,7 +132,7 @@ class _Dump:
         elif KNOWN.match(buffer, at):
             self._heed(stream)
         else:
-            self._skip_line(stream)
+            skip_line(stream)
 
     def _create(self, stream, m):
         if m["anew"]:
@@ -183,15 +183,6 @@ class _Dump:
                     f"{stream.name}: rows of table {name} stand behind the DELIMITER of line "
                     f"{line:,}, where they are not read: {LOAD_IT}."
                 )
-
-    def _skip_line(self, stream):
-        line = stream.line
-        said, inserts = skip_line(stream)
-        if inserts:
-            raise MovieTaggerError(
-                f"{stream.name}, line {line:,}: the statement begins with no word of SQL: "
-                f"{said[:60].decode('utf-8', 'replace')!r}."
-            )
 
     def _heed(self, stream):
         "What a statement says about those after it; moves behind it."

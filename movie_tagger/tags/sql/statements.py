@@ -228,8 +228,8 @@ def statement(stream):
 
 
 def skip_line(stream):
-    "Moves behind a line that is no SQL; what it begins with, and whether an INSERT is in it."
-    line, begun, inserts = stream.line, stream.buffer[stream.at : stream.at + 200], False
+    "Moves behind a line that is no SQL; one with an INSERT in it is refused."
+    line, begun = stream.line, stream.buffer[stream.at : stream.at + 200]
     while (end := stream.buffer.find(b"\n", stream.at)) < 0:
         stream.at = max(stream.at, len(stream.buffer) - 40)
         if not stream.more():
@@ -238,8 +238,9 @@ def skip_line(stream):
     inserts = re.search(rb"(?i)INSERT\s+INTO\b", stream.buffer[stream.at : end])
     stream.at = min(end + 1, len(stream.buffer))
     begun = begun.split(b"\n")[0]
+    if inserts:
+        stream.refuse_line(line, begun)
     stream.skip(line, begun)
-    return begun, bool(inserts)
 
 
 # %% ../../../nbs/tags/sql/statements.ipynb #1d300545

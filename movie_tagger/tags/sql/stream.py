@@ -75,6 +75,12 @@ _TOOL_LINE = re.compile(
 )
 
 
+_TOOL_WITHIN = re.compile(
+    rb"[^\n]((?:mysqldump|mariadb-dump|pg_dump): (?:Couldn't|Error|Got error|\[|error: |warning: ))"
+)
+_AN_INSERT = re.compile(rb"(?i)INSERT\s+INTO\b")
+
+
 def encoding_of(
     charset: str,  # in MySQL's words, or in Python's
 ) -> str | None:  # None where nobody knows it
@@ -192,19 +198,33 @@ class Stream:
     def _without_tools(self, read):
         text, self.held = self.held + read, b""
         last = text.rfind(b"\n") + 1
-        if read and re.match(rb"mysql|maria|pg_|mydu|Warn|Enter", text[last:]):
+        if not self.ended and re.match(rb"mysql|maria|pg_|mydu|Warn|Enter", text[last:]):
             self.held, text = text[last:], text[:last]
         before = self.tail[-1:] or b"\n"
+        lines = self.lines + self.buffer.count(b"\n", self.counted) + 1
+        for m in _TOOL_WITHIN.finditer(text) if b"dump: " in text else ():
+            line = lines + text.count(b"\n", 0, m.end())
+            self.notes.append(
+                f"{self.name}, line {line:,}: {m[1].decode()!r} stands in the middle of a line: "
+                "a value there may not be what it was."
+            )
         if not _TOOL_LINE.search(text) and not _TOOL_LINE.match(before + text[:200]):
             return text
-        lines = self.lines + self.buffer.count(b"\n", self.counted) + 1
         text = before + text
 
         def emptied(m):
+            if _AN_INSERT.search(m[0]):
+                self.refuse_line(lines + text.count(b"\n", 1, m.end()), m[0].strip())
             self.skip(lines + text.count(b"\n", 1, m.end()), m[0])
             return b"\n"
 
         return _TOOL_LINE.sub(emptied, text)[1:]
+
+    def refuse_line(self, line, text):
+        raise MovieTaggerError(
+            f"{self.name}, line {line:,}: the statement begins with no word of SQL: "
+            f"{text[:60].decode('utf-8', 'replace')!r}."
+        )
 
     def skip(self, line, text):
         "Notes a line that is no SQL."
@@ -325,8 +345,10 @@ def opened(source):
             seekable.write(start)
             shutil.copyfileobj(raw, seekable)
             stream = Stream(_only_member(seekable, name), name)
+            stream.ahead()
         else:
-            stream = _unpacked(Stream(raw, name, start))
+            stream = Stream(raw, name, start)
+        stream = _unpacked(stream)
         stream.ahead()
         _check_text(stream)
         yield stream
