@@ -100,6 +100,8 @@ FORMS = {
     "the end of DOS": lambda text: text + "\x1a",
     "ids with zeros": lambda text: text.replace("\n", "\n000"),
     "ids as floats": lambda text: text.replace(",1\n", ",1.0\n").replace(",2\n", ",2.0\n"),
+    "ids as formulas": lambda text: text.replace(",1\n", ',"=""1"""\n'),
+    "ids as texts of a spreadsheet": lambda text: text.replace("\n1,", "\n'1,"),
     "ids with spaces": lambda text: text.replace("\n1,", '\n" 1",').replace(",1\n", ",1 \n"),
 }
 
@@ -194,6 +196,9 @@ def test_an_odd_id_makes_only_its_row_odd(site):
     assert "1  the still is gone: sky" in told
     found, told = made(site(TAGS, SHOTS + "x,d.jpg,9\n"))
     assert found == RIGHT and "shots.csv, row 4: 'x' is no number" in told
+    found, told = made(site(TAGS.replace(",1\n", ",1E+05\n")))
+    assert found == {"b.jpg": "car", "c.jpg": "sea"} and "'1E+05' is no number" in told
+    assert "(2 such rows)" in told and "2  the still is gone" in told
 
 
 @pytest.mark.parametrize(
@@ -295,6 +300,8 @@ def test_no_line_of_names(site, text):
     [
         (b"", "is empty"),
         (b"\n\n", "is empty"),
+        ("value,ref_id\ncar,1\n".encode("utf-32"), "is not text, or UTF-32"),
+        (b"'value','ref_id'\n'car','1'\n", "has single quotes around texts"),
         (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "is an Excel workbook"),
         (b"\xd0\xcf\x11\xe0", "is an Excel workbook"),
         (b"<!DOCTYPE html><html>", "is a web page"),

@@ -60,6 +60,79 @@ def test_normalise_keeps_the_rows():
     assert tags.normalise(pd.Series([], dtype=object)).tolist() == []
 
 
+INVISIBLE = (
+    "\u00ad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060"
+    "\u2066\u2067\u2068\u2069\ufeff"
+)
+JOINED = [
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian: I want
+    "\u0915\u094d\u200d\u0937",  # Hindi: a half letter before another
+    "\u0915\u094d\u200c\u0937",
+    "\u0dc1\u0dca\u200d\u0dbb\u0dd3",  # Sinhala: sri
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",  # a family
+    "\U0001f469\U0001f3fd\u200d\U0001f680",  # a woman in space
+    "\U0001f3f3\u200d\U0001f308",  # a flag
+]
+
+
+@pytest.mark.parametrize("mark", INVISIBLE)
+def test_marks_that_cannot_be_seen_go(mark):
+    typed = pd.Series([f"{mark}red car", f"red{mark} car", f"re{mark}d car{mark}"])
+    assert set(tags.normalise(typed)) == {"red car"}
+    assert tags.normalise(pd.Series([f"\u05e9{mark}\u05dc", f"e{mark}\u0301"])).tolist() == [
+        "\u05e9\u05dc",
+        "\u00e9",
+    ]
+
+
+@pytest.mark.parametrize("word", JOINED)
+def test_joiners_stay_where_they_join(word):
+    first, *_, last = word
+    typed = [word, f" {word}\u200c", f"\u200d{word}", f"{word}\u200d car", f"\u202b{word}\u202c"]
+    assert set(tags.normalise(pd.Series(typed))) == {word, f"{word} car"}
+    assert tags.normalise(pd.Series([f"{first} \u200c{last}\u200d"]))[0] == f"{first} {last}"
+
+
+@pytest.mark.parametrize("joiner", ["\u200c", "\u200d", "\u200d\u200c"])
+def test_joiners_go_where_they_join_nothing(joiner):
+    typed = pd.Series([f"ca{joiner}r", f"{joiner}car", f"car{joiner}", f"\ufeff{joiner} car"])
+    assert set(tags.normalise(typed)) == {"car"}
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("caf\u00e9", "cafe\u0301"),
+        ("\u2764\ufe0f", "\u2764"),
+        ("\u2764\ufe0f\u200d\U0001f525", "\u2764\u200d\U0001f525"),
+        ("1\ufe0f\u20e3", "1\u20e3"),
+        ("\uac00", "\u1100\u1161"),
+        ("\ufb01lm", "film"),
+        ("\uff23\uff21\uff32", "car"),
+        ("\u212bngstr\u00f6m", "a\u030angstro\u0308m"),
+    ],
+)
+def test_one_form_of_each_letter(one, other):
+    assert tags.normalise(pd.Series([one, other])).nunique() == 1
+
+
+mixed = st.text(st.sampled_from([*INVISIBLE, *"".join(JOINED), *" aE\u0301\u0130\ufe0f\u00df1"]))
+
+
+@given(mixed)
+def test_marks_and_joiners_are_settled_in_one_go(text):
+    once = tags.normalise(pd.Series([text]))
+    assert tags.normalise(once)[0] == once[0] and not set(INVISIBLE) & set(once[0])
+
+
+def test_the_ledger_and_exports_read_tags_in_one_form(tmp_path):
+    "A word with marks is the same tag as one without, wherever it comes from."
+    typed = pd.DataFrame({"value": ["\u202bred car\u202c", "Red\u00a0car"], "ref_id": [1, 2]})
+    clean, _ = clean_tags(typed, Rules())
+    assert clean["value"].tolist() == ["red car"] * 2
+    assert tags.respelled(typed["value"], Rules({"red car": "car"})).tolist() == ["car"] * 2
+
+
 # --- rules
 
 

@@ -443,6 +443,8 @@ def find_header(
     "How a file is written, and its columns."
     said = _SAID.match(head)
     separators = said[1].decode().replace("\\t", "\t") if said else _SEPARATORS
+    if b"\0" in head[:_LINE]:
+        raise MovieTaggerError(f"{name} is not text, or UTF-32: export the table as UTF-8.")
     lines = list(islice(_lines(head, said.end() if said else 0), _ROWS_ABOVE))
     if not lines:
         raise MovieTaggerError(f"{name} is empty.")
@@ -456,6 +458,10 @@ def find_header(
     if not any(found.values()):
         return _without_names(name, head, lines[0], asked)
     wanted = _all_found(name, names, found)
+    if all(re.fullmatch("'.*'", names[i]) for i in wanted):
+        raise MovieTaggerError(
+            f"{name} has single quotes around texts: export it with double ones."
+        )
     dialect = _dialect(head, at, end, mark)
     if at != lines[0]:
         warn(f"{name} names its columns below the line {first!r}, which was left out.")

@@ -147,7 +147,7 @@ def _meant(path, name, texts):
     tidy = _guessed(texts)
     if tidy is not texts and not (tidy.type == ARROW["float"] and _ID.search(name)):
         return tidy
-    known = pc.utf8_trim_whitespace(texts)
+    known = pc.utf8_trim(texts, " \t\r\n\u00a0\u200b\u200e\u200f\ufeff")
     nothing = pc.is_in(pc.utf8_lower(known), pa.array(_NO_ID))
     known = pc.if_else(nothing, pa.scalar(None, pa.string()), known)
     if not _ID.search(name):
@@ -155,7 +155,8 @@ def _meant(path, name, texts):
         return texts if guessed is known else guessed
     if "image" in name.lower():
         return known
-    whole = _guessed(pc.replace_substring_regex(known, r"^(-?\d+)[.,]0+$", r"\1"))
+    bare = pc.replace_substring_regex(known, r"""^=?["']?(-?\d+)(?:[.,]0+)?["']?$""", r"\1")
+    whole = _guessed(bare)
     if whole.type == pa.string():
         _say_odd_ids(path, name, whole)
     return whole
@@ -184,7 +185,7 @@ def _say_odd_ids(path, name, ids):
     "Says which ids are no numbers where most are."
     numbers = pc.fill_null(pc.match_substring_regex(ids, r"^[+-]?\d+$"), True)
     odd = ids.filter(pc.invert(numbers))
-    if 0 < 2 * len(odd) < len(ids) - ids.null_count:
+    if 0 < 2 * len(odd) <= len(ids) - ids.null_count:
         row = pc.index(numbers, False).as_py() + 1
         warn(
             f"{path}, row {row:,}: {odd[0].as_py()[:40]!r} is no number, as {name} is elsewhere"
