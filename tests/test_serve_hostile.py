@@ -1,6 +1,7 @@
 "What strangers send to a server: each gets a sentence, and it goes on, with the memory it had."
 
 import contextlib
+import encodings as encodings_module
 import inspect
 import io
 import random
@@ -241,6 +242,68 @@ def test_a_name_is_only_a_name(site, picture, name, plain):
     assert plain_name(name) == plain
     if "\0" not in name:
         assert site.post("/v1/tags", files={"still": (name or "x", picture)}).status_code == 200
+
+
+DISPOSITIONS = [
+    b"filename*=idna''abc.jpg",
+    b"filename*=undefined''abc.jpg",
+    b"filename*=punycode''%ff%fe",
+    b"filename*=utf-8''%ff%fe%00.jpg",
+    b"filename*=utf-16''%d8",
+    b"filename*=unicode_escape''%5cud800",
+    b"filename*=rot13''abc",
+    b"filename*=no-such-thing''abc",
+    b"filename*=''abc",
+    b"filename*=utf-8",
+    b"filename*=utf-8'en",
+    b"filename*=%00''a",
+    b"filename*0*=idna''a; filename*1*=b",
+    b"filename*0*=utf-8''a; filename*99999999999999999999=b",
+    b"filename*=utf-8''..%2f..%2fetc%2fpasswd",
+    b"filename=",
+    b'filename=""',
+    b'filename="',
+    b'filename="' + b"x" * 20_000 + b'"',
+    b"filename*=utf-8''" + b"%f0%9f%98%80" * 255,
+    b'filename="' + "фильм".encode("cp1251") + b'"',
+    b'filename="a.jpg"; filename="b.jpg"; filename*=idna\'\'c',
+    b"filename*=" + b"'" * 1000,
+    b"filename" + b"*" * 1000 + b"=a",
+]
+
+
+@pytest.mark.parametrize("disposition", DISPOSITIONS)
+def test_an_odd_name_costs_the_name_and_not_the_answer(site, picture, disposition):
+    for name in (b'name="still"; ', b""):
+        body = form((name + disposition, picture))
+        kind = {"content-type": "multipart/form-data; boundary=X"}
+        answer = site.post("/v1/tags", content=body, headers=kind)
+        if name or answer.status_code != 400:
+            assert answer.status_code == 200, answer.text
+            called = answer.json()["stills"][0]["name"]
+            assert called == plain_name(called)
+
+
+def test_any_disposition_is_taken_apart():
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+
+    encodings = sorted({*encodings_module.aliases.aliases.values()}) + ["idna", "undefined", ""]
+    value = st.builds(
+        "filename*{}={}'{}'{}".format,
+        st.sampled_from(["", "0*", "1", "*"]),
+        st.sampled_from(encodings),
+        st.sampled_from(["", "en", "'"]),
+        st.text(st.sampled_from("%0fFaxz\\'\"; =é"), max_size=20),
+    )
+
+    @settings(max_examples=500, deadline=None)
+    @given(value)
+    def take_apart(disposition):
+        (part,) = form_parts(form((b'name="still"; ' + disposition.encode(), b"x")), b"X")
+        assert part.name == plain_name(part.name)
+
+    take_apart()
 
 
 def test_a_body_larger_than_allowed_is_cut_short_while_it_comes(models, picture):

@@ -6,6 +6,9 @@
 __all__ = ["keys", "KeyFile", "start_server", "keys_add", "keys_list", "keys_revoke"]
 
 # %% ../../nbs/cli/serve.ipynb #44a77791
+import logging
+import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -69,13 +72,16 @@ def start_server(
     ] = None,
 ):
     "Suggest tags over HTTP: an API at /v1, described at /docs, and a page at /."
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        _leave_on(name)
     from movie_tagger import serve as server
     from movie_tagger.serve import sensitive as detectors
+    from movie_tagger.serve.names import LOOPBACK
 
     known = detectors.DETECTORS
     if unknown := [d for d in detector or () if d not in known]:
         raise MovieTaggerError(f"There is no detector {unknown[0]!r}; there is {', '.join(known)}.")
-    local = host in ("127.0.0.1", "::1", "localhost")
+    local = host in LOOPBACK
     app = server.create_app(
         bundle,
         ledger,
@@ -84,10 +90,24 @@ def start_server(
         {d: known[d]() for d in detector or ()},
         keep,
         cors or (),
-        allow_host or (["127.0.0.1", "localhost", "::1"] if local else None),
+        allow_host or (LOOPBACK if local else None),
         workers=workers,
     )
     server.run(app, host, port)
+    _leave()
+
+
+def _leave_on(name):
+    "Until the server serves, nothing has been taken in: a signal ends it at once."
+    number = getattr(signal, name, None)
+    if number and signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, _leave)
+
+
+def _leave(*_):
+    "Ends the process without waiting for threads, which may hang in a model or on a disk."
+    logging.shutdown()
+    os._exit(0)
 
 
 # %% ../../nbs/cli/serve.ipynb #c413be64

@@ -8,6 +8,7 @@ from . import feedback as feedback
 from . import keys as keys
 from . import listen as listen
 from . import logs as logs
+from . import names as names
 from . import problem as problem
 from . import routes as routes
 from . import sensitive as sensitive

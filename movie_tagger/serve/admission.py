@@ -30,7 +30,6 @@ import asyncio
 import json
 import logging
 import random
-import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from dataclasses import dataclass, field
 from ..core import require
 from .keys import Key, Keys
 from .logs import note
+from .names import LOOPBACK, called
 from .problem import Problem, busy
 
 prometheus = require("prometheus_client", "serve")
@@ -188,6 +188,7 @@ class Metrics:
         self.swaps = self._count("model_swaps", "Changes of the model", "outcome")
         self.model = self._level("model_info", "The model in use", "name", "version")
         self.inside = self._level("inside", "Requests inside", "where")
+        self.lost = self._level("lost", "What could not be written down or kept", "what")
 
     def _count(self, name, text, *labels):
         return prometheus.Counter(f"movie_tagger_{name}", text, labels, registry=self.registry)
@@ -285,6 +286,7 @@ class Rule:
     hall: Hall | None = None  # where a seat is needed
     rated: bool = False  # does it take a picture out of the key's rate?
     json: bool = False  # must it say that it is JSON? unasked, no page of another site can
+    local: bool = False  # is this machine itself always answered, by whatever name it calls?
 
 
 ANY = Rule()
@@ -330,18 +332,15 @@ class Visit:
 
 
 # %% ../../nbs/serve/admission.ipynb #4052a2a8
-_HOST = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::\d*)?")
-
-
 def _called(headers):
     "The name by which a request calls the server; None where it gives none, or several."
     given = [value.decode("latin-1") for name, value in headers if name == b"host"]
-    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
-    return found and (found[1] or found[2]).lower()
+    return called(given[0]) if len(given) == 1 else None
 
 
 def _check_host(visit, hosts):
-    if hosts and _called(visit.scope["headers"]) not in hosts:
+    allowed = (*hosts, *LOOPBACK) if visit.rule.local else hosts
+    if hosts and _called(visit.scope["headers"]) not in allowed:
         raise Problem(
             "wrong-host",
             "This server does not answer to the name in the address; "
@@ -379,7 +378,7 @@ class Admission:
     rules: dict  # {(method, path): Rule}
     metrics: Metrics
     keys: Keys | None = None
-    hosts: tuple | None = None  # names the server answers to; None for any
+    hosts: tuple = ()  # names the server answers to; any where there are none
     upload: float = 30.0  # seconds in which a body must arrive
     patience: float = 1.0  # seconds until a slow upload gives its seat away
     # {(method, path): ASGI application} asked instead of `app` where there is no query

@@ -10,6 +10,8 @@ __all__ = ["create_app", "run"]
 import asyncio
 import logging
 import os
+import threading
+import time
 import warnings
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -28,6 +30,7 @@ from .feedback import Book, Keep, Receipts
 from .keys import Keys
 from .listen import run_server
 from .logs import log_as_json, note
+from .names import host_name, origin
 from .routes import HANDLERS, PROMISE, router, tags_without_query
 
 require("fastapi", "serve")
@@ -50,7 +53,9 @@ def create_app(
     workers: int | None = None,  # threads that ask the model, by default one more than cores
     look: float = 1.0,  # seconds between looks for another model
 ) -> FastAPI:
-    "The application: API and page."
+    "The application: API and page; raises `MovieTaggerError` for what cannot be meant."
+    names = tuple(map(host_name, hosts or ()))
+    origins = list(map(origin, cors))
     make = partial(serve_bundle, sensitive=sensitive, detectors=detectors, looks=limits.looks)
     desk = Desk(
         Champion(bundle, make),
@@ -77,16 +82,17 @@ def create_app(
         rules=_rules(app, desk),
         metrics=desk.metrics,
         keys=Keys(keys) if keys else None,
-        hosts=tuple(hosts) if hosts else None,
+        hosts=names,
         upload=limits.upload,
         direct={("POST", "/v1/tags"): tags_without_query(desk)},
     )
-    if cors:
+    if origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(cors),
+            allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", "x-api-key"],
+            expose_headers=["retry-after", "x-request-id"],
         )
     return app
 
@@ -98,7 +104,10 @@ def _rules(app, desk):
     rules = {("POST", "/v1/tags"): uploads, ("POST", "/v1/feedback"): decisions}
     paths = [*(route.path for route in router.routes), *_PAGE, app.openapi_url]
     for path in set(paths) - {path for _, path in rules}:
-        rules["GET", path] = Rule(key=path.startswith(("/v1/", "/metrics")))
+        rules["GET", path] = Rule(
+            key=path.startswith(("/v1/", "/metrics")),
+            local=path.startswith(("/healthz/", "/metrics")),
+        )
     return rules
 
 
@@ -114,11 +123,20 @@ def _lifespan(desk, workers, look):
         watchman.cancel()
         with suppress(asyncio.CancelledError):
             await watchman
-        await asyncio.to_thread(desk.batcher.close)
+        await _within(5, desk.batcher.close)
         if desk.book:
-            await asyncio.to_thread(desk.book.close)
+            await _within(5, desk.book.close)
 
     return lifespan
+
+
+async def _within(seconds, work):
+    "Waits for work in a thread, but not for ever; asyncio's own threads would be waited for."
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    until = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < until:
+        await asyncio.sleep(0.01)
 
 
 async def _watch(desk, look):
@@ -212,7 +230,10 @@ def run(
     log_as_json()
     warnings.simplefilter("ignore", PictureBomb)
     desk = app.state.desk
-    if desk.champion.look():
+    loading = threading.Thread(target=desk.champion.look, daemon=True)
+    loading.start()
+    loading.join()
+    if desk.champion.served:
         _in_use(desk, None)
     elif not _may_wait(desk.champion.path):
         raise MovieTaggerError(desk.champion.problem)

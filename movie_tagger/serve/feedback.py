@@ -7,18 +7,22 @@ only of stills that were really shown."""
 __all__ = ["Receipts", "Keep", "Book"]
 
 # %% ../../nbs/serve/feedback.ipynb #75532ca6
+import errno
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from ..core import MovieTaggerError, atomic
 from ..models.shelf import locked
+from .logs import note
 from .problem import Problem
 
 
@@ -77,39 +81,74 @@ class Keep:
         self.waiting = self.folder / ".waiting"
         self.seconds = hours * 3600
         self.most = most
+        self.lost = 0  # pictures
+        self.trouble = None  # why the last one was lost, as strangers may read it
+        self._count = 0  # uploads that wait
         try:
             self.waiting.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.waiting, os.W_OK | os.X_OK):
+                raise OSError(errno.EACCES, "it cannot be written to")
+            self._count = sum(1 for _ in self.waiting.iterdir())
         except OSError as e:
-            raise MovieTaggerError(f"Cannot keep pictures in {folder}: {e.strerror}.") from None
-        self._count = sum(1 for _ in self.waiting.iterdir())
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise MovieTaggerError(f"Cannot keep pictures in {folder}: {e.strerror}.") from None
+            self._tell(e.strerror)
 
     def put(self, still: str, data: bytes):
-        if self._count >= self.most or self.path(still).exists() or (self.waiting / still).exists():
+        "Lets an upload wait for feedback."
+        try:
+            self._put(still, data)
+        except (OSError, MovieTaggerError) as e:
+            self._lose(e)
+
+    def _put(self, still, data):
+        if self.path(still).exists() or (self.waiting / still).exists():
             return
+        if self._count >= self.most:
+            raise OSError(errno.EDQUOT, f"{self.most:,} uploads wait for feedback already")
+        self.waiting.mkdir(exist_ok=True)
         with atomic(self.waiting / still) as t:
             t.write_bytes(data)
         self._count += 1
+        self.trouble = None
+
+    def _lose(self, error):
+        self.lost += 1
+        cause = error.__cause__ or error
+        self._tell(getattr(cause, "strerror", None) or type(cause).__name__)
+
+    def _tell(self, why):
+        trouble = f"Pictures cannot be kept: {why}."
+        if trouble != self.trouble:
+            note("keep", logging.ERROR, problem=trouble)
+        self.trouble = trouble
 
     def path(self, still: str) -> Path:
         return self.folder / still
 
     def take(self, still: str) -> str:
-        "The path of a picture that is kept from now on; empty where it no longer waits."
+        "The path of a picture that is kept from now on; empty where there is none."
         try:
-            os.replace(self.waiting / still, self.path(still))
-        except FileNotFoundError:
-            pass
-        return str(self.path(still)) if self.path(still).exists() else ""
+            if (self.waiting / still).exists():
+                os.replace(self.waiting / still, self.path(still))
+            return str(self.path(still)) if self.path(still).exists() else ""
+        except OSError as e:
+            self._lose(e)
+            return ""
 
     def sweep(self):
         "Removes what has waited too long."
-        for path in self.waiting.iterdir():
-            try:
-                if path.is_file() and path.stat().st_mtime < time.time() - self.seconds:
-                    path.unlink()
-            except FileNotFoundError:
-                pass
-        self._count = sum(1 for _ in self.waiting.iterdir())
+        try:
+            for path in self.waiting.iterdir():
+                with suppress(FileNotFoundError):
+                    self._sweep(path)
+            self._count = sum(1 for _ in self.waiting.iterdir())
+        except OSError as e:
+            self._tell(e.strerror)
+
+    def _sweep(self, path):
+        if path.is_file() and path.stat().st_mtime < time.time() - self.seconds:
+            path.unlink()
 
 
 # %% ../../nbs/serve/feedback.ipynb #4128bf25

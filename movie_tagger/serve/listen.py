@@ -8,9 +8,10 @@ __all__ = ["uvicorn", "httptools", "House", "Guarded", "Server", "run_server", "
 
 # %% ../../nbs/serve/listen.ipynb #957725fa
 import asyncio
+import re
 import signal
 import socket
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from ..core import MovieTaggerError, require
@@ -25,6 +26,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: E40
 class House:
     "The ASGI application and the connections of one server."
 
+    unread = 32 << 20  # bytes of all answers together that wait to be read
+
     def __init__(self, app):
         self.app = app
         self.connections = set()
@@ -32,6 +35,8 @@ class House:
         self.leaving = False  # was the server told to stop?
 
     async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            self._watch = asyncio.create_task(self._look_now_and_then())  # ends with the loop
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         connection = scope["state"].pop("connection")
@@ -47,6 +52,23 @@ class House:
             oldest.show_out(b"408 Request Timeout")
         else:
             newcomer.show_out(b"429 Too Many Requests\r\nRetry-After: 5")
+
+    async def _look_now_and_then(self):
+        while True:
+            await asyncio.sleep(0.5)
+            for connection in [*self.connections]:
+                connection.look(1.0 if self.leaving else connection.silence)
+            self._bound_unread()
+
+    def _bound_unread(self):
+        "Cuts the connections with the most to read, until the rest is little enough."
+        connections = sorted(self.connections, key=Guarded.unread, reverse=True)
+        total = sum(map(Guarded.unread, connections))
+        for connection in connections:
+            if total <= self.unread:
+                break
+            total -= connection.unread()
+            connection.cut()
 
 
 def _last(send):
@@ -64,9 +86,11 @@ def _last(send):
 class Guarded(asyncio.Protocol):
     "A connection of uvicorn that is shown out when it only takes up room."
 
-    most = 1000  # connections
-    silence = 15.0  # seconds for a request's headers
+    most = 900  # connections
+    silence = 15.0  # seconds for a request's headers, and until all that waits has been read
     header_bytes = 64 << 10  # and of all else that is no body
+    fields = 100  # of headers and trailers
+    ahead = 8  # requests before the first is answered
 
     def __init__(self, house: House, config, server_state, app_state, _loop=None):
         self._house = house
@@ -76,15 +100,24 @@ class Guarded(asyncio.Protocol):
             app_state=app_state | {"connection": self},
             _loop=_loop,
         )
-        self._parser = httptools.HttpRequestParser(self)
         self._asked = 0
         self._answered = 0
+        self._begin_to_parse()
+
+    def _begin_to_parse(self):
+        self._parser = httptools.HttpRequestParser(self)
+        # as uvicorn's own does, so that both see the same requests
+        with suppress(AttributeError):
+            self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._head = b""  # of a request that is not all there, and was not passed on
         self._no_body = 0  # bytes since the last piece of body, or since a request ended
+        self._wishes = False  # to change the protocol
         self.on_message_begin()
+        self._open = False
 
     def connection_made(self, transport):
         self._transport = transport
-        self._clock = asyncio.get_running_loop().call_later(self.silence, self._check)
+        self._had_nothing_to_read = self._since
         self._house.connections.add(self)
         self._http.connection_made(transport)
         if len(self._house.connections) > self.most:
@@ -96,14 +129,24 @@ class Guarded(asyncio.Protocol):
         if self._asked == self._answered and not self._transport.is_closing():
             self._house.idle[self] = None
 
-    def _check(self):
-        if self._transport.is_closing():
-            return
-        silent = asyncio.get_running_loop().time() - self._since >= self.silence
-        if silent and self._open and self._asked == self._answered:
+    def unread(self) -> int:
+        "Bytes of answers that wait to be read."
+        return self._transport.get_write_buffer_size()
+
+    def look(self, silence: float):
+        "Ends a connection that has been silent, or has not read, for so many seconds."
+        now = asyncio.get_running_loop().time()
+        if not self.unread():
+            self._had_nothing_to_read = now
+        elif now - self._had_nothing_to_read > silence:
+            return self.cut()
+        asks = self._asked == self._answered and (self._open or not self._asked)
+        if asks and now - self._since >= silence and not self._transport.is_closing():
             self.show_out(b"408 Request Timeout")
-        else:
-            self._clock = asyncio.get_running_loop().call_later(self.silence / 2, self._check)
+
+    def cut(self):
+        "Ends the connection, whatever is still to be read."
+        self._transport.abort()
 
     def show_out(
         self,
@@ -118,24 +161,53 @@ class Guarded(asyncio.Protocol):
         self._transport.close()
 
     def data_received(self, data):
+        asked = self._asked
+        fresh = not self._open or self._head  # does it begin with a head?
         self._no_body += len(data)
-        # what is wrong with a request, uvicorn says
-        with suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
+        try:
             self._parser.feed_data(data)
-        if self._no_body > self.header_bytes:
-            self.show_out(b"431 Request Header Fields Too Large")
+        except httptools.HttpParserUpgrade as e:
+            # only a head by itself has a known beginning
+            wishes = fresh and asked == self._asked
+            return self._turn_down(data, e.args[0]) if wishes else self._transport.close()
+        except httptools.HttpParserError:
+            pass  # what is wrong with a request, uvicorn says
         else:
-            self._http.data_received(data)
+            if fresh and self._open and asked == self._asked and not self._is_too_much():
+                self._head += data
+                return
+        if self._is_too_much():
+            return self.show_out(b"431 Request Header Fields Too Large")
+        self._http.data_received(self._head + data)
+        self._head = b""
+
+    def _is_too_much(self):
+        many = self._asked - self._answered > self.ahead or self._fields > self.fields
+        return many or self._no_body > self.header_bytes
+
+    def _turn_down(self, data, end):
+        "Goes on as if there had been no wish for another protocol in the head that ends there."
+        head = self._head + data[:end]
+        plain = re.sub(rb"(?im)^upgrade[ \t]*:.*\n", b"", head)
+        if plain == head:  # the method is CONNECT
+            return self.show_out(b"501 Not Implemented")
+        self._begin_to_parse()
+        self.data_received(plain + data[end:])
 
     # what the parser tells
 
     def on_message_begin(self):
         self._since = asyncio.get_running_loop().time()
         self._open = True  # is more of the request to come?
+        self._fields = 0
+
+    def on_header(self, name, value):
+        self._fields += 1
 
     def on_headers_complete(self):
-        self._asked += 1
-        self._house.idle.pop(self, None)
+        if not self._parser.should_upgrade():
+            self._asked += 1
+            self._house.idle.pop(self, None)
 
     def on_body(self, body):
         self._no_body = 0
@@ -162,7 +234,6 @@ class Guarded(asyncio.Protocol):
         self._http.resume_writing()
 
     def connection_lost(self, error):
-        self._clock.cancel()
         self._house.connections.discard(self)
         self._house.idle.pop(self, None)
         self._http.connection_lost(error)
@@ -211,19 +282,31 @@ def run_server(
 ):
     "Serves until SIGTERM, Ctrl-C or a closed terminal; `MovieTaggerError` where it cannot begin."
     # uvicorn raises the signal again when it is done
-    earlier = signal.signal(signal.SIGTERM, lambda *_: None)
+    with open_socket(host, port) as sock, _heeded(Server(app, grace)) as server:
+        named = f"[{host}]" if ":" in host else host
+        note("listening", url=f"http://{named}:{sock.getsockname()[1]}")
+        server.run([sock])
+    note("stopped")
+
+
+@contextmanager
+def _heeded(server):
+    "Signals stop the server, before uvicorn looks for them and when it raises them again."
+    signals = [signal.SIGTERM, signal.SIGINT]
     hung_up = getattr(signal, "SIGHUP", None)
     # a terminal was closed
-    if hung_up and signal.getsignal(hung_up) is signal.SIG_DFL:
-        signal.signal(hung_up, lambda *_: signal.raise_signal(signal.SIGTERM))
+    if hung_up and signal.getsignal(hung_up) is not signal.SIG_IGN:
+        signals.append(hung_up)
+
+    def stop(*_):
+        server.should_exit = True
+
+    earlier = {number: signal.signal(number, stop) for number in signals}
     try:
-        with open_socket(host, port) as sock:
-            named = f"[{host}]" if ":" in host else host
-            note("listening", url=f"http://{named}:{sock.getsockname()[1]}")
-            Server(app, grace).run([sock])
+        yield server
     finally:
-        signal.signal(signal.SIGTERM, earlier)
-    note("stopped")
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def open_socket(host: str, port: int) -> socket.socket:

@@ -31,6 +31,7 @@ from typing import Annotated
 
 from ..core import require
 from .desk import Desk, take_feedback
+from .logs import lost_lines
 from .problem import Problem
 from .wire import Answered, FeedbackIn, FeedbackOut, Health, ModelOut, Tag
 
@@ -201,7 +202,8 @@ async def ready(request: Request):
         raise Problem("not-ready", "The server is shutting down.")
     if not desk.champion.served:
         raise Problem("not-ready", desk.champion.trouble)
-    return {"status": "ready", "detail": desk.champion.trouble}
+    troubles = [desk.champion.trouble, desk.keep and desk.keep.trouble]
+    return {"status": "ready", "detail": " ".join(filter(None, troubles)) or None}
 
 
 @router.get("/metrics", response_class=Response, responses={**_METRICS, **_problems(401)})
@@ -211,6 +213,8 @@ async def metrics(request: Request):
     for name, hall in (("tags", desk.tags_hall), ("feedback", desk.feedback_hall)):
         for where, n in (("seated", hall.seated), ("aside", hall.slow), ("bytes", hall.held)):
             desk.metrics.one("inside", f"{name} {where}").set(n)
+    desk.metrics.one("lost", "log lines").set(lost_lines())
+    desk.metrics.one("lost", "pictures").set(desk.keep.lost if desk.keep else 0)
     return Response(desk.metrics.text(), media_type="text/plain; version=0.0.4")
 
 

@@ -65,7 +65,7 @@ def form_parts(
     body: bytes,
     separator: bytes,
     most: int = 32,  # parts
-    header_bytes: int = 4096,  # of one part
+    header_bytes: int = 4096,  # of one part that are read; of 16 times as many the form is bad
 ) -> list[Part]:
     "The files of a form; raises the `Problem` `bad-form`."
     form = _Form(most, header_bytes)
@@ -118,11 +118,12 @@ class _Form:
         self._value += self._text(data, start, end)
 
     def _text(self, data, start, end):
+        left = max(0, self._header_bytes - self._header)
         self._header += end - start
-        if self._header > self._header_bytes:
-            size = f"{self._header_bytes:,} bytes"
+        if self._header > 16 * self._header_bytes:
+            size = f"{16 * self._header_bytes:,} bytes"
             raise Problem("bad-form", f"A part's header is longer than the {size} taken here.")
-        return data[start:end].decode("utf-8", "replace")
+        return data[start : min(end, start + left)].decode("utf-8", "replace")
 
     def _end_header(self):
         self._fields[self._name.lower()] = self._value
@@ -132,16 +133,23 @@ class _Form:
         self._data.append(data[start:end])
 
     def _end(self):
-        disposition = self._fields.get("content-disposition", "")
-        message = Message()
-        message["content-disposition"] = re.sub(r"[\r\n\0]", " ", disposition)
-        file = message.get_filename()
-        field = message.get_param("name", header="content-disposition")
+        file, field = _names(self._fields.get("content-disposition", ""))
         if file is not None or field in ("still", "stills"):
             self.files.append(Part(plain_name(file or ""), b"".join(self._data)))
 
     def _finish(self):
         self.ended = True
+
+
+def _names(disposition):
+    "What a part calls its file and its field; None where it does not."
+    message = Message()
+    message["content-disposition"] = re.sub(r"[\r\n\0]", " ", disposition)
+    field = message.get_param("name", header="content-disposition")
+    try:
+        return message.get_filename(), field
+    except (UnicodeError, LookupError):
+        return "", field  # in an encoding that Python knows but cannot read
 
 
 def plain_name(name: str) -> str:
