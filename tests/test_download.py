@@ -22,7 +22,7 @@ import pytest
 from conftest import files, movie_tagger
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from web import LICENCE, SIGNATURE, picture, serve
+from web import GUARD, LICENCE, SIGNATURE, picture, serve
 
 from movie_tagger import data, download, duplicates, images
 from movie_tagger.core import MovieTaggerError
@@ -40,10 +40,9 @@ def web():
         yield addresses
 
 
-def hits(web):
-    return json.load(
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(web.http + "/hits")
-    )
+def hits(web, what="hits"):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return json.load(opener.open(f"{web.http}/{what}"))
 
 
 def statuses(table):
@@ -751,6 +750,138 @@ def test_what_owners_do_not_want_can_be_taken_on_request(web, tmp_path):
     ].tolist() == ["ok"]
 
 
+# --- what only the hosts of the list may know
+
+PRIVATE = dict(
+    referer="https://example.org/",
+    user_agent="curator/1",
+    headers={"X-Key": "secret", "Authorization": "Bearer secret", "Cookie": "id=secret"},
+)
+
+
+def is_known(headers):
+    "All of what was given, or nothing of it?"
+    told = [
+        headers.get("referer") == PRIVATE["referer"],
+        headers["user-agent"] == PRIVATE["user_agent"],
+        *(headers.get(name.lower()) == value for name, value in PRIVATE["headers"].items()),
+    ]
+    nothing = not {"referer", "x-key", "authorization", "cookie"} & {*headers}
+    assert all(told) or nothing and headers["user-agent"].startswith("movie_tagger/"), headers
+    return all(told)
+
+
+def test_a_server_that_asks_for_a_referer_and_a_key(web, tmp_path):
+    urls = [f"{web.http}/guarded/{n}.jpg" for n in range(20)]
+    assert set(download_images(urls, tmp_path / "a", **QUICK)["note"]) == {"HTTP 403"}
+    table = download_images(urls, tmp_path / "b", **QUICK | PRIVATE)
+    assert set(table["status"]) == {"ok"} and set(table["tries"]) == {1}
+    assert hits(web, "seen")["/guarded/3.jpg"]["accept"] == "image/*,*/*;q=0.5"
+    assert "secret" not in (tmp_path / "b" / "downloads.csv").read_text()
+    assert "secret" not in repr(Options(**PRIVATE))
+
+
+def test_what_was_given_stays_with_the_host_it_was_given_for(web, tmp_path):
+    name = web.http.replace("127.0.0.1", "localhost")
+    ways = {  # a redirect -> where it ends, and is it the same host and port?
+        f"{web.http}/to/?/ok/500.jpg": ("/ok/500.jpg", True),
+        f"{web.http}/to/?/to/1%3F{web.http}/ok/501.jpg": ("/ok/501.jpg", True),
+        f"{web.http}/to/?{web.other}/ok/502.jpg": ("/ok/502.jpg", False),
+        f"{web.http}/to/?{name}/ok/503.jpg": ("/ok/503.jpg", False),
+        f"{web.http}/to/?{web.https}/ok/504.jpg": ("/ok/504.jpg", False),
+        f"{web.https}/to/?{web.http}/ok/505.jpg": ("/ok/505.jpg", False),
+        f"{web.other}/to/?{web.http}/to/?{web.other}/ok/506.jpg": ("/ok/506.jpg", False),
+        f"{web.http}/to/?//{web.other[7:]}/ok/507.jpg": ("/ok/507.jpg", False),
+        f"{web.http}/to/?{web.http.replace('://', '://a:b@')}/ok/508.jpg": ("/ok/508.jpg", True),
+        f"{web.http}/ok/509.jpg": ("/ok/509.jpg", True),
+    }
+    options = QUICK | PRIVATE | dict(connections=1, ca_file=web.ca)
+    table = download_images(ways, tmp_path, **options)
+    assert set(table["status"]) == {"ok"} and [*table["url"]] == [*ways]
+    seen = hits(web, "seen")
+    for path, known in ways.values():
+        assert is_known(seen[path]) == known, path
+
+
+def test_redirects_with_something_private_end_as_all_others_do(web, tmp_path):
+    ways = {
+        f"{web.http}/loop/1.jpg": ("failed", "redirects without end"),
+        f"{web.http}/to/1?{web.other}/loop/2.jpg": ("failed", "redirects without end"),
+        f"{web.http}/to/2?file:///etc/passwd": ("refused", "something else than http"),
+        f"{web.http}/to/3?http://169.254.169.254/latest": ("refused", "private address"),
+        f"{web.http}/to/4?/status/404/1.jpg": ("gone", "HTTP 404"),
+        f"{web.http}/to/5?/silent/1.jpg": ("timed out", "no whole answer"),
+        f"{web.http}/to/6?/flaky/500/1/600.jpg": ("ok", ""),
+        f"{web.http}/to/7?": ("failed", "HTTP 302"),
+    }
+    private = ("127.0.0.0/8",)
+    options = QUICK | PRIVATE | dict(timeout=2, retries=1, allow_private=private)
+    table = download_images(ways, tmp_path, **options).set_index("url")
+    for url, (status, note) in ways.items():
+        assert table["status"][url] == status and note in table["note"][url], url
+    assert table["seconds"].max() < 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"headers": ["X-Key: secret\r\nHost: evil.example"]},
+        {"headers": {"X-Key": "secret\nX: y"}},
+        {"headers": {"X-Key\r\nX": "secret"}},
+        {"headers": ["secret"]},
+        {"headers": [": secret"]},
+        {"headers": ["X Key: secret"]},
+        {"headers": ["Host: secret"]},
+        {"headers": "Content-Length: secret"},
+        {"headers": [b"X-Key: secret"]},
+        {"headers": ["X-Key: secret\0"]},
+        {"referer": "secret"},
+        {"referer": "https://example.org/\r\nX: secret"},
+        {"user_agent": "me\nX: secret"},
+        {"user_agent": None},
+    ],
+)
+def test_headers_that_are_none_are_refused_without_a_word_of_what_is_in_them(options):
+    with pytest.raises(MovieTaggerError) as e:
+        Options(**options)
+    assert "secret" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "headers, sent",
+    [
+        ("X-Key:a:b", {"x-key": "a:b"}),
+        (["X-Key: café"], {"x-key": "café"}),
+        (["X-Empty:"], {"x-empty": ""}),
+        (["Accept: text/plain"], {"accept": "text/plain"}),
+        (["User-Agent: me", "Referer: https://example.org/x"], {"user-agent": "me"}),
+    ],
+)
+def test_headers_as_people_write_them(web, tmp_path, headers, sent):
+    url = f"{web.http}/ok/7.jpg"
+    assert download_images([url], tmp_path, **QUICK, headers=headers)["status"].tolist() == ["ok"]
+    assert sent.items() <= hits(web, "seen")["/ok/7.jpg"].items()
+
+
+@pytest.mark.parametrize(
+    "name, asked",
+    [
+        ("straße.example", "xn--strae-oqa.example"),
+        ("Straße.EXAMPLE", "xn--strae-oqa.example"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.example", "xn--bcher-kva.example"),
+        ("日本語。jp", "xn--wgv71a119e.jp"),
+        ("ｅｘａｍｐｌｅ.org", "example.org"),
+        ("i❤.example", "xn--i-7iq.example"),
+        ("bü_x.example", "xn--b_x-hoa.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("bücher.example:8080", "xn--bcher-kva.example:8080"),
+    ],
+)
+def test_names_of_hosts_in_all_letters(name, asked):
+    assert address(f"https://{name}/ä.jpg")[1] == f"https://{asked}/%C3%A4.jpg"
+
+
 def test_data_addresses(tmp_path):
     urls = ["data:image/jpeg;base64," + base64.b64encode(picture(n)).decode() for n in (1, 2)] + [
         "data:image/png;base64,!!!",
@@ -1089,6 +1220,28 @@ def test_the_command_line(web, tmp_path, monkeypatch):
     assert movie_tagger("download", "nowhere.csv", "--out", "x").err.startswith(
         "movie-tagger: Cannot read nowhere.csv"
     )
+
+
+def test_what_servers_ask_for_on_the_command_line(web, tmp_path):
+    (tmp_path / "list.csv").write_text(f"id,art,link,page\n1,noir,{web.http}/guarded/1.jpg,{A}\n")
+    fetch_it = ["download", tmp_path / "list.csv", "--out", tmp_path / "out", "--allow-private"]
+    columns = ["--column", "link", "--label-column", "art"]
+    asked = ["--referer", GUARD["referer"], "--user-agent", "me", "--header", "X-Key: secret"]
+    wrong = movie_tagger(*fetch_it, *columns, "--header", "secret")
+    assert wrong.code == 1 and "Header 1 is none" in wrong.err and "secret" not in wrong.err
+    done = movie_tagger(*fetch_it, *columns, *asked, "--header", "X-Other: y", "--retry-failed")
+    assert done.code == 0 and len(files(tmp_path / "out" / "noir")) == 1
+    assert hits(web, "seen")["/guarded/1.jpg"]["x-other"] == "y"
+
+
+def test_a_list_that_is_nearly_all_rubbish_is_told_in_few_lines(web, tmp_path):
+    rows = "".join(f"rubbish{n},label{n}\n" for n in range(20_000))
+    (tmp_path / "list.csv").write_text(f"url,label\n{web.http}/ok/1.jpg,good\n{rows}")
+    done = movie_tagger(
+        "download", tmp_path / "list.csv", "--out", tmp_path / "out", "--allow-private"
+    )
+    assert done.code == 0 and "1 of 20,001 rows gave a picture" in done.out
+    assert len(done.out.splitlines()) < 40 and "refused: 20,000, such as 'rubbish0'" in done.out
 
 
 def test_a_search_from_the_command_line(tmp_path, monkeypatch):

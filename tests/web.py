@@ -11,6 +11,8 @@ The first part of a path says how it behaves, the number in the last part which 
     /png/7.jpg /gzip/ /noai/ /licence/ /signed/
                              a wrong extension, an encoding, headers, a signed address
     /loop/ /to/?URL                                        redirects
+    /guarded/7.jpg           a picture for who sends Referer: https://example.org/ and X-Key: secret
+    /seen                    as JSON the headers that each path was last asked with, in lower case
     /hits                    as JSON how often each path was asked for and served, and the most
                              requests at once
 """
@@ -57,6 +59,7 @@ def bomb():
 
 BOMB, GZIP_BOMB = bomb(), gzip.compress(bytes(50_000_000), 1)
 HTML = b"<!DOCTYPE html><html><body>Please log in to see this picture</body></html>"
+GUARD = {"referer": "https://example.org/", "x-key": "secret"}
 BODIES = {
     "ok": lambda n: picture(n),
     "png": lambda n: picture(n, "PNG"),
@@ -66,6 +69,7 @@ BODIES = {
     "empty": lambda n: b"",
     "tiny": lambda n: picture(n, "GIF", (1, 1)),
     "noai": picture,
+    "guarded": picture,
     "licence": picture,
     "signed": picture,
 }
@@ -83,13 +87,17 @@ class Server:
         self.latency = latency
         self.asked = Counter()
         self.hits = Counter()
+        self.seen = {}  # path -> headers
         self.busy = 0
         self.most = 0
 
     async def serve(self, reader, writer):
         with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             while True:
-                target = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1].decode("ascii")
+                first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                target = first.split(" ", 2)[1]
+                pairs = (line.split(":", 1) for line in filter(None, lines))
+                self.seen[target] = {name.lower(): value.strip() for name, value in pairs}
                 self.busy += 1
                 self.most = max(self.most, self.busy)
                 try:
@@ -113,6 +121,10 @@ class Server:
                 200,
                 json.dumps({"asked": self.asked, "served": self.hits, "most": self.most}).encode(),
             )
+        if way == "seen":
+            return self.send(writer, 200, json.dumps(self.seen).encode())
+        if way == "guarded" and not GUARD.items() <= self.seen[target].items():
+            return self.send(writer, 403, b"not for you")
         if way == "flaky":
             way, rest = (
                 (rest[0], rest[2:]) if self.asked[target] <= int(rest[1]) else ("ok", rest[2:])

@@ -6,6 +6,7 @@
 __all__ = ["download", "search", "tags"]
 
 # %% ../../nbs/cli/collect.ipynb #70193f68
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +44,20 @@ def download(
     allow_private: Annotated[
         bool, typer.Option(help="Fetch from this machine and the local network too.")
     ] = False,
+    referer: Annotated[
+        str, typer.Option(help="Page to come from, for servers that ask: an address.")
+    ] = "",
+    user_agent: Annotated[
+        str | None, typer.Option(help="Name of the program to give instead of ours.")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME: VALUE'",
+            help="A header to send to each host of the lists; repeat for more. None of these "
+            "three is sent on where a host redirects to another.",
+        ),
+    ] = None,
     ignore_robots: Annotated[
         bool,
         typer.Option(
@@ -74,6 +89,9 @@ def download(
         retry_failed,
         column,
         label_column,
+        **({"user_agent": user_agent} if user_agent else {}),
+        referer=referer,
+        headers=header or (),
         allow_private=allow_private,
         ignore_robots=ignore_robots,
         connections=connections,
@@ -86,8 +104,9 @@ def download(
     )
     there = table["file"].ne("")
     say(
-        downloads.by_status(table).to_string(),
+        *_by_status(downloads.by_status(table)),
         "",
+        *_without_picture(table),
         f"{there.sum()} of {counted(len(table), 'row')} gave a picture; "
         f"{out / 'downloads.csv'} says what became of each.",
     )
@@ -96,6 +115,27 @@ def download(
             f"None of the {len(table)} addresses gave a picture; the first: {table['status'][0]}, "
             f"{table['note'][0]}."
         )
+
+
+_MOST_LABELS = 25
+
+
+def _by_status(counts):
+    "The table of labels and statuses in lines; of very many labels, the largest."
+    *labels, total = counts.index
+    largest = counts.loc[labels].nlargest(_MOST_LABELS, "all").index
+    shown = [label for label in labels if label in largest]
+    yield counts.loc[[*shown, total]].to_string()
+    if len(shown) < len(labels):
+        yield f"({counted(len(labels) - len(shown), 'smaller label')} not shown)"
+
+
+def _without_picture(table):
+    "For each way to give no picture, how many did and the first of them."
+    for status, rows in table[table["file"].eq("")].groupby("status"):
+        url = re.sub("(?<=//)[^/@]*@", "…@", rows["url"].iloc[0])
+        short = url if len(url) < 80 else url[:79] + "…"
+        yield f"{status}: {len(rows):,}, such as {short!r}: {rows['note'].iloc[0]}"
 
 
 # %% ../../nbs/cli/collect.ipynb #615f306f

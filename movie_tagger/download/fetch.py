@@ -27,13 +27,15 @@ import ssl
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+import idna
 import pycurl
 
 from .. import __version__
@@ -60,15 +62,28 @@ def address(
     part = m.groupdict("")
     host = part["host"]
     try:
-        host = host.lower() if host.isascii() else host.encode("idna").decode()
+        host = host.lower() if host.isascii() else _in_ascii(host)
     except UnicodeError:
         return None
     user = quote(part["user"], safe="%:!$&'()*+,;=") + "@" if part["user"] else ""
-    path = quote(part["path"], safe="%/?:@!$&'()*+,;=-._~[]|")
+    path = quote(part["path"].rstrip(), safe="%/?:@!$&'()*+,;=-._~[]|")
     if not path.startswith("/"):
         path = "/" + path
     place = user + quote(host, safe="[]:%") + part["port"]
     return host, f"{part['scheme'].lower()}://{place}{path}"
+
+
+def _in_ascii(host):
+    "An international name by UTS 46, as browsers ask for it; raises UnicodeError."
+    try:
+        return idna.encode(host, uts46=True).decode()
+    except idna.InvalidCodepoint:  # IDNA 2008 knows no symbols, and there are names with hearts
+        mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
+        labels = (
+            label if label.isascii() else "xn--" + label.encode("punycode").decode()
+            for label in mapped.split(".")
+        )
+        return ".".join(labels)
 
 
 # %% ../../nbs/download/fetch.ipynb #dc50d2c2
@@ -160,13 +175,53 @@ class Options:
     # fetch from this machine and the local network too; or the networks to allow
     allow_private: bool | tuple[str, ...] = False
     ignore_robots: bool = False  # also take what the owner does not want in data sets?
+    # the next three go to the hosts of the list, and are dropped where a redirect leads elsewhere
     user_agent: str = f"movie_tagger/{__version__}"
+    referer: str = ""  # the page that servers want to be sent from
+    headers: Mapping[str, str] | Iterable[str] = field(default=(), repr=False)  # or "Name: value"
     ca_file: str | None = None  # certificates to trust instead of the system's
 
     def __post_init__(self):
         for name in ("connections", "per_host", "timeout", "stall", "max_bytes", "max_pixels"):
             if not getattr(self, name) > 0:
                 raise MovieTaggerError(f"{name} must be more than 0, and is {getattr(self, name)}.")
+        for name, text in (("user_agent", self.user_agent), ("referer", self.referer)):
+            if not _is_plain(text):
+                raise MovieTaggerError(f"{name} must be one line of text.")
+        if self.referer and not address(self.referer):
+            raise MovieTaggerError(
+                "referer must be an address that begins with http:// or https://, such as "
+                "https://example.org/."
+            )
+        object.__setattr__(self, "headers", _header_lines(self.headers))
+
+
+def _is_plain(text):
+    return (
+        isinstance(text, str) and re.search(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]", text) is None
+    )
+
+
+_OURS = {"host", "connection", "content-length", "transfer-encoding", "expect", "te", "trailer"}
+_OURS |= {"upgrade", "range", "accept-encoding"}
+
+
+def _header_lines(headers):  # -> ("Name: value", ...)
+    "Headers in lines, checked; what is wrong is told without the value, which may be a secret."
+    if isinstance(headers, Mapping):
+        headers = [f"{name}: {value}" for name, value in headers.items()]
+    headers = (headers,) if isinstance(headers, str) else tuple(headers)
+    for number, line in enumerate(headers, 1):
+        name = line.partition(":")[0] if isinstance(line, str) else ""
+        if not (
+            _is_plain(line) and ":" in line and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.A)
+        ):
+            raise MovieTaggerError(
+                f"Header {number} is none: write it as 'Name: value', on one line."
+            )
+        if name.lower() in _OURS:
+            raise MovieTaggerError(f"The header {name} cannot be set: the connection needs it.")
+    return headers
 
 
 # %% ../../nbs/download/fetch.ipynb #ed823c44
@@ -338,7 +393,7 @@ def _outcome(line, error, message):
     if error == pycurl.E_OPERATION_TIMEDOUT:
         note = f"no whole answer within {options.timeout:g} s, or nothing for {options.stall} s"
         return _Outcome("timed out", note, True)
-    if error == pycurl.E_UNSUPPORTED_PROTOCOL and a.http:
+    if error == pycurl.E_UNSUPPORTED_PROTOCOL and (a.http or line.redirects):
         return _Outcome("refused", "it leads to something else than http or https")
     if error:
         note = _WORDS.get(error, message or f"libcurl gives up with error {error}")
@@ -375,6 +430,33 @@ def _trust(options):
     return {k: v for k, v in ((pycurl.CAINFO, found.cafile), (pycurl.CAPATH, found.capath)) if v}
 
 
+_STRANGER = Options()  # what a host learns about us that the list does not name
+_REDIRECTS = 8
+
+
+def _sent(options):
+    "What libcurl shall send besides the address."
+    lines = [(line.partition(":")[0].lower(), line) for line in options.headers]
+    if not any(name == "accept" for name, _ in lines):
+        lines.append(("accept", "Accept: image/*,*/*;q=0.5"))
+    if options.referer:
+        lines.append(("referer", f"Referer: {address(options.referer)[1]}"))
+    return {
+        pycurl.USERAGENT: options.user_agent.encode(),
+        # libcurl sends a header without a value only if it ends in a semicolon
+        pycurl.HTTPHEADER: [re.sub(r":\s*$", ";", line).encode() for _, line in lines],
+    }
+
+
+def _same_origin(one, other):
+    "Does the second address lead to the first's host and port, or to its port for https?"
+    a, b = urlsplit(one), urlsplit(other)
+    ports = {"http": 80, "https": 443}
+    whence, whither = ((p.scheme, p.port or ports.get(p.scheme)) for p in (a, b))
+    safer = whence == ("http", 80) and whither == ("https", 443)
+    return a.hostname == b.hostname and (whence == whither or safer)
+
+
 class _Line:
     "One request after the other."
 
@@ -385,19 +467,14 @@ class _Line:
         settings = {
             pycurl.PROTOCOLS: web,
             pycurl.REDIR_PROTOCOLS: web,
-            pycurl.FOLLOWLOCATION: True,
-            pycurl.MAXREDIRS: 8,
             pycurl.PROXY: "",
             pycurl.NOSIGNAL: True,
-            pycurl.TIMEOUT_MS: int(options.timeout * 1000),
             pycurl.CONNECTTIMEOUT_MS: int(min(options.timeout, options.stall) * 1000),
             pycurl.LOW_SPEED_LIMIT: 1000,
             pycurl.LOW_SPEED_TIME: options.stall,
             pycurl.ENCODING: "",
             pycurl.BUFFERSIZE: 65536,
             pycurl.COOKIEFILE: "",
-            pycurl.USERAGENT: options.user_agent,
-            pycurl.HTTPHEADER: ["Accept: image/*,*/*;q=0.5"],
             pycurl.OPENSOCKETFUNCTION: self._open,
             pycurl.HEADERFUNCTION: self._header,
             pycurl.WRITEFUNCTION: self._write,
@@ -406,17 +483,52 @@ class _Line:
         for name, value in settings.items():
             self.curl.setopt(name, value)
         self.curl.line = self
+        self.private = _sent(options) != _sent(_STRANGER)
+        self._introduce(options, not self.private)
+
+    def _introduce(self, options, follow):
+        "Says who asks, and whether libcurl may follow redirects by itself."
+        for name, value in _sent(options).items():
+            self.curl.setopt(name, value)
+        self.curl.setopt(pycurl.FOLLOWLOCATION, follow)
+        self.known = options is self.options
 
     def ask(self, answer):
         self.to = answer
-        self.head = []  # its lines
+        self.redirects = 0  # that were followed here
+        answer.tries += 1
+        if not self.known:
+            self._introduce(self.options, False)
+        self.curl.setopt(pycurl.HTTP_CONTENT_DECODING, answer.packed)
+        self.curl.setopt(pycurl.COOKIELIST, "ALL")  # forgets what the last address has set
+        self._aim(answer.address, self.options.timeout)
+
+    def _aim(self, url, seconds):
+        self.head = []  # lines of the answer
         self.parts = []  # what came of the body
         self.size = 0  # bytes of it, unpacked
         self.refused = ""  # the private address that it led to
-        answer.tries += 1
-        self.curl.setopt(pycurl.URL, answer.address)
-        self.curl.setopt(pycurl.HTTP_CONTENT_DECODING, answer.packed)
-        self.curl.setopt(pycurl.COOKIELIST, "ALL")  # forgets what the last address has set
+        self.url = url
+        self.left = seconds
+        self.curl.setopt(pycurl.URL, url)
+        self.curl.setopt(pycurl.MAXREDIRS, _REDIRECTS - self.redirects)
+        self.curl.setopt(pycurl.TIMEOUT_MS, max(1, int(seconds * 1000)))
+
+    def redirected(self):
+        "Does an answer to what only its host may know lead elsewhere? Then that is asked next."
+        url = self.curl.getinfo_raw(pycurl.REDIRECT_URL) if self.private else None
+        if not url:
+            return False
+        url = url.decode("utf-8", "replace")
+        taken = self.curl.getinfo(pycurl.TOTAL_TIME)
+        self.to.seconds += taken
+        self.redirects += 1
+        stays = _same_origin(self.url, url)
+        if not stays or self.redirects == _REDIRECTS:
+            self._introduce(self.options if stays else _STRANGER, True)
+            self.known = False
+        self._aim(url, self.left - taken)
+        return True
 
     def _open(self, purpose, address):
         if allowed(address.addr[0], self.options.allow_private):
@@ -511,6 +623,9 @@ class _Web:
             more, good, bad = self._multi.info_read()
             for curl, *error in [*((c,) for c in good), *bad]:
                 self._multi.remove_handle(curl)
+                if not error and curl.line.redirected():
+                    self._multi.add_handle(curl)
+                    continue
                 found.append(curl.line.ended(*error))
                 self.idle.append(curl.line)
         self.busy -= len(found)
@@ -538,7 +653,9 @@ def fetch_all(
 ) -> Iterator[list[Answer]]:  # each once, as they end; now and then an empty list
     "Ask for all addresses, again where that may help, and yield what came of them."
     answers = [Answer(row, url, *address(url) or ()) for row, url in enumerate(urls)]
-    yield from ([_without_web(a, options)] for a in answers if not a.host)
+    nowhere = (_without_web(a, options) for a in answers if not a.host)
+    while some := list(islice(nowhere, 256)):
+        yield some
     queue, web = _Queue((a for a in answers if a.host), options), _Web(options)
     del answers
     try:
@@ -560,11 +677,21 @@ def _again(a, again, queue, options):
     return pause is not None
 
 
+def _why_no_address(url):
+    if not url:
+        return "its row has no address"
+    if re.match(r"https?:", url, re.I):
+        return "it is no address: its host or port cannot be read"
+    if re.match(r"(//)?[\w-]+(\.[\w-]+)+(:\d+)?(/|$)", url):
+        return "it is no address that begins with http:// or https://: put that before it"
+    return "it is no address that begins with http://, https:// or data:image/"
+
+
 def _without_web(a, options):
     body = data_url(a.url)
     if body is None:
         a.status = "refused"
-        a.note = "it is no address that begins with http://, https:// or data:image/"
+        a.note = _why_no_address(a.url)
     elif len(body) > options.max_bytes:
         a.status = "too large"
         a.note = _TOO_MANY.format(options.max_bytes)

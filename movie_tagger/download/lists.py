@@ -10,7 +10,6 @@ __all__ = ["is_address", "tidy", "bare", "read_list", "of_frame", "of_entries"]
 import csv
 import html
 import re
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -481,7 +480,7 @@ def _rows(path, lines, form):
         several = form.start + reader.line_num > line
         if row is None or several and any(map(swallowed.search, row)):
             raise MovieTaggerError(
-                f"Cannot read {path} as a table: in line {line} a quote is missing, or one too many."
+                f"Cannot read {path} as a table: in line {line} is a quote too few or too many."
             )
         while row and not row[-1]:
             row.pop()
