@@ -2935,6 +2935,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'movie_tagger/tags/sql/delimited.py'),
                                                  'movie_tagger.tags.sql.delimited.Text._guess': ( 'tags/sql/delimited.html#text._guess',
                                                                                                   'movie_tagger/tags/sql/delimited.py'),
+                                                 'movie_tagger.tags.sql.delimited.Text._in_utf8': ( 'tags/sql/delimited.html#text._in_utf8',
+                                                                                                    'movie_tagger/tags/sql/delimited.py'),
                                                  'movie_tagger.tags.sql.delimited.Text._look_at': ( 'tags/sql/delimited.html#text._look_at',
                                                                                                     'movie_tagger/tags/sql/delimited.py'),
                                                  'movie_tagger.tags.sql.delimited.Text._refuse_both': ( 'tags/sql/delimited.html#text._refuse_both',

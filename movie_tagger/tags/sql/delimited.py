@@ -62,9 +62,13 @@ class Text:
         raw = self.stream.read(_PIECE)
         while not raw and not self.stream.ended:
             raw = self.stream.read(_PIECE)
-        text = self._with_line_feeds(self._decoded(raw).encode(), last=not raw)
+        text = self._with_line_feeds(self._in_utf8(raw), last=not raw)
         self.lines += text.count(b"\n")
         return text or (raw and self.more())
+
+    def _in_utf8(self, raw):
+        as_is = self.encoding is None and raw.isascii() and not self.decoder.getstate()[0]
+        return raw if as_is and raw else self._decoded(raw).encode()
 
     def _decoded(self, raw):
         waiting = self.decoder.getstate()[0]
@@ -129,6 +133,8 @@ class Text:
         if self.carriage is None and (text or last):
             end = _FIRST_LINE.match(text).end()
             self.carriage = bool(re.compile(rb"\r+[^\r\n]").match(text, end))
+        if b"\r" not in text:
+            return text
         while b"\r\r\n" in text and not self.carriage:
             text = text.replace(b"\r\r\n", b"\r\n")
         text = text.replace(b"\r\n", b"\n")
@@ -316,7 +322,8 @@ def fast_part(block, dialect, columns, final):
     if not _tidy(block[:end], quotes[quotes < end], dialect):
         return None
     try:
-        return _parsed(block[:end] + b"\n", dialect, columns), end
+        whole = block[:end] if block[:end].endswith(b"\n") else block[:end] + b"\n"
+        return _parsed(whole, dialect, columns), end
     except pa.ArrowInvalid:
         return None
 
