@@ -1,6 +1,7 @@
 from . import answers as answers
 from . import bundle as bundle
 from . import shelf as shelf
+from . import vetting as vetting
 from .answers import Bundle as Bundle
 from .answers import Judgement as Judgement
 from .answers import Opened as Opened

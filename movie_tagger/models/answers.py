@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import expit, softmax
 
 from .. import images
-from ..core import MovieTaggerError, counted, progress
+from ..core import MovieTaggerError, counted, progress, sha256
 from ..features import engine
 from ..judge.evaluation import Evaluation, evaluate
 from ..judge.promise import Promise, from_manifest
@@ -34,7 +34,15 @@ class Opened:
     turn: Callable  # logits -> probabilities
 
     def answer(self, pictures):
-        return self.turn(self.run(np.stack(pictures)))
+        "Probabilities (n, t); raises `MovieTaggerError` where one is no number."
+        with np.errstate(invalid="ignore"):
+            p = self.turn(self.run(np.stack(pictures)))
+        if not np.isfinite(p).all():
+            raise MovieTaggerError(_NO_NUMBER)
+        return p
+
+
+_NO_NUMBER = "The model's answer to this picture is no number: use another model."
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,10 @@ class Bundle:
     def open(self, backend="auto", threads=1, pictures=None) -> Opened:
         "The model, read into memory once and ready for any number of pictures."
         read = partial(images.decode, **self.manifest["input"])
-        run = engine.ready(self.path / "model.onnx", backend, threads=threads, pictures=pictures)
+        content = (self.path / "model.onnx").read_bytes()
+        if sha256(content) != self.manifest["checksums"]["model.onnx"]:
+            raise MovieTaggerError(f"The bundle {self.path} has changed: load it again.")
+        run = engine.ready(content, backend, threads=threads, pictures=pictures)
         turn = partial(softmax, axis=1) if self.kind == "single" else expit
         return Opened(read, run, turn)
 
@@ -85,7 +96,11 @@ class Bundle:
         "Yields `(probabilities, errors)` a few pictures at a time, in order; memory does not grow."
         model = self.open(backend, threads, len(pictures))
         for logits, errors in engine.stream(model.run, progress(pictures, "tagging"), model.read):
-            yield model.turn(logits), errors
+            with np.errstate(invalid="ignore"):
+                p = model.turn(logits)
+            wrong = ~np.isfinite(p).all(axis=1)
+            p[wrong] = np.nan
+            yield p, [e or (_NO_NUMBER if w else None) for e, w in zip(errors, wrong)]
 
     def decide(
         self,
@@ -102,8 +117,15 @@ class Bundle:
 def load(
     path: str | Path,  # a bundle's folder
 ) -> Bundle:
-    "A bundle, checked and ready to be asked; no torch is needed."
-    return Bundle(Path(path).resolve(), check(path))
+    "A bundle, checked, tried out, and ready to be asked; no torch is needed."
+    found = Bundle(Path(path).resolve(), check(path, trial=True))
+    try:
+        found.promises
+    except (KeyError, TypeError) as e:
+        raise MovieTaggerError(
+            f"The promises in the manifest of the bundle {path} lack {e}: train the model again."
+        ) from None
+    return found
 
 
 # %% ../../nbs/models/answers.ipynb #6b2b3b73

@@ -8,11 +8,13 @@ __all__ = ["FORMAT", "save", "vacant", "check", "amend"]
 
 # %% ../../nbs/models/01_bundle.ipynb #33cd6ff7
 import json
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
 from ..core import MovieTaggerError, atomic, sha256, write_json, write_text
+from .vetting import unsound, vet
 
 # %% ../../nbs/models/01_bundle.ipynb #fa081370
 FORMAT = 1
@@ -139,30 +141,70 @@ def _metric(name, v, what):
 # %% ../../nbs/models/01_bundle.ipynb #d7f503d6
 def check(
     path: str | Path,  # a bundle's folder
+    trial: bool = False,  # try its model out too, where that has not been done yet?
 ) -> dict:  # its manifest
     "The manifest, if all files are what was saved; raises `MovieTaggerError` otherwise."
     path = Path(path)
-    if not (path / "manifest.json").is_file():
-        raise MovieTaggerError(f"{path} is not a bundle: it has no manifest.json.")
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (ValueError, OSError) as e:
-        raise _damaged(path, "manifest.json", e) from None
-    if not isinstance(manifest, dict) or manifest.get("checksum") != _checksum(manifest):
-        raise _damaged(path, "manifest.json")
-    if manifest["format"] > FORMAT:
-        raise MovieTaggerError(
-            f"{path} was made by movie_tagger {manifest['movie_tagger']}, "
-            "which is newer than this one: run pip install -U movie_tagger."
-        )
-    for name, checksum in manifest["checksums"].items():
-        if not (path / name).is_file() or sha256(path / name) != checksum:
-            raise _damaged(path, name)
+        manifest = _read_manifest(path)
+        for name, checksum in manifest["checksums"].items():
+            _refuse_odd_file(path, name)
+            if sha256(path / name) != checksum:
+                raise _damaged(path, name)
+    except OSError as e:
+        where = e.filename or path
+        raise MovieTaggerError(f"Cannot read the bundle: {where}: {e.strerror}.") from None
+    if trial:
+        vet(path, manifest)
     return manifest
 
 
-def _damaged(path, name, error=None):
-    why = f" ({error})" if error else ""
+_LARGEST = {"manifest.json": 64 << 20, "model.onnx": (2 << 30) - 1, "card.md": 16 << 20}  # bytes
+_MOST = 2_000_000  # commas and brackets in a manifest, two for each picture it was trained on
+
+
+def _refuse_odd_file(path, name):
+    "Raises an error for what is missing, no plain file, or too large to be one of a bundle."
+    try:
+        found = (path / name).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise _damaged(path, name) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise _damaged(path, name, "it is no plain file")
+    if found.st_size > _LARGEST[name]:
+        raise _damaged(path, name, f"it has {found.st_size:,} bytes")
+
+
+def _read_manifest(path):
+    "The manifest, if it is sound."
+    if not (path / "manifest.json").exists():
+        raise MovieTaggerError(f"{path} is not a bundle: it has no manifest.json.")
+    _refuse_odd_file(path, "manifest.json")
+    content = (path / "manifest.json").read_bytes()
+    if sum(map(content.count, (b",", b"[", b"{"))) > _MOST:
+        raise _damaged(path, "manifest.json", "it holds more than a manifest does")
+    try:
+        manifest = json.loads(content)
+        whole = isinstance(manifest, dict) and manifest.get("checksum") == _checksum(manifest)
+    except (ValueError, RecursionError) as e:
+        raise _damaged(path, "manifest.json", e) from None
+    if not whole or type(manifest.get("format")) is not int:
+        raise _damaged(path, "manifest.json")
+    if manifest["format"] > FORMAT:
+        raise MovieTaggerError(
+            f"{path} was made by movie_tagger {manifest.get('movie_tagger')}, "
+            "which is newer than this one: run pip install -U movie_tagger."
+        )
+    if word := unsound(manifest):
+        raise MovieTaggerError(
+            f"The manifest of the bundle {path} makes no sense: see {word!r} in it. "
+            "Train the model again, or ask who made it."
+        )
+    return manifest
+
+
+def _damaged(path, name, why=None):
+    why = f" ({why})" if why else ""
     return MovieTaggerError(
         f"The bundle {path} is damaged: {name} is not what was saved{why}. "
         "Copy it again from where it came, or train it again."

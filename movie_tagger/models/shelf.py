@@ -238,7 +238,7 @@ def appoint(
     models = Path(models)
     if role not in ROLES:
         raise MovieTaggerError(f"There is no role {role!r}; there are {' and '.join(ROLES)}.")
-    if Path(name).name != name or name in ROLES:
+    if not _is_name(name):
         raise MovieTaggerError(
             f"{name!r} is not the name of a bundle in {models}: give the folder's own name."
         )
@@ -248,6 +248,11 @@ def appoint(
     with atomic(models / role) as t:
         os.symlink(name, t)
     return models / name
+
+
+def _is_name(name):
+    "Can it be the name of a bundle in the folder?"
+    return Path(name).name == name and name not in ROLES
 
 
 def find(
@@ -318,7 +323,10 @@ def promote(
     **more,  # what else is to be recorded
 ) -> Path:
     "Makes a bundle the champion, after checking it; nothing changes where it is that already."
-    with locked(models := _folder(models), "change", 60):
+    models = _folder(models)
+    if _is_name(name):
+        bundle.check(models / name, trial=True)
+    with locked(models, "change", 60):
         pile = _caught_up(models, but=name)
         path = appoint(models, name)
         _settle(models)
@@ -459,7 +467,7 @@ def _whole_champion(models):
             f"name one with movie-tagger models promote NAME --dir {models}."
         )
     try:
-        bundle.check(champion)
+        bundle.check(champion, trial=True)
     except MovieTaggerError as e:
         raise MovieTaggerError(f"{e} Until then go back to the one before with {back}.") from None
     return champion

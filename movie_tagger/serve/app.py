@@ -120,6 +120,7 @@ def _lifespan(desk, workers, look):
         watchman = asyncio.create_task(_watch(desk, look))
         yield
         desk.closing = True
+        desk.champion.give_up()
         watchman.cancel()
         with suppress(asyncio.CancelledError):
             await watchman

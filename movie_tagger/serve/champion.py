@@ -10,6 +10,7 @@ __all__ = ["Looks", "Seen", "Served", "serve_bundle", "Champion"]
 import io
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,7 +21,7 @@ from PIL import Image
 
 from .. import images
 from ..core import MovieTaggerError, sha256
-from ..models import answers, shelf
+from ..models import answers, shelf, vetting
 from .problem import Problem
 from .sensitive import Advice, Detector, advise
 
@@ -183,6 +184,8 @@ def _grey():
 class Champion:
     "The model in use, and its exchange for the next one."
 
+    pauses = 1.0, 600.0  # seconds from a failure to the next try: at first, and at most
+
     def __init__(
         self,
         path: str | Path,  # as for `serve_bundle`
@@ -193,11 +196,16 @@ class Champion:
         self.served = None
         self.problem = f"The model {path} is not loaded yet."
         self._mark = ()
+        self._again = 0.0  # when what failed is tried again, on the clock of `time.monotonic`
+        self._pause = self.pauses[0]
         self.tags = set()
 
     def look(self) -> bool:
         "Loads the model that is meant now, where that is another one; True if it is in use now."
-        if (mark := self._what_is_meant()) == self._mark:
+        mark = self._what_is_meant()
+        if mark != self._mark:
+            self._pause = self.pauses[0]
+        elif not self.problem or time.monotonic() < self._again:
             return False
         self._mark, newcomer = mark, None
         try:
@@ -207,10 +215,16 @@ class Champion:
         except Exception as e:
             self.problem = f"The bundle {self.path} cannot be used: {e}"
         if not newcomer:
+            self._again = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, self.pauses[1])
             return False
         self.served, self.problem = newcomer, None
         self.tags.update(newcomer.bundle.tags, newcomer.sensitive)
         return True
+
+    def give_up(self):
+        "Ends the trial of a model that is under way; the server is about to stop."
+        vetting.give_up()
 
     @property
     def trouble(self) -> str | None:
@@ -225,7 +239,7 @@ class Champion:
             folder = shelf.find(self.path)
             return str(folder), tuple(
                 sorted(
-                    (f.name, (s := f.stat()).st_mtime_ns, s.st_size, s.st_ino)
+                    (f.name, (s := f.stat()).st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino)
                     for f in os.scandir(folder)
                 )
             )
