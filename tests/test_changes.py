@@ -135,9 +135,14 @@ NIGHTS = {
         ],
         "199 ids now name other pictures, .* most of them what stood in the row above",
     ),
+    "the names of pictures are gone": (
+        ["UPDATE shots SET shot_image_id = NULL WHERE id % 3 = 0"],
+        "66 ids name no picture",
+    ),
+    "the films are gone": (["UPDATE shots SET movie_id = NULL"], "200 stills .* other films, or"),
     "the films slip by a row": (
         ["UPDATE shots SET movie_id = movie_id + 1"],
-        "200 stills now belong to other films",
+        "200 stills now belong to other films, or none",
     ),
 }
 

@@ -246,13 +246,21 @@ def moved_ids(was: Tables, now: Tables, gates: Gates = Gates()) -> list[Verdict]
     if both.empty:
         return []
     both = both.sort_values("id")
-    named = _other(both, "shot_image_id")
-    elsewhere = _other(both, "movie_id") & ~named
-    n, limit = len(both), gates.max_moved
+    n, few = len(both), gates.max_moved
+    other = _other(both, "shot_image_id")
+    nameless = other & both["shot_image_id now"].isna()
+    elsewhere = _other(both, "movie_id") & ~other
     found = []
-    for gate, moved, column, what in (
-        ("ids of stills", named, "shot_image_id", "ids now name other pictures"),
-        ("films of stills", elsewhere, "movie_id", "stills now belong to other films"),
+    for gate, moved, limit, column, what in (
+        ("ids of stills", other & ~nameless, few, "shot_image_id", "ids now name other pictures"),
+        ("names of pictures", nameless, 1 - gates.min_rows, "shot_image_id", "ids name no picture"),
+        (
+            "films of stills",
+            elsewhere,
+            few,
+            "movie_id",
+            "stills now belong to other films, or none",
+        ),
     ):
         count = int(moved.sum())
         if count >= LEAST:
@@ -263,8 +271,8 @@ def moved_ids(was: Tables, now: Tables, gates: Gates = Gates()) -> list[Verdict]
 
 
 def _other(both, column):
-    now = both[f"{column} now"]
-    return both[column].notna() & now.notna() & both[column].ne(now)
+    "(n,) True for rows that had something in a column and have something else there, or nothing."
+    return both[column].notna() & both[column].ne(both[f"{column} now"])
 
 
 def _by_a_row(both, column, moved):
