@@ -254,6 +254,7 @@ def read_dump(
         check_there(str(path), dump.found, tables)
         wanted = [table for name, table in dump.found.items() if dump.wants(name)]
         frames = {table.name: _frame(table, str(path)) for table in wanted}
+        dump.notes += [note for table in wanted for note in table.notes]
         dump.notes += [note for table in wanted for note in _no_days(table, str(path))]
     if Path(path).is_dir():
         frames |= _tabs(Path(path), dump.found, frames, encoding)

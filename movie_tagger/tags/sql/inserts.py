@@ -179,6 +179,7 @@ def _number(stream, table, block):
 # %% ../../../nbs/tags/sql/inserts.ipynb #f70474aa
 def columns_of(block, names, table):
     "The wanted columns of a block of rows, as an arrow table with as many rows."
+    _tell_tools(block, table)
     types = table.types or table.guessed
     types = [types.get(name, "text") for name in names]
     want = [i for i, name in enumerate(names) if table.asked is None or name in table.asked]
@@ -195,6 +196,21 @@ def columns_of(block, names, table):
     if found and len(read) != block.count:
         _miscounted(block, table, len(read))
     return read
+
+
+_TOOL = re.compile(
+    rb"(?:mysqldump|mariadb-dump|pg_dump): (?:Couldn't|Error|Got error|\[|error: |warning: )"
+)
+
+
+def _tell_tools(block, table):
+    "Notes where the words of a dump program stand among the rows."
+    for m in _TOOL.finditer(block.text) if b"dump: " in block.text else ():
+        line = block.line + block.text.count(b"\n", 0, m.start())
+        table.notes.append(
+            f"{block.source}, line {line:,}: {m[0].decode()!r} stands in the middle of a line: "
+            "a value there may not be what it was."
+        )
 
 
 def _miscounted(block, table, read):

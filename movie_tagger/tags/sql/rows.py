@@ -326,7 +326,7 @@ def plain_rows(
     b[gaps] = 10
     b[opens[data]] = 44
     b[closes[data]] = 44
-    if _expressions(text, b, quotes) or _nothing_between(text, b, quotes):
+    if _expressions(text, b, quotes):
         return None
     if (b[outside(a == 34, quotes)] == 34).any():
         return None
@@ -345,11 +345,6 @@ def _expressions(text, b, quotes):
         return True
     minus = outside(b == 45, quotes) if (gaps & _MINUS).any() else np.array([], int)
     return _IN_NUMBER[b[minus - 1]].any()  # 3-1
-
-
-def _nothing_between(text, b, quotes):
-    "Are there two commas with nothing between them?"
-    return b",," in text and len(outside((b[:-1] == 44) & (b[1:] == 44), quotes)) > 0
 
 
 def outside(here, quotes, inside=0):
@@ -426,6 +421,8 @@ def fast_columns(rows, types, want, encoding="utf-8"):
 
     Dates that pyarrow does not know as such come as texts, for `dates`.
     """
+    if re.search(rb",,", rows):
+        raise pa.ArrowInvalid("perhaps nothing between two commas")
     names = [str(i) for i in range(len(types) + 2)]
     arrow = {str(i + 1): _arrow(types[i], encoding) for i in want}
     try:

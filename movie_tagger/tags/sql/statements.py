@@ -301,6 +301,7 @@ class Table:
     names: dict = field(default_factory=dict)  # columns that have values
     rows: int = 0  # seen to begin
     passing: bool = False  # TEMPORARY
+    notes: list = field(default_factory=list)  # to tell
     no_days: dict = field(default_factory=dict)  # column → how many dates no calendar has
 
 

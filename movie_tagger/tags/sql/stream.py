@@ -75,9 +75,6 @@ _TOOL_LINE = re.compile(
 )
 
 
-_TOOL_WITHIN = re.compile(
-    rb"[^\n]((?:mysqldump|mariadb-dump|pg_dump): (?:Couldn't|Error|Got error|\[|error: |warning: ))"
-)
 _AN_INSERT = re.compile(rb"(?i)INSERT\s+INTO\b")
 
 
@@ -201,15 +198,9 @@ class Stream:
         if not self.ended and re.match(rb"mysql|maria|pg_|mydu|Warn|Enter", text[last:]):
             self.held, text = text[last:], text[:last]
         before = self.tail[-1:] or b"\n"
-        lines = self.lines + self.buffer.count(b"\n", self.counted) + 1
-        for m in _TOOL_WITHIN.finditer(text) if b"dump: " in text else ():
-            line = lines + text.count(b"\n", 0, m.end())
-            self.notes.append(
-                f"{self.name}, line {line:,}: {m[1].decode()!r} stands in the middle of a line: "
-                "a value there may not be what it was."
-            )
         if not _TOOL_LINE.search(text) and not _TOOL_LINE.match(before + text[:200]):
             return text
+        lines = self.lines + self.buffer.count(b"\n", self.counted) + 1
         text = before + text
 
         def emptied(m):
