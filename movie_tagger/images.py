@@ -6,10 +6,12 @@
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "MAX_SIDE",
     "MAX_MEMORY",
     "MAX_SCANS",
     "MAX_PAINTED",
     "MAX_PIECES",
+    "MAX_RUNS",
     "room",
     "EXTENSIONS",
     "BadPicture",
@@ -43,6 +45,7 @@ import re
 import stat
 import threading
 import warnings
+import zlib
 from collections import Counter
 from contextlib import contextmanager, suppress
 from functools import reduce
@@ -56,6 +59,7 @@ from PIL import (
     ImageChops,
     ImageDraw,
     ImageFont,  # noqa: F401
+    PngImagePlugin,
 )
 
 from .core import MovieTaggerError
@@ -64,10 +68,12 @@ from .core import MovieTaggerError
 # MPO, a JPEG with a second picture behind it, opens as JPEG
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 1_000_000  # pixels; each row costs time and memory, however narrow it is
 MAX_MEMORY = 1 << 30  # bytes for all pictures that are being unpacked in this process
 MAX_SCANS = 300  # of a JPEG: each goes over all of it; cameras and programs write up to about 12
 MAX_PAINTED = 2_000_000_000  # pixels that a JPEG's scans go over, all together: about 2 seconds
-MAX_PIECES = 100_000  # segments, chunks or blocks of a file
+MAX_PIECES = 100_000  # segments, chunks, blocks or strips of a file
+MAX_RUNS = 10_000_000  # pixels of a BMP in runs, which Pillow unpacks slowly, in Python
 
 
 class BadPicture(MovieTaggerError):
@@ -143,6 +149,7 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # a JPEG's size and colours
 _CAMERA = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"MPF\0")
 _MAY_TURN = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # they tell which side is up
 _BLOCK = re.compile(rb"[!,;]")  # what a GIF is made of: extensions, pictures, the end
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _EXIF_BYTES = 1 << 16  # what a camera writes is smaller
 
 
@@ -197,18 +204,38 @@ def _lean_jpeg(data, name):
     return pieces.rest(), one
 
 
+def _fits(kind, body):  # a chunk of a PNG
+    "Is a text that may be compressed short enough for Pillow?"
+    text = body.partition(b"\0")[2]
+    if kind == b"iTXt":
+        compressed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
+    else:
+        compressed, text = kind == b"zTXt", text[1:]
+    if not compressed:
+        return len(text) < PngImagePlugin.MAX_TEXT_CHUNK
+    unpacker = zlib.decompressobj()
+    with suppress(zlib.error):
+        unpacker.decompress(text, PngImagePlugin.MAX_TEXT_CHUNK)
+        return not unpacker.unconsumed_tail
+    return False
+
+
 def _lean_png(data, name):
     "The PNG without what Pillow needs neither for its first picture nor to turn it."
     pieces = _Pieces(data, name)
     at = 8
+    first = set(_MAY_TURN)
     while at + 8 <= len(data):
         pieces.count()
         kind = data[at + 4 : at + 8]
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        turns = kind == b"eXIf" or data.startswith(_MAY_TURN, at + 8)
-        needed = kind == b"tRNS" or turns and end - at < _EXIF_BYTES
-        if kind[0] & 32 and not needed and end <= len(data):
-            pieces.leave_out(at, end)
+        if kind[0] & 32 and kind != b"tRNS" and end <= len(data):
+            body = data[at + 8 : end - 4]
+            about = next((word for word in first if body.startswith(word)), None)
+            first.discard(about)
+            turns = about and kind in _TEXTS and _fits(kind, body)
+            if not turns and (kind != b"eXIf" or len(body) > _EXIF_BYTES):
+                pieces.leave_out(at, end)
         at = end
     return pieces.rest()
 
@@ -405,7 +432,7 @@ def _turns(im):  # not unpacked yet
 def _memory(im, at_least=None):  # not unpacked yet
     "Bytes that it takes at most to unpack a picture, reduce it, and turn it."
     pixels = math.prod(im.size)
-    picture = pixels * _BYTES.get(im.mode, 4)
+    picture = pixels * _BYTES.get(im.mode, 4) + 16 * im.height  # Pillow's table of rows
     during, after = _decoder(im)
     small = min(pixels, 25 * math.prod(at_least)) if at_least else pixels
     copies = bool(at_least or im.mode != "RGB") + _turns(im)
@@ -475,8 +502,7 @@ def opened(source, max_pixels, max_memory=MAX_MEMORY, formats=FORMATS):
                 image = Image.open(stream, formats=formats)
             if math.prod(image.size) > limit:
                 raise too_large
-            if 0 in image.size:
-                raise BadPicture(f"Cannot open {name}: it has no pixels.")
+            _check_shape(image, name)
             yield image
     except MovieTaggerError:
         raise
@@ -487,6 +513,24 @@ def opened(source, max_pixels, max_memory=MAX_MEMORY, formats=FORMATS):
     finally:
         if file:
             file.close()
+
+
+def _check_shape(image, name):
+    "Refuses what has no pixels, and what would take long for its number of pixels."
+    pieces = getattr(image, "tile", ())
+    if 0 in image.size:
+        raise BadPicture(f"Cannot open {name}: it has no pixels.")
+    if max(image.size) > MAX_SIDE:
+        raise TooLarge(
+            f"Cannot open {name}: it has more than the {MAX_SIDE:,} pixels a side allowed."
+        )
+    if len(pieces) > MAX_PIECES:
+        raise TooLarge(f"Cannot open {name}: it has more than the {MAX_PIECES:,} pieces allowed.")
+    if pieces and pieces[0][0] == "bmp_rle" and math.prod(image.size) > MAX_RUNS:
+        raise TooLarge(
+            f"Cannot open {name}: it has more than the {MAX_RUNS:,} pixels allowed in runs; "
+            "save it as PNG first."
+        )
 
 
 def _from_array(array):
@@ -551,7 +595,7 @@ def _plain(im, reduction=(1, 1), mode="RGB"):
         if im.mode == mode:
             return im if reduction == (1, 1) else im.reduce(reduction)
         if reduction == (1, 1):
-            return im.convert(mode)
+            return im.convert("RGB").convert(mode) if mode == "L" else im.convert(mode)
     low, high = _range(im) if im.mode in ("I", "F") else (0, 0)
     across, down = reduction
     paper = Image.new(mode, (math.ceil(im.width / across), math.ceil(im.height / down)))
@@ -561,7 +605,8 @@ def _plain(im, reduction=(1, 1), mode="RGB"):
             strip = _eight_bits(strip, low, high)
         elif not opaque:
             strip = _on_paper(strip)
-        paper.paste(strip.convert(mode).reduce(reduction), (0, k * rows // down))
+        strip = strip.convert("RGB").convert(mode)
+        paper.paste(strip.reduce(reduction), (0, k * rows // down))
     return paper
 
 

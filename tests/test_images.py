@@ -1078,3 +1078,55 @@ def test_only_the_first_frame_is_unpacked():
         many = saved(frames[0], kind, save_all=True, append_images=frames[1:])
         got = np.asarray(open_image(many), int)
         assert np.abs(got - np.asarray(open_image(saved(frames[0], kind)), int)).mean() < 3
+
+
+def bmp_in_runs(width, height, runs):
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    start = 14 + len(header) + 1024
+    return (
+        b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + header + bytes(1024) + runs
+    )
+
+
+def tiff_of_strips(rows):
+    at = 8 + 2 + 9 * 12 + 4
+    tags = [(256, 1, 10), (257, 1, rows), (258, 1, 8), (259, 1, 1), (262, 1, 1)]
+    tags += [(273, rows, at), (277, 1, 1), (278, 1, 1), (279, rows, at + 4 * rows)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, n, value) for tag, n, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, 9) + entries + bytes(4)
+    return head + struct.pack("<I", 8) * rows + struct.pack("<I", 10) * rows
+
+
+SLOW = {
+    "a BMP in runs": (bmp_in_runs(9_999, 9_999, b"\0\0" * 99), "10,000,000 pixels allowed in runs"),
+    "a wide BMP": (bmp_in_runs(99_999_999, 1, b"\0\0"), "1,000,000 pixels a side"),
+    "a high PNG": (png(2, 49_999_999), "1,000,000 pixels a side"),
+    "a TIFF in strips": (tiff_of_strips(200_000), "100,000 pieces"),
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_what_takes_long_for_its_pixels_is_refused(kind):
+    data, words = SLOW[kind]
+    for entry in ENTRIES.values():
+        with pytest.raises(images.TooLarge, match=words):
+            entry(data)
+    assert open_image(tiff_of_strips(500)).size == (10, 500)
+    assert open_image(bmp_in_runs(20, 20, b"\x14\1\0\0" * 20 + b"\0\1")).size == (20, 20)
+
+
+@pytest.mark.parametrize("word", [b"XML:com.adobe.xmp", b"Raw profile type exif"])
+def test_a_text_of_a_png_that_unpacks_too_long_is_left_out(word):
+    text = zlib.compress(b"\nexif\n9\n" + b"0" * 60_000_000)
+    for kind, between in ((b"iTXt", b"\0\1\0\0\0"), (b"zTXt", b"\0\0")):
+        loaded = png_with(png_chunk(kind, word + between + text) * 3)
+        np.testing.assert_array_equal(open_image(loaded), drawn())
+    turned = b'<x tiff:Orientation="6"/>'
+    short = png_with(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(turned)))
+    assert open_image(short).size == (80, 120)
+
+
+def test_a_lab_picture_has_colours_brightness_and_a_hash():
+    data = saved(Image.new("LAB", (900, 900), (160, 128, 128)), "TIFF")
+    assert np.ptp(open_image(data).getpixel((0, 0))) < 3
+    phash(data)
