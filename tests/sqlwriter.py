@@ -331,7 +331,7 @@ class Writer:
         "A literal of a text, in one of its spellings."
         if self.may("adjacent", 0.1) and text:
             at = self.rng.randrange(len(text) + 1)
-            gap = self.pick([" ", "\n", "  "]) + self.gap()
+            gap = self.pick([" ", "  "]) + self.gap()
             return self.quoted(text[:at]) + gap + self.quoted(text[at:])
         said = self.quoted(text)
         if self.may("introducers", 0.15) and (self.charset.startswith("utf8") or text.isascii()):
