@@ -17,7 +17,7 @@ import pandas as pd
 from ...core import MovieTaggerError
 from .dialects import translated
 from .exports import EXPORT, check_there, read_exports, read_tabs
-from .inserts import late_insert, read_insert, skip_rows
+from .inserts import check_keys, late_insert, read_insert, skip_rows
 from .rows import ARROW, LOAD_IT, listed, pa, to_frame
 from movie_tagger.tags.sql.statements import (
     CHANGED,
@@ -198,6 +198,7 @@ class _Dump:
             stream.charset(self.charsets.get(m[1].upper(), "binary") if name[0] == "@" else name)
         elif m := SQL_MODE.match(said):
             stream.backslashes(b"NO_BACKSLASH_ESCAPES" in m[0].upper())
+            stream.numbers_zero = b"NO_AUTO_VALUE_ON_ZERO" not in said.upper()
         elif m := USE.match(said):
             self.database = name_of(m[1])
         elif m := EMPTIED.match(said):
@@ -359,6 +360,7 @@ def _frame(table, source):
     parts = [part.result() for part in table.parts]
     table.parts.clear()
     _check_count(table, sum(map(len, parts)), source)
+    check_keys(table, parts, source)
     there = [name for name in table.types or table.names if name in table.names or not table.names]
     there += [name for name in table.names if name not in there]
     for name in table.asked or []:

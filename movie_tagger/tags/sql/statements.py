@@ -45,6 +45,7 @@ import re
 from dataclasses import dataclass, field
 
 from ...core import MovieTaggerError
+from .forms import form_of
 from .rows import UNDECLARED, column_type
 from .stream import encoding_of
 from .values import SPACE, exact_row
@@ -62,7 +63,7 @@ _OVERRIDING = rb"(?:OVERRIDING\s+(?:SYSTEM|USER)\s+VALUE" + SPACE + rb")?"
 INSERT = re.compile(_INTO + SPACE + _NAMES + SPACE + _OVERRIDING + rb"VALUES?" + SPACE + rb"(?=\()")
 OTHER_INSERT = re.compile(_INTO)
 LATE_INSERT = re.compile(rb"(?i)\n(?:INSERT|REPLACE)\s+(?:IGNORE\s+)?INTO\s+" + _TABLE)
-_IF = SPACE + rb"(?:IF\s+(?:NOT\s+)?EXISTS\b)?" + SPACE
+_IF = SPACE + rb"(?:IF" + SPACE + rb"(?:NOT\b" + SPACE + rb")?EXISTS\b)?" + SPACE
 CREATE = re.compile(
     rb"(?is)CREATE\b"
     + SPACE
@@ -295,6 +296,12 @@ class Table:
     types: dict | None = None  # column → type, from CREATE TABLE
     guessed: dict = field(default_factory=dict)  # the same where there is none
     defaults: dict = field(default_factory=dict)  # column → value, from CREATE TABLE too
+    forms: dict = field(default_factory=dict)  # column → what its type makes of values
+    numbered: set = field(default_factory=set)  # columns that the server numbers
+    made: set = field(default_factory=set)  # columns that it works out from others
+    own: set = field(default_factory=set)  # columns whose value it makes where none is given
+    keys: list = field(default_factory=list)  # names of columns that no two rows have alike
+    merges: bool = False  # may a row take the place of another with its key?
     charset: str = "latin1"  # of texts that are as they lie in the table
     database: str = ""  # where it is, if that is said
     parts: list = field(default_factory=list)  # futures of arrow tables
@@ -308,17 +315,31 @@ class Table:
 _NO_COLUMN = re.compile(
     rb"(?i)(PRIMARY|UNIQUE|KEY|INDEX|CONSTRAINT|FULLTEXT|SPATIAL|FOREIGN|CHECK|PERIOD|LIKE|EXCLUDE)\b"
 )
-_DEFAULT = re.compile(rb"(?is)\bDEFAULT\s+('(?:[^'\\]|\\.|'')*+'|[-+]?[\d.]+|TRUE|FALSE|b'[01]*')")
+_KEY = re.compile(
+    rb"(?is)(?:CONSTRAINT\s+(?:" + _NAME + rb"\s+)??)?(?:PRIMARY\s+KEY|UNIQUE)\b[^(]*\((.*)\)"
+)
+_QUOTED = re.compile(rb"(?s)'(?:[^'\\]++|\\.|'')*+'|\"(?:[^\"\\]++|\\.|\"\")*+\"|`[^`]*+`")
+_LITERAL = re.compile(
+    rb"(?is)\s*((?:_\w+\s*|(?:N|X|B|DATE|TIME|TIMESTAMP)\s*)?(?:'(?:[^'\\]++|\\.|'')*+'"
+    rb"|\"(?:[^\"\\]++|\\.|\"\")*+\")|0x[0-9a-f]+|0b[01]+|NULL|TRUE|FALSE"
+    rb"|[-+]?\s*(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?=[\s,:)]|$)"
+)
 _ITS_CHARSET = re.compile(rb"(?i)\b(?:CHARSET|CHARACTER\s+SET)\b\s*=?\s*(\w+)")
 
 
 def declare(table, said):
-    "Takes the columns, their types and their defaults from a CREATE TABLE."
+    "Takes the columns, their types, their defaults and the keys from a CREATE TABLE."
     parts, rest = _declarations(said)
-    named = [(name_of(m[0]), part[m.end() :]) for part in parts if (m := re.match(_NAME, part))]
-    types = {name: column_type(what.strip().decode("latin-1")) for name, what in named}
-    table.types = types or None
-    table.defaults = {name: _default(m[1]) for name, what in named if (m := _DEFAULT.search(what))}
+    named = {}
+    for part in parts:
+        if _NO_COLUMN.match(part):
+            if m := _KEY.match(part):
+                table.keys.append(tuple(names_of(m[1])))
+        elif m := re.match(_NAME, part):
+            named[name_of(m[0])] = part[m.end() :].strip()
+    for name, what in named.items():
+        _declare_column(table, name, what)
+    table.types = {n: column_type(what.decode("latin-1")) for n, what in named.items()} or None
     m = _ITS_CHARSET.search(rest)
     encoding = encoding_of(m[1].decode()) if m else None
     table.charset = "latin1" if encoding in (None, "utf-8", UNDECLARED) else encoding
@@ -340,13 +361,37 @@ def filled_by_select(said, at):
 
 def declare_like(table, other):
     "Takes the columns of another table."
-    table.types, table.defaults, table.charset = other.types, other.defaults, other.charset
+    for what in ("types", "defaults", "charset", "forms", "numbered", "made", "own", "keys"):
+        setattr(table, what, getattr(other, what))
+
+
+def _declare_column(table, name, what):
+    bare = _QUOTED.sub(lambda m: b" " * len(m[0]), what)
+
+    def has(words):
+        return re.search(rb"(?i)\b(?:" + words + rb")", bare)
+
+    if form := form_of(what):
+        table.forms[name] = form
+    if has(rb"PRIMARY\b|UNIQUE\b|KEY\b"):
+        table.keys.append((name,))
+    if has(rb"AUTO_?INCREMENT\b"):
+        table.numbered.add(name)
+    if has(rb"(?:GENERATED\s+ALWAYS\s+)?AS\s*\("):
+        table.made.add(name)
+    m = has(rb"DEFAULT\b")
+    value, how = _default(what[m.end() :]) if m else (None, "null")
+    if value is not None and how != "expression":
+        table.defaults[name] = (value, how)
+    elif how == "expression" or name in table.numbered or has(rb"NOT\s+NULL\b") and not m:
+        table.own.add(name)
 
 
 def _declarations(said):
     "The declarations of columns in a CREATE TABLE, and what stands behind them all."
     parts, depth = [b""], 0
-    tokens = iter(TOKEN.findall(said, said.index(b"(")))
+    m = CREATE.match(said)
+    tokens = iter(TOKEN.findall(said, m.end() if m else said.index(b"(")))
     for token in tokens:
         if re.match(rb"/\*|\*/|--\s|#", token):
             parts[-1] += b" "
@@ -358,11 +403,11 @@ def _declarations(said):
             parts.append(b"")
         elif token != b"(" or depth > 1:
             parts[-1] += token
-    parts = [part for part in map(bytes.strip, parts) if not _NO_COLUMN.match(part)]
-    return parts, b"".join(tokens)
+    return [*map(bytes.strip, parts)], b"".join(tokens)
 
 
 def _default(said):
     "The value of a default, as `exact_row` gives it."
-    [value], _ = exact_row(b"(" + said + b")")
-    return value
+    m = _LITERAL.match(said)
+    row = m and exact_row(b"(" + m[1] + b")")
+    return row[0][0] if row else (said.strip(), "expression")

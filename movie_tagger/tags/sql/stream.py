@@ -106,6 +106,7 @@ class Stream:
         self.tail = start[-200:]  # of what was read
         self.unfinished = False  # does it end in a statement?
         self.literal = False  # is a backslash a letter like any other?
+        self.numbers_zero = True  # does the server make a number of 0 in a numbered column?
         self.sql = False  # do lines of other programs go?
         self.held = b""  # the beginning of what may be one
         self.lines = 0  # before the place in the buffer up to which they are counted
