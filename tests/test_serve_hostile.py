@@ -263,7 +263,7 @@ DISPOSITIONS = [
     b"filename=",
     b'filename=""',
     b'filename="',
-    b'filename="' + b"x" * 20_000 + b'"',
+    b'filename="' + b"x" * 3_000 + b'"',
     b"filename*=utf-8''" + b"%f0%9f%98%80" * 255,
     b'filename="' + "фильм".encode("cp1251") + b'"',
     b'filename="a.jpg"; filename="b.jpg"; filename*=idna\'\'c',
