@@ -221,10 +221,9 @@ def small_disk(tmp_path):
 
 
 def fill(folder):
-    with open(folder / "filler", "wb") as f, contextlib.suppress(OSError):
+    with open(folder / "filler", "wb", buffering=0) as f, contextlib.suppress(OSError):
         while True:
             f.write(bytes(4096))
-            f.flush()
 
 
 def test_a_log_on_a_full_disk_costs_lines_and_no_answers(models, picture, small_disk):
