@@ -148,8 +148,8 @@ def _names(disposition):
     field = message.get_param("name", header="content-disposition")
     try:
         return message.get_filename(), field
-    except (UnicodeError, LookupError):
-        return "", field  # in an encoding that Python knows but cannot read
+    except (ValueError, LookupError):
+        return "", field  # in what is no encoding, or one that Python cannot read
 
 
 def plain_name(name: str) -> str:
