@@ -486,7 +486,7 @@ def opened(source, max_pixels, max_memory=MAX_MEMORY, formats=FORMATS):
     name = source if isinstance(source, (str, os.PathLike)) else "the picture"
     limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))  # Pillow refuses at twice
     too_large = TooLarge(f"Cannot open {name}: it has more than the {limit:,} pixels allowed.")
-    file = None
+    file = image = None
     head = b""
     try:
         with _hushed():
@@ -509,6 +509,8 @@ def opened(source, max_pixels, max_memory=MAX_MEMORY, formats=FORMATS):
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise too_large from None
     except Exception as e:  # broken files raise nearly anything, from KeyError to zlib.error
+        if file and image:
+            vars(image).clear()  # the error's traceback would keep what is half unpacked
         raise BadPicture(f"Cannot open {name}: {_reason(e, head)}.") from e
     finally:
         if file:

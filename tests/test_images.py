@@ -1,6 +1,7 @@
 "Everything that may come in through a file; nothing but a picture or `BadPicture` comes out."
 
 import base64
+import gc
 import io
 import math
 import os
@@ -1130,3 +1131,21 @@ def test_a_lab_picture_has_colours_brightness_and_a_hash():
     data = saved(Image.new("LAB", (900, 900), (160, 128, 128)), "TIFF")
     assert np.ptp(open_image(data).getpixel((0, 0))) < 3
     phash(data)
+
+
+def test_an_error_does_not_keep_a_half_unpacked_picture():
+    data = HEAVY["a PNG"][: len(HEAVY["a PNG"]) // 2]
+    kept = []
+    for entry in (open_image, phash, lambda s: decode(s, 32), lambda s: thumbnail(s, 64)):
+        before = image_count()
+        with pytest.raises(BadPicture) as caught:
+            entry(data)
+        kept.append(image_count() - before)
+        assert caught.value.__cause__
+    assert kept == [0] * 4
+
+
+def image_count():
+    gc.collect()
+    pictures = (thing for thing in gc.get_objects() if isinstance(thing, Image.Image))
+    return sum(bool(vars(picture)) for picture in pictures)
