@@ -5,11 +5,8 @@ what they say together."""
 
 # %% auto #0
 __all__ = [
-    "STRENGTHS",
     "KERNEL_STRENGTHS",
     "blocks",
-    "components_of",
-    "left_out",
     "kernel_components",
     "neighbours",
     "agree",
@@ -26,10 +23,10 @@ from scipy.special import expit, logit
 from .. import data
 from ..data import silence_as_no
 from ..judge.intervals import group_codes
+from ..learn.ridge import components_of, left_out, standardised, turned
 
-# %% ../../nbs/suspects/opinions.ipynb #dc248cef
-# of the ridge, for embeddings brought to mean 0 and deviation 1, an average over their numbers
-STRENGTHS = (1, 3, 10, 30, 100, 300)
+# %% ../../nbs/suspects/opinions.ipynb #56008777
+KERNEL_STRENGTHS = (0.3, 1, 3, 10, 30)
 
 
 def blocks(
@@ -41,76 +38,13 @@ def blocks(
         yield slice(start, start + size)
 
 
-def _standardised(embeddings):
-    "Embeddings (n, d) brought to mean 0 and deviation 1."
-    x = np.asarray(embeddings, np.float32)
-    scale = x.std(0)
-    return (x - x.mean(0)) / np.where(scale > 1e-6, scale, 1)
-
-
-def _turned(x, most=1024):
-    "Principal components of the rows of `x` (n, d): unit columns (n, r), and the variance of each."
-    n, d = x.shape
-    values, vectors = np.linalg.eigh(x @ x.T if n <= d else x.T @ x)
-    keep = np.flatnonzero(values > values[-1] * 1e-5)[-most:]
-    values, vectors = values[keep], vectors[:, keep]
-    return vectors if n <= d else x @ (vectors / np.sqrt(values)), values
-
-
-def components_of(
-    embeddings: np.ndarray,  # (n, d)
-) -> tuple[np.ndarray, np.ndarray]:  # unit columns (n, r), and the variance that goes with each
-    "Principal components of standardised embeddings, for straight lines."
-    x = _standardised(embeddings)
-    return _turned(x / np.sqrt(np.float32(x.shape[1])))
-
-
-def _shared(groups):
-    "The rows of each group that has several, from groups (n,)."
-    order = np.argsort(groups, kind="stable")
-    cuts = np.flatnonzero(np.diff(np.asarray(groups)[order])) + 1
-    return [rows for rows in np.split(order, cuts) if len(rows) > 1]
-
-
-def left_out(
-    components: tuple,  # of the embeddings, from `components_of` or `kernel_components`
-    y: np.ndarray,  # (n, t), no NaN
-    groups: np.ndarray,  # (n,) integers
-    strengths=STRENGTHS,  # of the ridge; each tag gets the one that errs least
-) -> np.ndarray:  # (n, t)
-    "What ridge regression on the pictures of all other groups says about each picture."
-    u, variance = components
-    n, mean = len(y), y.mean(0)
-    y = y - mean
-    sides = u.T @ y
-    shared = _shared(groups)
-    best, least = None, np.inf
-    for strength in strengths:
-        h = u * (variance / (variance + strength))
-        fitted = h @ sides
-        own = (np.einsum("nr,nr->n", h, u) + 1 / n)[:, None]
-        said = (fitted - own * y) / (1 - own)
-        for rows in shared:
-            hat = h[rows] @ u[rows].T + 1 / n
-            rest = np.eye(len(rows), dtype=hat.dtype) - hat
-            said[rows] = np.linalg.solve(rest, fitted[rows] - hat @ y[rows])
-        error = np.square(said - y).mean(0)
-        best = said if best is None else np.where(error < least, said, best)
-        least = np.minimum(error, least)
-    return best + mean
-
-
-# %% ../../nbs/suspects/opinions.ipynb #56008777
-KERNEL_STRENGTHS = (0.3, 1, 3, 10, 30)
-
-
 def kernel_components(
     embeddings: np.ndarray,  # (n, d)
     landmarks: int = 2000,  # pictures that stand for all where there are more
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:  # as from `components_of`
     "Components of how near pictures are to each other, for lines that bend."
-    x = _standardised(embeddings)
+    x, _, _ = standardised(embeddings)
     n, some = len(x), x
     if n > landmarks:
         some = x[np.random.default_rng(seed).permutation(n)[:landmarks]]
@@ -123,7 +57,7 @@ def kernel_components(
         return vectors[:, -1024:], values[-1024:]
     turn = vectors / np.sqrt(values)
     parts = [np.exp(-_apart(x[rows], some) / typical) @ turn for rows in blocks(n, 4096)]
-    return _turned(np.concatenate(parts))
+    return turned(np.concatenate(parts))
 
 
 def _apart(a, b):

@@ -16,7 +16,8 @@ from .. import data, features
 from ..core import MovieTaggerError
 from ..data import by_silence, silence_as_no
 from ..learn import head
-from .opinions import blocks, components_of, neighbours, reconsidered
+from ..learn.ridge import components_of
+from .opinions import blocks, neighbours, reconsidered
 from .pictures import found, look, troubles
 
 

@@ -13,7 +13,7 @@ from .. import data, features
 from ..core import MovieTaggerError
 from ..judge.evaluation import average_precision
 from ..judge.intervals import group_bootstrap, group_codes, interval
-from .opinions import components_of, left_out
+from ..learn.ridge import components_of, left_out
 
 
 # %% ../../nbs/suspects/02_visibility.ipynb #542356e8
