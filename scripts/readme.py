@@ -32,6 +32,7 @@ COURSE = {
         "tags/clean",
         "suspects/visibility",
         "ledger/ledger",
+        "learn/hidden",
         "ledger/review",
         "judge/promise",
         "serve/sensitive",

@@ -1,6 +1,8 @@
 from . import finetune as finetune
 from . import head as head
+from . import hidden as hidden
 from . import recipes as recipes
+from . import ridge as ridge
 from . import training as training
 from .finetune import dataloaders as dataloaders
 from .finetune import learner as learner
@@ -10,6 +12,7 @@ from .head import Head as Head
 from .head import compose as compose
 from .head import fit as fit
 from .head import probabilities as probabilities
+from .hidden import look_behind as look_behind
 from .recipes import RECIPES as RECIPES
 from .recipes import train as train
 from .training import Model as Model

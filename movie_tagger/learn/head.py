@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from .. import data, features
 from ..core import MovieTaggerError
+from .hidden import look_behind
 from movie_tagger.learn.training import (
     Model,
     about_silence,
@@ -40,7 +41,9 @@ class Head:
     kind: str  # "single" or "multi"
     weight: np.ndarray  # float32 (d, t)
     bias: np.ndarray  # float32 (t,)
-    strength: float  # of the regularisation
+    strength: float | None  # of the regularisation; None where all is learnt from silence
+    # (t,) of what can be seen, NaN where a tag is not learnt from silence
+    share_typed: np.ndarray | None = None
 
     def logits(self, embeddings):
         return embeddings @ self.weight + self.bias
@@ -178,7 +181,7 @@ def fit(
     folds: int = 5,  # for choosing the strength
     seed: int = 0,  # of the folds
     strengths=STRENGTHS,  # of the regularisation, the strongest first
-    weak_no: float = 0.5,  # as for `targets`
+    weak_no: float | None = None,  # as for `targets`; None looks behind silence instead
     kind: str | None = None,  # "single" or "multi"; what the labels look like by default
 ) -> tuple[Head, np.ndarray]:  # the head, and out-of-fold probabilities (n, t)
     "A head for these labels; NaN out of fold where there are too few groups to hold some out."
@@ -189,6 +192,25 @@ def fit(
             f"There are {len(x)} embeddings for {len(y)} rows of labels: give one a row."
         )
     fold = data.folds(np.arange(len(y)) if groups is None else groups, folds, seed)
+    silent = data.by_silence(y) & (kind == "multi") & (weak_no is None)
+    if not silent.any():
+        weight, bias, strength, p = _fit_told(kind, x, y, weak_no or 0, fold, strengths)
+        return Head(list(labels), kind, weight, bias, strength), p
+    weight = np.empty((x.shape[1], len(silent)), np.float32)
+    bias, p, strength = np.empty(len(silent), np.float32), np.empty(y.shape, np.float32), None
+    if not silent.all():
+        told = _fit_told(kind, x, y[:, ~silent], 0, fold, strengths)
+        weight[:, ~silent], bias[~silent], strength, p[:, ~silent] = told
+    behind = look_behind(x, y[:, silent], groups)
+    weight[:, silent], bias[silent] = behind.weight, behind.bias
+    p[:, silent] = behind.probabilities if len(np.unique(fold)) > 1 else np.nan
+    share = np.full(len(silent), np.nan)
+    share[silent] = behind.share_typed
+    return Head(list(labels), kind, weight, bias, strength, share), p
+
+
+def _fit_told(kind, x, y, weak_no, fold, strengths):
+    "Weights (d, t), biases (t,), the strength, and out-of-fold probabilities (n, t)."
     # folds run beside each other; a BLAS with threads of its own would only be in the way
     with threadpool_limits(1):
         space = _space(x)
@@ -198,7 +220,7 @@ def fit(
         else:
             strength, logits = 1.0, np.full(y.shape, np.nan, np.float32)
         weight, bias = space.leave(*_solve(kind, z, space.variance, *targets(y, weak_no), strength))
-    return Head(list(labels), kind, weight, bias, strength), probabilities(logits, kind)
+    return weight, bias, strength, probabilities(logits, kind)
 
 
 # %% ../../nbs/learn/01_head.ipynb #93eabfdd
@@ -237,7 +259,7 @@ def recipe(
     folds: int | None = None,  # nested cross-validation for the metrics
     min_count: int = 2,  # leave out tags with fewer yes
     seed: int = 0,
-    weak_no: float = 0.5,  # as for `targets`
+    weak_no: float | None = None,  # as for `fit`
     inner: int = 5,  # folds for choosing the strength and the thresholds
     strengths=STRENGTHS,  # as for `fit`
     kind: str | None = None,  # likewise
@@ -248,12 +270,12 @@ def recipe(
     labels, groups = ready.labels, ready.items["group"]
     fitted = partial(fit, folds=inner, seed=seed, strengths=strengths, weak_no=weak_no)
     head, p = fitted(ready.embeddings, labels, groups, kind=kind or ready.kind)
-    thresholds = choose_thresholds(labels, p, head.kind)
+    thresholds = choose_thresholds(labels, p, head.kind, head.share_typed)
 
     def held_out(inside, outside):
         "Probabilities of the `outside` rows and thresholds, both from the `inside` rows alone."
         part, q = fitted(ready.embeddings[inside], labels[inside], groups[inside], kind=head.kind)
-        cut = choose_thresholds(labels[inside], q, head.kind)
+        cut = choose_thresholds(labels[inside], q, head.kind, part.share_typed)
         return part.probabilities(ready.embeddings[outside]), cut
 
     def ask(held):
@@ -281,7 +303,7 @@ def recipe(
         encoder=encoder,
         licence=features.licence(encoder, weights),
         recipe="head",
-        settings=settings | about_silence(labels, silence),
+        settings=settings | about_silence(labels, silence, head.share_typed),
         problems=ready.problems,
         left_out=ready.left_out,
         out_of_fold=pd.DataFrame(p, labels.index, labels.columns),

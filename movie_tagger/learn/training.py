@@ -26,6 +26,7 @@ import pandas as pd
 from .. import data, features
 from ..core import MovieTaggerError, counted, progress, warn
 from ..judge.evaluation import Evaluation, evaluate, tune_thresholds
+from .hidden import expected_thresholds
 
 
 # %% ../../nbs/learn/training.ipynb #f40181de
@@ -118,13 +119,19 @@ def choose_thresholds(
     labels: pd.DataFrame,  # n × t
     p: np.ndarray,  # out-of-fold probabilities (n, t)
     kind: str,  # "single" or "multi"
+    share_typed=None,  # (t,) of what can be seen; NaN for tags that are not learnt from silence
 ) -> list | None:  # (t,); None for single labels
     "A threshold a tag that maximises F1 on out-of-fold probabilities."
     if kind == "single":
         return None
     if np.isnan(p).all():
         return [0.5] * labels.shape[1]
-    return tune_thresholds(data.silence_as_no(data.to_array(labels)), p).tolist()
+    y = data.to_array(labels)
+    cuts = tune_thresholds(data.silence_as_no(y), p)
+    if share_typed is not None:
+        behind = ~np.isnan(share_typed)
+        cuts[behind] = expected_thresholds(y[:, behind], p[:, behind], share_typed[behind])
+    return cuts.tolist()
 
 
 def cross_validate(
@@ -177,12 +184,15 @@ def measured(
 def about_silence(
     labels: pd.DataFrame,  # that a model was trained on
     judged: bool = False,  # did it count in the metrics too?
+    share_typed=None,  # (t,) as for `choose_thresholds`
 ) -> dict:  # for the model's settings
-    "For which tags silence counted as no."
-    return {
-        "silence": labels.columns[data.by_silence(data.to_array(labels))].tolist(),
-        "silence judged": judged,
-    }
+    "Which tags were learnt from silence, and how much of what can be seen seems to be typed."
+    silent = labels.columns[data.by_silence(data.to_array(labels))].tolist()
+    about = {"silence": silent, "silence judged": judged}
+    if share_typed is None:
+        return about
+    shares = dict(zip(labels.columns, np.round(np.asarray(share_typed, float), 3).tolist()))
+    return about | {"share typed": {tag: shares[tag] for tag in silent}}
 
 
 def measured_apart(
