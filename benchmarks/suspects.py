@@ -150,7 +150,7 @@ def contest(name, seed, items, labels, x):
     keep = (y == 1).sum(0) >= 2
     y, bad = y[:, keep], bad if single else bad[:, keep]
     noisy = data.from_array(y, items.index, labels.columns[keep])
-    _, p = head.fit(x, noisy, items["group"], seed=seed)
+    _, p = head.fit(x, noisy, items["group"], seed=seed, weak_no=0.5)
     p = p.astype(float)
     highest = np.where(y == 1, -1, p)
     scores = {

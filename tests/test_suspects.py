@@ -356,7 +356,7 @@ def test_hidden_tags_of_stills_are_found_better_than_by_the_highest_probability(
         (y == 1) & (np.random.default_rng(0).random(y.shape) >= 0.6), 1, np.nan
     ).astype(np.float32)
     labels = data.from_array(typed, items.index, labels.columns).loc[:, (typed == 1).sum(0) >= 2]
-    _, p = head.fit(x, labels, items["group"])
+    _, p = head.fit(x, labels, items["group"], weak_no=0.5)
     table = suspects.suspects(items, labels, p, x, pictures=False).query("reason == 'missing tag'")
     hidden = pd.DataFrame(
         y == 1, items.index, [*data.read(real_data / "stills" / "truth.csv", absent="no")[1]]
