@@ -98,14 +98,27 @@ def _card(name, m):
 
 
 def _on_silence(m):
-    "What silence meant, in a sentence."
-    silent = m["settings"].get("silence")
+    "What silence meant, in a few sentences."
+    settings = m["settings"]
+    silent = settings.get("silence")
     if not silent:
         return []
     which = "any of these tags" if len(silent) == len(m["tags"]) else ", ".join(silent)
+    judged = settings["silence judged"]
+    shares = settings.get("share typed")
+    if shares:
+        numbers = "" if judged else " not"
+        return [
+            f"Hardly anybody said no to {which}, so their probabilities are learnt behind the "
+            "silence and say how likely a tag can be seen. Of what can be seen, about so much "
+            f"seems to be typed: {', '.join(f'{tag} {shares[tag]:.0%}' for tag in silent)}. That "
+            "assumes that tags are left out by whim; stills that people review can check it. "
+            f"In the numbers below silence did{numbers} count as no.",
+            "",
+        ]
     where = (
         "in training, for the thresholds and in the numbers below"
-        if m["settings"]["silence judged"]
+        if judged
         else "in training and for the thresholds, not in the numbers below"
     )
     return [f"Hardly anybody said no to {which}: there silence counted as no {where}.", ""]
