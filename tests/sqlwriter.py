@@ -699,7 +699,8 @@ class Writer:
         modes += ["NO_AUTO_VALUE_ON_ZERO"] * self.chance(0.5)
         form = self.pick(
             "SET sql_mode='{}'|SET SQL_MODE = '{}'|SET SESSION sql_mode = '{}'|SET @@sql_mode='{}'|"
-            "/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='{}' */|SET @@SESSION.sql_mode := '{}'|"
+            "/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='{}' */|"
+            "SET @@SESSION.sql_mode := '{}'|"
             "SET @@session.sql_mode='{}', @a = 1"
         )
         self.emit(form.format(",".join(modes)))

@@ -120,7 +120,7 @@ def load(
     "A bundle, checked, tried out, and ready to be asked; no torch is needed."
     found = Bundle(Path(path).resolve(), check(path, trial=True))
     try:
-        found.promises
+        from_manifest(found.manifest.get("promises"))
     except (KeyError, TypeError) as e:
         raise MovieTaggerError(
             f"The promises in the manifest of the bundle {path} lack {e}: train the model again."
