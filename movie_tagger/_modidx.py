@@ -1255,6 +1255,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'movie_tagger/learn/hidden.py'),
                                            'movie_tagger.learn.hidden._closer': ( 'learn/hidden.html#_closer',
                                                                                   'movie_tagger/learn/hidden.py'),
+                                           'movie_tagger.learn.hidden._expect': ( 'learn/hidden.html#_expect',
+                                                                                  'movie_tagger/learn/hidden.py'),
                                            'movie_tagger.learn.hidden.expected_thresholds': ( 'learn/hidden.html#expected_thresholds',
                                                                                               'movie_tagger/learn/hidden.py'),
                                            'movie_tagger.learn.hidden.look_behind': ( 'learn/hidden.html#look_behind',

@@ -201,9 +201,9 @@ def fit(
     if not silent.all():
         told = _fit_told(kind, x, y[:, ~silent], 0, fold, strengths)
         weight[:, ~silent], bias[~silent], strength, p[:, ~silent] = told
-    behind = look_behind(x, y[:, silent], groups)
+    behind = look_behind(x, y[:, silent], groups, folds, seed)
     weight[:, silent], bias[silent] = behind.weight, behind.bias
-    p[:, silent] = behind.probabilities if len(np.unique(fold)) > 1 else np.nan
+    p[:, silent] = behind.probabilities
     share = np.full(len(silent), np.nan)
     share[silent] = behind.share_typed
     return Head(list(labels), kind, weight, bias, strength, share), p

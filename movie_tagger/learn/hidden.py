@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
+from .. import data
 from ..judge.intervals import group_codes
 from .ridge import components_of, line, strongest
 
@@ -64,18 +65,19 @@ def understand(
     return Typing(known, slope, offset - slope * mean)
 
 
-def _closer(x, seen, slope, offset, brake=0.1):
+def _closer(x, seen, slope, offset, brake=1):
     "Two of Newton's steps of a logistic regression a tag, from scores (n, t) to shares (n, t)."
     for _ in range(2):
         p = expit(slope * x + offset)
         bend = p * (1 - p)
-        push_slope = ((seen - p) * x).sum(0) - brake * slope
+        push_slope = ((seen - p) * x).sum(0) - brake * (slope - 1)
         push_offset = (seen - p).sum(0)
         both = (bend * x).sum(0)
         bend_slope = (bend * x * x).sum(0) + brake
         bend_offset = bend.sum(0) + 1e-3
         area = bend_slope * bend_offset - both**2
         slope = slope + np.clip((bend_offset * push_slope - both * push_offset) / area, -1, 1)
+        slope = np.maximum(slope, 0.2)  # a few unlucky yes must not turn a curve round
         offset = offset + np.clip((bend_slope * push_offset - both * push_slope) / area, -2, 2)
     return slope, offset
 
@@ -88,36 +90,49 @@ class Hidden:
     weight: np.ndarray  # float32 (d, t)
     bias: np.ndarray  # float32 (t,)
     share_typed: np.ndarray  # (t,) of what can be seen, 0 to 1
-    probabilities: np.ndarray  # float32 (n, t) of being seen, each film left out
+    probabilities: np.ndarray  # float32 (n, t) of being seen, out of fold; NaN without folds
 
 
 def look_behind(
     embeddings: np.ndarray,  # float32 (n, d), without NaN
     y: np.ndarray,  # (n, t): 1 yes, 0 looked and no, NaN nobody looked
     groups=None,  # (n,) pictures of one group are left out together; each is its own by default
+    folds: int = 5,  # for the curve of the result
+    seed: int = 0,  # of the folds
     rounds: int = 2,
 ) -> Hidden:
     "What can be seen, learnt from what was typed."
-    codes = group_codes(groups, len(y))
-    if codes.max(initial=0) < 1:
-        codes = np.arange(len(y))
-    components = components_of(embeddings)
-    yes, no = y == 1, y == 0
-    aims, share = yes.astype(np.float32), None
-    for _ in range(rounds):
-        scores, _ = strongest(components, aims, codes)
-        typing = understand(scores, y, share)
-        share = typing.share
-        aims = np.where(yes, 1, np.where(no, 0, typing.behind_silence(scores))).astype(np.float32)
-    scores, strength = strongest(components, aims, codes)
+    x, groups = np.asarray(embeddings, np.float32), group_codes(groups, len(y))
+    weight, bias, share, scores = _expect(x, y, groups, rounds)
+    fold = data.folds(groups, folds, seed)
+    apart = len(np.unique(fold)) > 1
+    for k in np.unique(fold) if apart else ():
+        rest = fold != k
+        part_weight, part_bias, _, _ = _expect(x[rest], y[rest], groups[rest], rounds)
+        scores[~rest] = x[~rest] @ part_weight + part_bias
     typing = understand(scores, y, share)
-    weight, bias = line(embeddings, components, aims, strength)
     return Hidden(
         (weight * typing.slope).astype(np.float32),
         (bias * typing.slope + typing.offset).astype(np.float32),
         share,
-        typing.visible(scores).astype(np.float32),
+        typing.visible(scores).astype(np.float32) if apart else np.full(y.shape, np.nan),
     )
+
+
+def _expect(x, y, groups, rounds):
+    "Weights (d, t), biases (t,), shares (t,), and scores (n, t), learnt from expectations."
+    if (groups == groups[0]).all():
+        groups = np.arange(len(y))
+    components = components_of(x)
+    yes, no = y == 1, y == 0
+    aims, share = yes.astype(np.float32), None
+    for _ in range(rounds):
+        scores, _ = strongest(components, aims, groups)
+        typing = understand(scores, y, share)
+        share = typing.share
+        aims = np.where(yes, 1, np.where(no, 0, typing.behind_silence(scores))).astype(np.float32)
+    scores, strength = strongest(components, aims, groups)
+    return *line(x, components, aims, strength), share, scores
 
 
 # %% ../../nbs/learn/03_hidden.ipynb #9628fb8b
