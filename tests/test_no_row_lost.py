@@ -198,6 +198,37 @@ def test_words_of_a_dump_program_within_a_line_are_told(tmp_path):
     assert len(found) == 3 and "line 15: 'mysqldump: Got error' stands in the middle" in told
 
 
+@pytest.mark.parametrize("block", [7, 50, 2 << 20])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("line", [LINES[1], LINES[4], "mysqldump: Couldn't execute 'x': (1)"])
+def test_lines_like_a_programs_within_a_value_are_text(line, newline, block, tmp_path, monkeypatch):
+    monkeypatch.setattr("movie_tagger.tags.sql.stream.BLOCK", block)
+    quoted = line.replace("'", "''")
+    text = f"{HEAD}INSERT INTO tags VALUES\n{line}\n(1,'a\n{quoted}\nb',1,NULL),(2,'c',1,NULL);\n"
+    rows, told = typed(written(tmp_path, text.replace("\n", newline)))
+    assert rows == [(1, f"a\n{line}\nb".replace("\n", newline), 1), (2, "c", 1)]
+    assert sum("line 16 is" in note and "skipped" in note for note in told) == 1
+
+
+@pytest.mark.parametrize("block", [50, 2 << 20])
+@pytest.mark.parametrize("line", ["mysqldump: Couldn't execute 'x'", "pg_dump: error: 'x','y'"])
+def test_a_value_that_a_programs_line_broke_is_refused(line, block, tmp_path, monkeypatch):
+    monkeypatch.setattr("movie_tagger.tags.sql.stream.BLOCK", block)
+    for end in ("", "INSERT INTO tags VALUES (3,'it''s',1,NULL);\n"):
+        rows = f"(1,'car',1,NULL),(2,'a\n{line}\nb',1,NULL);\n{end}"
+        with pytest.raises(MovieTaggerError, match=r"line 15, row 2 .*another program.*2>&1"):
+            read_dump(written(tmp_path, f"{HEAD}INSERT INTO tags VALUES {rows}"))
+
+
+def test_lines_of_programs_in_tables_that_nobody_asked_for(tmp_path):
+    line = "mysqldump: Couldn't execute 'SHOW FIELDS FROM `v`': x (1356)"
+    text = f"INSERT INTO `shots` VALUES (4,'d.jpg',8),\n{line}\n(5,'e.jpg',8);"
+    rows = "INSERT INTO tags VALUES (1,'car',1,NULL);"
+    file = written(tmp_path, f"{HEAD}{text}{rows}{text}\n{rows}\n")
+    with pytest.warns(UserWarning, match="2 lines of .* are no SQL and skipped: line 16 is"):
+        assert len(read_dump(file, ["tags"])["tags"]) == 2
+
+
 # --- other databases
 
 POSTGRES = r"""--

@@ -52,6 +52,7 @@ from movie_tagger.tags.sql.statements import (
     skip_program,
     statement,
     tables_of,
+    without_tools,
 )
 from .stream import opened
 
@@ -118,7 +119,9 @@ class _Dump:
             self._create(stream, m)
         elif m := INSERT.match(buffer, at):
             self._insert(stream, m)
-        elif (m := OTHER_INSERT.match(buffer, at)) and self.wants(name_of(m[1])):
+        elif (m := OTHER_INSERT.match(buffer, at)) and without_tools(stream):
+            return  # it is met again, without them
+        elif m and self.wants(name_of(m[1])):
             raise MovieTaggerError(
                 f"{stream.name}, line {stream.line:,}: only INSERT ... VALUES is understood, "
                 f"not {stream.show(60)}."
@@ -130,7 +133,8 @@ class _Dump:
                 self.triggered.add(name_of(m[1]))
             skip_program(stream)
         elif KNOWN.match(buffer, at):
-            self._heed(stream)
+            if not without_tools(stream):
+                self._heed(stream)
         else:
             skip_line(stream)
 
@@ -324,7 +328,6 @@ def _read_file(dump, path):
     with opened(path) as stream:
         signed = re.search(rb"-- (MySQL|MariaDB) dump \d", stream.buffer[:1000])
         stream = translated(stream)
-        stream.without_tools()
         dump.read(stream)
         dump.notes += stream.notes
         if stream.skipped and dump.found:

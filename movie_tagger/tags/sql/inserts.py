@@ -28,8 +28,8 @@ from movie_tagger.tags.sql.rows import (
     plain_rows,
     structure,
 )
-from .statements import LATE_INSERT, name_of, statement
-from .stream import AHEAD
+from .statements import LATE_INSERT, name_of, statement, without_tools
+from .stream import AHEAD, TOOL_LINE
 from .values import SPACE, again, exact_row, exact_rows, next_row, unreadable
 
 
@@ -119,15 +119,20 @@ def _unfinished(stream, table):
     "Reads more where a row is not whole; raises where that cannot help."
     row = f"row {table.rows + 1:,} of table {table.name}"
     where = f"{stream.name}, line {stream.line:,}, {row}"
+    if stream.begins_line and without_tools(stream):
+        stream.at = _BLANKS.match(stream.buffer, stream.at).end()
+        return
     if stream.buffer[stream.at : stream.at + 1] not in (b"(", b""):
         raise MovieTaggerError(f"{where}: it begins with {stream.show()}, which is no row.")
     if len(stream.buffer) - stream.at < AHEAD and stream.more():
+        return
+    if without_tools(stream):
         return
     value, end = unreadable(stream.buffer, stream.at)
     if end:
         _refuse(value, where)
     if not stream.more():
-        if not _BEGUN.match(value):
+        if not _BEGUN.match(value) or _TOOL_WITHIN.search(value):
             _refuse(value, where)
         raise MovieTaggerError(
             f"{stream.name} ends in the middle of {row}: it was cut off; make it or copy it again."
@@ -138,7 +143,16 @@ def _unfinished(stream, table):
 _BEGUN = re.compile(rb"(?s)\s*(?:(?:_\w+\s*|[nNxXbB])?['\"]|[-+\w.@$\\]*(?:\(.*)?\s*\Z)")
 
 
+_BLANKS = re.compile(rb"\s*")
+_TOOL_WITHIN = re.compile(rb"\n(" + TOOL_LINE + rb")")
+
+
 def _refuse(value, where):
+    if m := _TOOL_WITHIN.search(value):
+        raise MovieTaggerError(
+            f"{where}: a line of another program broke a value in two, "
+            f"{m[1][:60].decode('utf-8', 'replace')!r}: make the dump again without 2>&1."
+        )
     value = value.strip()[:40].decode("utf-8", "replace")
     raise MovieTaggerError(f"{where}: cannot read the value {value!r}; {LOAD_IT}.")
 
@@ -159,6 +173,8 @@ def _goes_on(stream, table):
     if m[1] == b",":
         stream.at = m.end()
         return True
+    if not m[1] and without_tools(stream):
+        return _goes_on(stream, table)
     if not m[1] and not follows:
         raise MovieTaggerError(
             f"{stream.name} ends after row {table.rows:,} of table {table.name}, "
@@ -228,8 +244,8 @@ def _tell_tools(block, table):
     for m in _TOOL.finditer(block.text) if b"dump: " in block.text else ():
         line = block.line + block.text.count(b"\n", 0, m.start())
         table.notes.append(
-            f"{block.source}, line {line:,}: {m[0].decode()!r} stands in the middle of a line: "
-            "a value there may not be what it was."
+            f"{block.source}, line {line:,}: {m[0].decode()!r} stands in the middle of a value "
+            "and is read as part of it: if another program wrote it, make the dump again."
         )
 
 
@@ -247,7 +263,7 @@ def _keys(table):
 def _check_numbers(array, name, table, block):
     "Raises where the server makes a number: for NULL, and for 0 unless it is told not to."
     odd = pc.is_null(array)
-    if block.numbers_zero:
+    if block.numbers_zero and pa.types.is_integer(array.type):
         odd = pc.or_kleene(odd, pc.equal(array, 0))
     row = pc.index(odd, True).as_py()
     if row >= 0:
@@ -397,12 +413,14 @@ def skip_rows(
     while True:
         rest = stream.buffer[stream.at :]
         if not stream.ended:
-            rest = rest.rstrip(b"\\")
+            last = rest.rfind(b"\n", max(0, len(rest) - 40))  # may begin a line of a program
+            rest = rest[: last if last >= 0 else None].rstrip(b"\\")
         a = np.frombuffer(rest, np.uint8)
         quotes, _ = structure(a)
         ends = outside(a == 59, quotes, inside)[:1]
         a = a[: ends[0]] if len(ends) else a
-        if len(outside((a == 34) | (a == 96), quotes, inside)):
+        odd = len(outside((a == 34) | (a == 96), quotes, inside))
+        if odd or _TOOL_WITHIN.search(rest, 0, len(a)):
             stream.at += int(quotes[0]) + 1 if inside else 0
             late_insert(stream, statement(stream), wants)
             return

@@ -30,6 +30,7 @@ __all__ = [
     "database_of",
     "next_statement",
     "statement",
+    "without_tools",
     "skip_line",
     "skip_program",
     "skip_delimited",
@@ -47,7 +48,7 @@ from dataclasses import dataclass, field
 from ...core import MovieTaggerError
 from .forms import form_of
 from .rows import UNDECLARED, column_type
-from .stream import encoding_of
+from .stream import TOOL_LINE, encoding_of
 from .values import SPACE, exact_row
 
 # %% ../../../nbs/tags/sql/statements.ipynb #0bf6b109
@@ -167,8 +168,15 @@ _TEXTS = (
 )
 _MARKS = rb"/\*M?!(?:\d{5,6})?"
 _COMPLETE = re.compile(
-    rb"(?s)(?:[^'\"`;/#-]++|" + _TEXTS + rb"|" + _MARKS + rb"|-(?!-\s)|/(?!\*))*+"
+    rb"(?s)(?:[^'\"`;/#\n-]++|\n(?!"
+    + TOOL_LINE
+    + rb")|"
+    + _TEXTS.replace(rb"*+\n", rb"*+")
+    + rb"|"
+    + _MARKS
+    + rb"|-(?!-\s)|/(?!\*))*+"
 )
+_TOOL_LINE = re.compile(TOOL_LINE)
 TOKEN = re.compile(
     rb"(?s)" + _TEXTS + rb"|" + _MARKS + rb"|\*/|[(),]|(?:[^'\"`/#(),*-]++|\*(?!/))++|."
 )
@@ -219,6 +227,8 @@ def statement(stream):
         end = _COMPLETE.match(stream.buffer, stream.at).end()
         if stream.buffer[end : end + 1] == b";":
             break
+        if without_tools(stream):
+            continue
         if not stream.more():
             end = len(stream.buffer)
             stream.unfinished = not re.search(rb"\*/\s*$", stream.tail)
@@ -226,6 +236,26 @@ def statement(stream):
     said = stream.buffer[stream.at : end]
     stream.at = min(end + 1, len(stream.buffer))
     return said
+
+
+def without_tools(stream):
+    "Blanks the lines of other programs in a statement, not in its texts; were there any?"
+    found = False
+    while m := _tool_line(stream):
+        if m.end() == len(stream.buffer) and stream.more():
+            continue
+        stream.blank(m.start(), m.end())
+        found = True
+    return found
+
+
+def _tool_line(stream):
+    if stream.begins_line and (m := _TOOL_LINE.match(stream.buffer, stream.at)):
+        return m
+    end = _COMPLETE.match(stream.buffer, stream.at).end()
+    return (
+        _TOOL_LINE.match(stream.buffer, end + 1) if stream.buffer[end : end + 1] == b"\n" else None
+    )
 
 
 def skip_line(stream):
@@ -248,7 +278,7 @@ def skip_line(stream):
 TRIGGERED = re.compile(rb"(?is)CREATE\b[^;]*?\bTRIGGER\b[^;]*?\bINSERT\b[^;]*?\bON\s+" + _TABLE)
 _WORD = re.compile(
     rb"(?is)" + _TEXTS + rb"|\b(?P<end>END)\b(?:\s+(?P<of>IF|LOOP|WHILE|REPEAT|FOR|CASE)\b)?"
-    rb"|\b(?P<begin>BEGIN|CASE)\b|(?P<semicolon>;)|\w++|."
+    rb"|\b(?P<begin>BEGIN|CASE)\b|(?P<semicolon>;)|\w++|\n" + TOOL_LINE + rb"|."
 )
 
 
