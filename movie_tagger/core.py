@@ -9,6 +9,7 @@ __all__ = [
     "MovieTaggerError",
     "MissingExtra",
     "require",
+    "is_installed",
     "later",
     "sha256",
     "atomic",
@@ -28,7 +29,7 @@ __all__ = [
 # %% ../nbs/core.ipynb #cd90ef8f
 import csv
 import hashlib
-import importlib
+import importlib.util
 import json
 import os
 import re
@@ -66,6 +67,14 @@ def require(
         raise MissingExtra(
             f"{module} is not installed: run pip install 'movie_tagger[{extra}]' and try again."
         ) from None
+
+
+def is_installed(module: str) -> bool:
+    "Can this top-level module be found? It is not imported."
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # half installed, or hidden on purpose
+        return False
 
 
 class later:

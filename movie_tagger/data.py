@@ -37,7 +37,7 @@ import pandas as pd
 
 from .core import MovieTaggerError, counted, progress, sha256, warn, write_frame
 from .duplicates import duplicate_groups, phash
-from .images import BadPicture, find_images, is_system_folder, look_through
+from .images import BadPicture, find_images, how_to_read, is_system_folder, look_through
 from movie_tagger.tables import (
     lists_in,
     part_named,
@@ -106,7 +106,8 @@ def _skipped(root, looked, folders, loose):
         yield f"Skipped folders of systems and photo stations in {root}: {names}."
     if files:
         names = ", ".join(f"{n} {ending}" for ending, n in sorted(files.items()))
-        hint = " (save them as JPEG to use them)" if {".heic", ".heif"} & files.keys() else ""
+        hint = how_to_read(files)
+        hint = f" ({hint})" if hint else ""
         yield f"Skipped files in {root} that are no pictures by their ending: {names}{hint}."
     if loose:
         pictures = counted(len(loose), "picture")

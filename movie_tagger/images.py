@@ -17,6 +17,7 @@ __all__ = [
     "BadPicture",
     "TooLarge",
     "kind_of",
+    "how_to_read",
     "Room",
     "return_large_blocks",
     "opened",
@@ -58,15 +59,28 @@ from PIL import (
     Image,
     ImageChops,
     ImageDraw,
+    ImageFile,
     ImageFont,  # noqa: F401
     PngImagePlugin,
 )
 
-from .core import MovieTaggerError
+from .core import MissingExtra, MovieTaggerError, is_installed, require
+
 
 # %% ../nbs/images.ipynb #bb75e8f5
+class _PlugIn(NamedTuple):
+    module: str
+    reads: str
+    endings: tuple
+
+
+_PLUG_INS = {
+    "HEIF": _PlugIn("pillow_heif", "HEIC photograph", (".heic", ".heif", ".hif")),
+    "JXL": _PlugIn("pillow_jxl", "JPEG XL picture", (".jxl",)),
+}
+_INSTALLED = [kind for kind, plug_in in _PLUG_INS.items() if is_installed(plug_in.module)]
 # MPO, a JPEG with a second picture behind it, opens as JPEG
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", *_INSTALLED)
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 1_000_000  # pixels; each row costs time and memory, however narrow it is
 MAX_MEMORY = 1 << 30  # bytes for all pictures that are being unpacked in this process
@@ -89,7 +103,9 @@ _KINDS = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "GIF": rb"GIF8[79]a",
     "WEBP": rb"RIFF....WEBP",
-    "AVIF": rb"....ftypavi[fs]",
+    "AVIF": rb"....ftyp(avi[fs]|(mif[12]|msf1)(....){1,50}?avi[fs])",
+    "HEIF": rb"....ftyp(hei|hev|mif|msf)",
+    "JXL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "BMP": rb"BM",
 }
@@ -100,7 +116,6 @@ _BEGINNINGS = {
     "it is damaged or cut off: its header cannot be read": _KNOWN,
     "it is an SVG drawing; save it as PNG first": _SVG,
     "it is a web page, so the address it came from was not that of a picture": _WEB_PAGE,
-    "it is a HEIC photograph; save it as JPEG first": rb"....ftyp(hei|hev|mif|msf)",
     "it is text": rb"[\t\n\r\x20-\x7e\x80-\xf4]+\Z",
 }
 
@@ -108,9 +123,25 @@ _BEGINNINGS = {
 def kind_of(
     head: bytes,  # a file, or how it begins
 ) -> str | None:
-    "The format that a file claims by its first bytes; None for what is none of `FORMATS`."
+    "The format that a file claims by its first bytes; None for what no plug-in reads either."
     found = (kind for kind, start in _KINDS.items() if re.match(start, head, re.DOTALL))
     return next(found, None)
+
+
+def _plug_in_kind(head):
+    "The format by the first bytes where a plug-in reads it, or None."
+    kind = kind_of(head)
+    return kind if kind in _PLUG_INS else None
+
+
+def how_to_read(
+    endings,  # of files that were passed over, in lower case
+) -> str:
+    "How pictures of these endings could be used, or nothing where no plug-in reads them."
+    missing = [p for kind, p in _PLUG_INS.items() if kind not in _INSTALLED]
+    if any(ending in p.endings for ending in endings for p in missing):
+        return "to use them, run pip install 'movie_tagger[formats]', or save them as JPEG"
+    return ""
 
 
 def _what(head):  # the first bytes of something that Pillow does not know
@@ -135,6 +166,8 @@ def _reason(error, head):
         return "there is not enough memory for it"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
+    if kind := _plug_in_kind(head):
+        return f"it is a {_PLUG_INS[kind].reads} that is damaged or cut off"
     if "truncated" in str(error).lower():
         return "it is cut off: the file ends before the picture does"
     return f"it is damaged ({str(error).strip().rstrip('.') or type(error).__name__})"
@@ -319,7 +352,9 @@ def _mended(file, head, name, max_pixels, max_memory):
     if kind in (None, "TIFF", "BMP"):
         return file
     data = file.read()
-    if kind == "JPEG":
+    if kind == "JXL":
+        data = _codestream(data, name)
+    elif kind == "JPEG":
         data, one = _lean_jpeg(data, name)
         data = _closed(data, one, name, max_pixels, max_memory)
     elif kind == "PNG":
@@ -327,6 +362,145 @@ def _mended(file, head, name, max_pixels, max_memory):
     elif kind == "GIF":
         data = _lean_gif(data, name)
     return io.BytesIO(data)
+
+
+# %% ../nbs/images.ipynb #dc86298c
+_ASPECTS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height
+_SIDE = ((1, 9), (1, 13), (1, 18), (1, 30))  # the least value, and how many bits are added
+_PREVIEW = ((1, 6), (65, 8), (321, 10), (1345, 12))
+_PREVIEW_BY_8 = ((16, 0), (32, 0), (1, 5), (33, 9))
+_JXL_HEADER = 100  # bytes are more than enough
+
+
+class _Bits:
+    "Bytes read bit by bit, the lowest first; zeros follow the last."
+
+    def __init__(self, data):
+        self.left = int.from_bytes(data, "little")
+
+    def take(self, n=1):
+        value = self.left & ((1 << n) - 1)
+        self.left >>= n
+        return value
+
+    def number(self, choices):
+        least, bits = choices[self.take(2)]
+        return least + self.take(bits)
+
+    def sides(self, side):  # a function that reads one
+        "Width and height."
+        height = side()
+        aspect = self.take(3)
+        if not aspect:
+            return side(), height
+        across, down = _ASPECTS[aspect - 1]
+        return height * across // down, height
+
+    def size(self):
+        if self.take():
+            return self.sides(lambda: 8 * (1 + self.take(5)))
+        return self.sides(lambda: self.number(_SIDE))
+
+    def skip_preview(self):
+        choices = _PREVIEW_BY_8 if self.take() else _PREVIEW
+        self.sides(lambda: self.number(choices))
+
+
+class _JxlHeader(NamedTuple):
+    size: tuple[int, int]  # width and height, upright
+    animated: bool
+    deep: bool  # more than 8 bits a colour?
+    extra: int  # channels beside the colours
+
+
+def _jxl_header(codestream):
+    "What is said before the pixels of a JPEG XL codestream."
+    bits = _Bits(codestream[2:_JXL_HEADER])
+    size = bits.size()
+    if bits.take():  # all is as usual
+        return _JxlHeader(size, animated=False, deep=False, extra=0)
+    animated = False
+    if bits.take():
+        if bits.take(3) > 3:  # it lies on its side, and will be turned
+            size = size[::-1]
+        if bits.take():
+            bits.size()  # that at which it is to be shown
+        if bits.take():
+            bits.skip_preview()
+        animated = bool(bits.take())
+    if animated:
+        return _JxlHeader(size, animated, deep=True, extra=0)
+    if bits.take():
+        deep = True
+        bits.number(((32, 0), (16, 0), (24, 0), (1, 6)))
+        bits.take(4)
+    else:
+        deep = bits.number(((8, 0), (10, 0), (12, 0), (1, 6))) > 8
+    bits.take()
+    return _JxlHeader(size, animated, deep, bits.number(((0, 0), (1, 0), (2, 4), (1, 12))))
+
+
+def _codestream(data, name):
+    "The JPEG XL without its container: camera data, texts, and what makes a JPEG of it."
+    if data.startswith(b"\xff\x0a"):
+        return data
+    pieces = _Pieces(data, name)
+    at = 0
+    while at + 8 <= len(data):
+        pieces.count()
+        size, kind, begin = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
+        if size == 1:
+            size, begin = int.from_bytes(data[begin : begin + 8], "big"), begin + 8
+        end = at + size if size else len(data)
+        if kind == b"jxlp":
+            begin += 4  # its number; they stand in order
+        if end < begin:
+            break
+        pieces.leave_out(at, begin if kind in (b"jxlc", b"jxlp") else end)
+        at = end
+    return pieces.rest()
+
+
+class _Jxl(ImageFile.ImageFile):
+    "A JPEG XL codestream whose pixels are unpacked when they are asked for, not when it is opened."
+
+    format = "JXL"
+
+    def _open(self):
+        self.header = _jxl_header(self.fp.read(_JXL_HEADER))
+        self._size = self.header.size
+        self._mode = "RGBA"  # or simpler; that is seen later
+
+    def load(self):
+        if self._im is None:
+            plug_in = require("pillow_jxl.JpegXLImagePlugin", "formats")
+            unpacked = plug_in.JXLImageFile(io.BytesIO(self.fp.getvalue()))
+            unpacked.load()
+            self.im = unpacked.im
+            self._mode = unpacked.mode
+            self._size = unpacked.size
+        return super().load()
+
+
+def _plugged_in(kind, stream, name):
+    "The picture as its plug-in opens it, header read; its pixels are not unpacked yet."
+    plug_in = _PLUG_INS[kind]
+    try:
+        module = require(plug_in.module, "formats")
+    except (MissingExtra, ImportError):
+        raise BadPicture(
+            f"Cannot open {name}: it is a {plug_in.reads}. To read it, "
+            "run pip install 'movie_tagger[formats]', or save it as JPEG."
+        ) from None
+    if kind == "HEIF":
+        module.options.THUMBNAILS = False  # they may differ from the picture
+        return module.HeifImageFile(stream)
+    image = _Jxl(stream)
+    if image.header.animated:
+        raise BadPicture(
+            f"Cannot open {name}: it is an animated JPEG XL; save one of its pictures as JPEG."
+        )
+    return image
 
 
 # %% ../nbs/images.ipynb #86777021
@@ -386,7 +560,7 @@ if hasattr(os, "register_at_fork"):
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # a pixel; 4 in other modes
 # bytes a pixel of the decoder, while it works and after it
 _LIGHT = {"PNG": (0, 0), "GIF": (0, 0), "BMP": (0, 0), "TIFF": (8, 0), None: (0, 0)}
-_HEAVY = {"WEBP": (12, 8), "AVIF": (10, 4)}
+_HEAVY = {"WEBP": (12, 8), "AVIF": (10, 4), "HEIF": (12, 4), "JXL": (8, 0)}
 _UNKNOWN = (16, 8)  # AVIF of more than 8 bits too
 
 
@@ -402,6 +576,8 @@ def _decoder(im):  # a Pillow image that is not unpacked yet
         coefficients = 2 * im.layers * pixels * scale * scale
         return (0 if _in_one_scan(im) else coefficients), 0
     during, after = (_LIGHT | _HEAVY).get(im.format, _UNKNOWN)
+    if im.format == "JXL":
+        during += 8 * im.header.deep + 4 * im.header.extra
     if im.format == "AVIF" and _is_deep(_bytes_of(im)):
         during, after = _UNKNOWN
     return during * pixels, after * pixels
@@ -499,7 +675,7 @@ def opened(source, max_pixels, max_memory=MAX_MEMORY, formats=FORMATS):
                 head = file.read(1024)
                 file.seek(0)
                 stream = _mended(file, head, name, limit, max_memory)
-                image = Image.open(stream, formats=formats)
+                image = _identified(stream, head, name, formats)
             if math.prod(image.size) > limit:
                 raise too_large
             _check_shape(image, name)
@@ -515,6 +691,14 @@ def opened(source, max_pixels, max_memory=MAX_MEMORY, formats=FORMATS):
     finally:
         if file:
             file.close()
+
+
+def _identified(stream, head, name, formats):
+    "The picture in an open file, header read."
+    kind = _plug_in_kind(head)
+    if kind and (kind in formats or kind not in _INSTALLED):
+        return _plugged_in(kind, stream, name)
+    return Image.open(stream, formats=[f for f in formats if f not in _PLUG_INS])
 
 
 def _check_shape(image, name):
@@ -847,7 +1031,10 @@ def _as_fastai(im, height, width, crop):
 
 
 # %% ../nbs/images.ipynb #042f926d
-EXTENSIONS = tuple(".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .avif".split())
+EXTENSIONS = (
+    *".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .avif".split(),
+    *(ending for kind in _INSTALLED for ending in _PLUG_INS[kind].endings),
+)
 
 # what systems, network drives and photo stations put between pictures: thumbnails and rubbish
 _SYSTEM_FOLDER = re.compile(

@@ -240,7 +240,7 @@ def test_slips_are_said_and_the_work_goes_on(work):
 def test_class_folders_without_pictures_and_without_end(work):
     shutil.copytree(work / "posters", work / "data")
     (work / "data" / "western").mkdir()
-    (work / "data" / "western" / "IMG_1.HEIC").write_bytes(b"x")
+    (work / "data" / "western" / "IMG_1.PSD").write_bytes(b"x")
     with pytest.warns(
         UserWarning, match="data/western has no pictures, so there is no class 'western'."
     ):

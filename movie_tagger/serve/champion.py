@@ -31,7 +31,7 @@ from .sensitive import Advice, Detector, advise
 class Looks:
     "Which pictures are taken."
 
-    formats: tuple = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+    formats: tuple = tuple(f for f in images.FORMATS if f not in ("BMP", "TIFF"))
     pixels: int = 25_000_000
     size: int = 16 << 20  # bytes of a file
     unpacked: int = 400 << 20  # bytes of memory for all pictures that are being unpacked
@@ -45,8 +45,8 @@ class Looks:
             raise Problem(
                 "too-large", f"The picture is larger than the {self.size:,} bytes taken here."
             )
-        kind = images.kind_of(data[:16])
-        if kind and kind not in self.formats:
+        kind = images.kind_of(data[:1024])
+        if kind in images.FORMATS and kind not in self.formats:
             raise Problem(
                 "not-a-picture",
                 f"A {kind} is not taken here: send {', '.join(self.formats[:-1])} or "

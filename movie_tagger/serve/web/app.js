@@ -64,7 +64,7 @@ function showGone() {
 /* --- stills --- */
 
 function add(files) {
-  const pictures = [...files].filter(f => f.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|avif)$/i.test(f.name));
+  const pictures = [...files].filter(f => f.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|avif|hei[cf]|hif|jxl)$/i.test(f.name));
   if (files.length && !pictures.length) say("That is not a picture.");
   for (const file of pictures) addOne(file);
   if (pictures.length) { document.body.classList.add("busy"); $("#keys").hidden = false; }

@@ -285,7 +285,7 @@ _SQL = re.compile(
 
 
 _TABLES = re.compile(r"(?i)\.(sql|csv|tsv|txt|json)(\.\w+)?$")
-_PICTURE = re.compile(r"(?i)\.(jpe?g|png|webp|gif|bmp|tiff?|heic|avif)$")
+_PICTURE = re.compile(r"(?i)\.(jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf]|hif|jxl)$")
 
 
 def _pictures(folder):

@@ -292,7 +292,7 @@ _PACKED = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG|GIF8|BM.{4}\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP|\xff\x0a|"
-    rb"....ftyp(?:hei|hev|mif|msf|avi)",
+    rb"....ftyp(?:hei|hev|mif|msf|avi)|\0\0\0\x0cJXL ",
     re.DOTALL,
 )
 _OTHERS = {
