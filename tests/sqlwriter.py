@@ -177,6 +177,7 @@ class Writer:
     def __init__(self, seed):
         self.rng = random.Random(seed)
         self.case = Case(seed)
+        self.case.line = self.pick(["\r\n", *["\n"] * 9])
         self.charset = "utf8mb4"
         self.ansi = False  # are names in double quotes?
         self.literal = False  # is a backslash a letter?
@@ -237,8 +238,8 @@ class Writer:
         if self.may("tools", 0.5):
             self.emit("\n\ue000mysqldump: Got error: 2013: Lost connection\n\ue001", end=False)
         text = "".join(text for text, _ in case.statements)
-        if self.chance(0.1) and "delimiter" not in text.lower():
-            case.line = "\r\n"
+        if "delimiter" in text.lower():
+            case.line = "\n"
         if {codec for _, codec in case.statements} == {"utf-8"} and self.chance(0.1):
             case.start = b"\xef\xbb\xbf"
             if not re.search("[\udc80-\udcff]", text) and self.chance(0.3):
@@ -579,6 +580,8 @@ class Writer:
         column.size = sizes.get(column.declared, 60)
         if column.declared == "longtext":
             column.size = 1 << 20
+        if self.case.line == "\r\n":  # every letter may become two
+            column.size //= 2
         column.declared = self.word(column.declared)
         if self.chance(0.3):
             column.charset = self.pick("utf8mb4|latin1|cp1251|koi8r")

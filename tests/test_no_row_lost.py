@@ -229,6 +229,20 @@ def test_lines_of_programs_in_tables_that_nobody_asked_for(tmp_path):
         assert len(read_dump(file, ["tags"])["tags"]) == 2
 
 
+@pytest.mark.parametrize("row", ["(1,NULL--  \n,2,NULL)", "( 1,NULL -- x\n,2,NULL )"])
+def test_a_comment_directly_behind_a_value(row, tmp_path):
+    file = written(tmp_path, f"{HEAD}INSERT INTO tags VALUES {row};")
+    assert typed(file) == ([(1, None, 2)], [])
+
+
+def test_a_rollback_is_refused_where_it_takes_rows_back(tmp_path):
+    rows = "INSERT INTO tags VALUES (1,'car',1,NULL);\n"
+    file = written(tmp_path, f"{HEAD}{rows}ROLLBACK;\n")
+    assert typed(file) == ([(1, "car", 1)], [])
+    with pytest.raises(MovieTaggerError, match="line 17, changes table .* with ROLLBACK"):
+        read_dump(written(tmp_path, f"{HEAD}BEGIN;\n{rows}ROLLBACK;\n"))
+
+
 # --- other databases
 
 POSTGRES = r"""--

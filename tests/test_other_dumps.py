@@ -390,16 +390,23 @@ def test_what_only_a_database_can_work_out(what, tmp_path):
     [
         "UPDATE shots SET name='b'",
         "DELETE FROM shots WHERE id=1",
+        "DELETE s FROM nothing JOIN shots s WHERE id=1",
+        "UPDATE nothing n, `shots` SET name='b'",
+        "RENAME TABLE nothing TO gone, shots TO more",
+        "ALTER TABLE shots CHANGE name called text",
         "LOAD DATA LOCAL INFILE 'x' REPLACE INTO TABLE `shots` (id)",
     ],
 )
-def test_changes_that_are_not_applied_are_told(change, tmp_path):
-    (tmp_path / "dump.sql").write_text(f"{SHOTS}{ROW}{change};{change};")
-    with pytest.warns(
-        UserWarning, match=f"changes table shots with {change.split()[0]}, which is not applied"
-    ) as told:
-        found = read_dump(tmp_path / "dump.sql")
-    assert len(told) == 1 and len(found["shots"]) == 1
+def test_changes_that_are_not_applied_are_refused_or_told(change, tmp_path):
+    other = "CREATE TABLE other (id int);INSERT INTO other VALUES (1);"
+    (tmp_path / "dump.sql").write_text(f"{SHOTS}{ROW}{other}\n{change};{change};")
+    what = f"line [0-9]+, changes table shots with {change.split()[0]}, which is not applied"
+    for asked in (None, ["shots"]):
+        with pytest.raises(MovieTaggerError, match=f"{what}: load the dump into a database"):
+            read_dump(tmp_path / "dump.sql", asked)
+    with pytest.warns(UserWarning, match=what) as told:
+        found = read_dump(tmp_path / "dump.sql", ["other"])
+    assert len(told) == 1 and len(found["other"]) == 1
 
 
 def test_a_table_without_a_name_and_a_program_without_a_delimiter(tmp_path):

@@ -39,6 +39,7 @@ from movie_tagger.tags.sql.statements import (
     TRIGGERED,
     USE,
     Table,
+    changed_by,
     database_of,
     declare,
     declare_like,
@@ -156,14 +157,14 @@ class _Dump:
         elif not m["other"]:
             declare(table, said)
         if filled_by_select(said, head):
-            self._unapplied(stream, line, f"table {table.name} with SELECT")
+            self._unapplied(stream, line, "SELECT", [table.name])
 
     def _insert(self, stream, m):
         table = self.meet(stream, m[1])
         stream.at = m.end()
         if self.wants(table.name):
             if table.name in self.triggered:
-                self._unapplied(stream, stream.line, f"table {table.name} with a trigger")
+                self._tell(stream, stream.line, f"table {table.name} with a trigger")
             names = m[2] and names_of(m[2])
             read_insert(stream, table, m[0].rstrip(), names, self.pool)
         else:
@@ -208,10 +209,10 @@ class _Dump:
         elif m := EMPTIED.match(said):
             for quoted in tables_of(m[2]):
                 self._empty(stream, quoted, dropped=m["dropped"])
-        elif (m := CHANGED.match(said)) and name_of(m["table"]) in self.found:
+        elif m := CHANGED.match(said):
             how = m[1].decode().upper()
             if how != "ALTER" or OTHER_COLUMNS.match(m["how"]):
-                self._unapplied(stream, line, f"table {name_of(m['table'])} with {how}")
+                self._unapplied(stream, line, how, changed_by(said))
         elif re.match(rb"(?is)COPY\s.*\sFROM\s+stdin\b", said):
             raise MovieTaggerError(
                 f"{stream.name}, line {line:,}: a COPY of PostgreSQL in a dump that begins as one "
@@ -225,13 +226,26 @@ class _Dump:
             self.open = line
         elif COMMITS.match(said):
             self.open = 0
-        elif ROLLS_BACK.match(said) and self.found:
-            self._unapplied(stream, line, "what it inserted with ROLLBACK")
+        elif ROLLS_BACK.match(said) and self.open:
+            names = [name for name, table in self.found.items() if table.rows]
+            self._unapplied(stream, line, "ROLLBACK", names)
+            self.open = 0
         elif (m := RUNS.match(said)) and self.found:
             how = (m[1] or m[2] or b"PREPARE").decode().upper()
-            self._unapplied(stream, line, f"perhaps a table with {how}")
+            self._tell(stream, line, f"perhaps a table with {how}")
 
-    def _unapplied(self, stream, line, what):
+    def _unapplied(self, stream, line, how, names):
+        "Raises where a statement changes the rows of a table that is to be read; else tells it."
+        for name in names:
+            if name in self.found and self.wants(name):
+                raise MovieTaggerError(
+                    f"{stream.name}, line {line:,}, changes table {name} with {how}, "
+                    f"which is not applied: {LOAD_IT}."
+                )
+            if name in self.found:
+                self._tell(stream, line, f"table {name} with {how}")
+
+    def _tell(self, stream, line, what):
         self.notes.append(
             f"{stream.name}, line {line:,}, changes {what}, "
             "which is not applied: the rows are as they were inserted. "

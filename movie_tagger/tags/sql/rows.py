@@ -270,7 +270,7 @@ for _c, _v in ESCAPES.items():
         _MEANS[ord(_c)] = ord(_v)
 _BLANK = np.zeros(256, bool)
 _BLANK[[9, 10, 13, 32]] = True
-_IN_NUMBER = np.isin(np.arange(256), list(b"0123456789."))
+_MAY_BE_MINUS = np.isin(np.arange(256), list(b",eE"))  # behind these
 # what may stand outside of texts: numbers, NULL, and what is between them
 _UPPER, _LOWER, _MINUS, _ODD = 1, 2, 4, 8
 _KINDS = np.full(256, _ODD, np.uint8)
@@ -344,7 +344,10 @@ def _expressions(text, b, quotes):
     if (gaps & _ODD).any() or mixed.any():
         return True
     minus = outside(b == 45, quotes) if (gaps & _MINUS).any() else np.array([], int)
-    return _IN_NUMBER[b[minus - 1]].any()  # 3-1
+    before = minus - 1
+    for _ in range(8):
+        before = before - _BLANK[b[before]]
+    return not _MAY_BE_MINUS[b[before]].all()  # 3 - 1, or a comment
 
 
 def outside(here, quotes, inside=0):

@@ -25,6 +25,7 @@ __all__ = [
     "TOKEN",
     "TRIGGERED",
     "name_of",
+    "changed_by",
     "tables_of",
     "names_of",
     "database_of",
@@ -189,6 +190,15 @@ def name_of(quoted):
     if quote in (b"`", b'"'):
         name = name[1:-1].replace(quote * 2, quote)
     return name.decode("utf-8", "replace")
+
+
+_WHICH = re.compile(rb"(?i)\b(?:SET|WHERE|USING|ON|ADD|DROP|CHANGE|FIELDS|LINES)\b")
+
+
+def changed_by(said):
+    "The names that an UPDATE, DELETE, ALTER or their like has before it says which rows and how."
+    m = _WHICH.search(said, CHANGED.match(said).start("how"))
+    return [name_of(name) for name in re.findall(_NAME, said[: m.start() if m else None])]
 
 
 def tables_of(listed):
