@@ -21,6 +21,8 @@ __all__ = [
     "cache_dir",
     "folder_size",
     "progress",
+    "visible",
+    "one_form",
     "counted",
     "warn",
     "without_passwords",
@@ -36,6 +38,7 @@ import re
 import shutil
 import sys
 import tempfile
+import unicodedata
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -229,6 +232,49 @@ def progress(
     return tqdm(
         items, desc=what, total=total, unit=" " + unit, disable=not sys.stderr.isatty(), leave=False
     )
+
+
+# %% ../nbs/core.ipynb #2c9786e2
+# soft hyphen, marks of direction, spaces without width, and which of two shapes a sign has
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\ufe00-\ufe0f\ufff9-\ufffb\U000e0100-\U000e01ef]"
+)
+_JOINERS = re.compile("[\u200c\u200d]+")
+# Arabic to Sinhala, Tibetan, Myanmar, Khmer, Mongolian and their neighbours
+_JOINING = re.compile(
+    "[\u0600-\u0dff\u0f00-\u109f\u1700-\u18af\u1900-\u1cff\ua800-\uabff\U00010a00-\U000117ff]"
+)
+
+
+def visible(text: str) -> str:
+    "Without signs that nobody sees; joiners stay where they join letters or emoji."
+    if text.isascii():
+        return text
+    return _JOINERS.sub(_joiner, _INVISIBLE.sub("", text))
+
+
+def one_form(text: str) -> str:
+    "A name as it is compared: accents composed (NFC), nothing invisible, no blanks around it."
+    return unicodedata.normalize("NFC", visible(unicodedata.normalize("NFC", text))).strip()
+
+
+def _joiner(found):
+    "The first of some joiners where it joins two emoji or two letters; else nothing."
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    if found[0][0] == "\u200d" and _is_emoji(before) and _is_emoji(after):
+        return "\u200d"
+    return found[0][0] if _is_joining(before) and _is_joining(after) else ""
+
+
+def _is_joining(sign):
+    "Is it a letter, or a mark on one, of a script whose words may hold joiners?"
+    return bool(_JOINING.match(sign)) and unicodedata.category(sign)[0] in "LM"
+
+
+def _is_emoji(sign):
+    "Is it a pictograph, or the skin of one?"
+    return bool(sign) and unicodedata.category(sign) in ("So", "Sk")
 
 
 # %% ../nbs/core.ipynb #7a65f515

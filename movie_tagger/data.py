@@ -30,12 +30,19 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
-from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
 
-from .core import MovieTaggerError, counted, progress, sha256, warn, write_frame
+from movie_tagger.core import (
+    MovieTaggerError,
+    counted,
+    one_form,
+    progress,
+    sha256,
+    warn,
+    write_frame,
+)
 from .duplicates import duplicate_groups, phash
 from .images import BadPicture, find_images, how_to_read, is_system_folder, look_through
 from movie_tagger.tables import (
@@ -87,7 +94,7 @@ def _read_folders(root):
         rows, split_notes = _by_split(rows)
         notes += split_notes
     rows["path"] = rows["path"].astype(str)
-    label = rows.pop("label").map(lambda name: normalize("NFC", name))
+    label = rows.pop("label").map(one_form)
     return _Rows(rows, _one_hot(label), notes)
 
 
@@ -245,12 +252,17 @@ def _several_labels(path, words):
 
 
 def _labels_of(path, label, index):
-    empty = np.flatnonzero(label.str.strip().eq(""))
+    label = _in_one_form(label)
+    empty = np.flatnonzero(label.eq(""))
     if len(empty):
         raise MovieTaggerError(
             f"{path}, row {empty[0] + 2}: the label is empty; give it one or remove the row."
         )
-    return _one_hot(pd.Series(label.str.strip().str.normalize("NFC").to_numpy(), index=index))
+    return _one_hot(pd.Series(label.to_numpy(), index=index))
+
+
+def _in_one_form(words):
+    return words.map({word: one_form(word) for word in words.unique()}).astype("str")
 
 
 def _labels_from_columns(columns, index, absent):
@@ -270,7 +282,7 @@ def _labels_from_tags(path, tags, lists, index, absent):
     if lists is None:
         _refuse_other_commas(path, tags)
         lists = tags.str.split(",")
-    words = lists.explode().dropna().astype("str").str.strip().str.normalize("NFC")
+    words = _in_one_form(lists.explode().dropna().astype("str"))
     words = words[words.ne("")]
     no = words.str.startswith("-")
     known = pd.DataFrame(

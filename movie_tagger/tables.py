@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import MovieTaggerError, counted, warn
+from .core import MovieTaggerError, counted, one_form, warn
 from .images import EXTENSIONS, is_system_folder
 
 # %% ../nbs/tables.ipynb #7a10c006
@@ -279,7 +279,10 @@ def tag_columns(
         cells = table[name].str.strip().str.lower()
         empty = cells.isin(_NOTHING)
         if name not in others and not empty.all() and cells[~empty].isin(values).all():
-            found[unicodedata.normalize("NFC", written)] = cells.map(values).astype(np.float32)
+            tag = one_form(written)
+            if tag in found:
+                raise MovieTaggerError(f"Two columns are called {tag!r}: make them one.")
+            found[tag] = cells.map(values).astype(np.float32)
     return pd.DataFrame(found, index=table.index)
 
 

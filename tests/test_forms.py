@@ -10,7 +10,7 @@ import pytest
 from conftest import draw_poster, movie_tagger
 
 from movie_tagger import data
-from movie_tagger.core import MovieTaggerError
+from movie_tagger.core import MovieTaggerError, one_form
 
 GENRES = ["Action", "Comedy", "Drama", "Horror"]
 LOOKS = ["horror", "romance", "superhero"]
@@ -351,6 +351,37 @@ def test_one_class_in_two_forms(tmp_path):
         picture(tmp_path / unicodedata.normalize(form, "Com\u00e9die") / f"{i}.jpg", i)
     picture(tmp_path / "drama" / "0.jpg", 5)
     assert list(read(tmp_path)[1]) == ["Com\u00e9die", "drama"]
+
+
+MARKED = "\u200eCome\u0301die\u200f"  # with marks of direction, and accents apart
+
+
+def test_signs_that_nobody_sees_make_no_second_class(tmp_path):
+    names = (MARKED, "Com\u00e9die", "Drama")
+    for i, name in enumerate(names):
+        picture(tmp_path / "data" / name / f"{i}.jpg", i)
+    pictures = sorted((tmp_path / "data").rglob("*.jpg"), key=lambda p: p.name)
+    assert list(read(tmp_path / "data")[1]) == ["Com\u00e9die", "Drama"]
+    rows = [f"{path},{name}" for path, name in zip(pictures, names)]
+    for column in ("label", "tags"):
+        (tmp_path / "a.csv").write_text("\n".join([f"image,{column}", *rows]), encoding="utf-8")
+        labels = read(tmp_path / "a.csv", absent="no")[1]
+        assert sorted(labels) == ["Com\u00e9die", "Drama"], column
+    rows = [f"{path},{i % 2},{1 - i % 2}" for i, path in enumerate(pictures)]
+    table = "\n".join([f"image,{MARKED},Drama", *rows])
+    (tmp_path / "a.csv").write_text(table, encoding="utf-8")
+    assert list(read(tmp_path / "a.csv", absent="no")[1]) == ["Com\u00e9die", "Drama"]
+    (tmp_path / "a.csv").write_text(table.replace("Drama", "Com\u00e9die"), encoding="utf-8")
+    with pytest.raises(MovieTaggerError, match="Two columns are called 'Com\u00e9die'"):
+        read(tmp_path / "a.csv", absent="no")
+
+
+def test_one_form_is_the_last_one():
+    for text in (MARKED, "e\u200b\u0301", "\u200e \u200f", "\U0001f469\u200d\U0001f680", "\ufeffa"):
+        assert one_form(one_form(text)) == one_form(text)
+    assert one_form("e\u200b\u0301") == "\u00e9" and "\u200d" in one_form(
+        "\U0001f469\u200d\U0001f680"
+    )
 
 
 # --- tables out of programs

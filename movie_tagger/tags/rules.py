@@ -8,7 +8,6 @@ __all__ = ["normalise", "normal", "Rules", "respelled", "read_rules", "unknown_n
 
 # %% ../../nbs/tags/rules.ipynb #27244e0e
 import itertools
-import re
 import tomllib
 import unicodedata
 from dataclasses import dataclass, field
@@ -16,21 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import MovieTaggerError
+from ..core import MovieTaggerError, visible
+
 
 # %% ../../nbs/tags/rules.ipynb #d08aa3fa
-# soft hyphen, marks of direction, spaces without width, and which of two shapes a sign has
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-    "\ufe00-\ufe0f\ufff9-\ufffb\U000e0100-\U000e01ef]"
-)
-_JOINERS = re.compile("[\u200c\u200d]+")
-# Arabic to Sinhala, Tibetan, Myanmar, Khmer, Mongolian and their neighbours
-_JOINING = re.compile(
-    "[\u0600-\u0dff\u0f00-\u109f\u1700-\u18af\u1900-\u1cff\ua800-\uabff\U00010a00-\U000117ff]"
-)
-
-
 def normalise(
     values: pd.Series,  # tags as they were typed
 ) -> pd.Series:  # the same rows
@@ -46,30 +34,11 @@ def normal(
     "One tag in one spelling."
     for _ in range(4):  # lower case can undo the normal form, and the other way round
         lower = unicodedata.normalize("NFKC", text).lower()
-        visible = _INVISIBLE.sub("", unicodedata.normalize("NFKC", lower))
-        done = " ".join(_JOINERS.sub(_joiner, visible).split())
+        done = " ".join(visible(unicodedata.normalize("NFKC", lower)).split())
         if done == text:
             break
         text = done
     return text
-
-
-def _joiner(found):
-    "The first of some joiners where it joins two emoji or two letters; else nothing."
-    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
-    if found[0][0] == "\u200d" and _is_emoji(before) and _is_emoji(after):
-        return "\u200d"
-    return found[0][0] if _is_joining(before) and _is_joining(after) else ""
-
-
-def _is_joining(sign):
-    "Is it a letter, or a mark on one, of a script whose words may hold joiners?"
-    return bool(_JOINING.match(sign)) and unicodedata.category(sign)[0] in "LM"
-
-
-def _is_emoji(sign):
-    "Is it a pictograph, or the skin of one?"
-    return bool(sign) and unicodedata.category(sign) in ("So", "Sk")
 
 
 # %% ../../nbs/tags/rules.ipynb #c9ba57c5
