@@ -2854,6 +2854,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'movie_tagger/suspects/pictures.py')},
             'movie_tagger.suspects.ranking': { 'movie_tagger.suspects.ranking.Thought': ( 'suspects/ranking.html#thought',
                                                                                           'movie_tagger/suspects/ranking.py'),
+                                               'movie_tagger.suspects.ranking._as_typed': ( 'suspects/ranking.html#_as_typed',
+                                                                                            'movie_tagger/suspects/ranking.py'),
                                                'movie_tagger.suspects.ranking._closed': ( 'suspects/ranking.html#_closed',
                                                                                           'movie_tagger/suspects/ranking.py'),
                                                'movie_tagger.suspects.ranking._decided': ( 'suspects/ranking.html#_decided',

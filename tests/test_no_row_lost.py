@@ -229,6 +229,18 @@ def test_lines_of_programs_in_tables_that_nobody_asked_for(tmp_path):
         assert len(read_dump(file, ["tags"])["tags"]) == 2
 
 
+def test_comments_between_the_words_of_create_or_replace(tmp_path):
+    odd = TAGS.replace("CREATE TABLE", "CREATE /* ; */ OR # it's\n REPLACE -- x\n TABLE")
+    file = written(tmp_path, f"{HEAD}{odd}INSERT INTO tags (id, value) VALUES (1,'car');")
+    assert typed(file) == ([(1, "car", None)], [])
+
+
+def test_a_column_called_period(tmp_path):
+    odd = TAGS.replace("`value`", "period")
+    file = written(tmp_path, f"{odd}INSERT INTO tags (id, period) VALUES (1,'car');")
+    assert typed(file, ["id", "period"]) == ([(1, "car")], [])
+
+
 @pytest.mark.parametrize("row", ["(1,NULL--  \n,2,NULL)", "( 1,NULL -- x\n,2,NULL )"])
 def test_a_comment_directly_behind_a_value(row, tmp_path):
     file = written(tmp_path, f"{HEAD}INSERT INTO tags VALUES {row};")

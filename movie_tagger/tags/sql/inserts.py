@@ -439,9 +439,9 @@ def skip_rows(
 def late_insert(stream, said, wants):
     "Raises where a line of what is not read begins an INSERT of a table that is."
     for m in LATE_INSERT.finditer(said) if b"\nINSERT" in said or b"\nREPLACE" in said else ():
-        if wants(name_of(m[1])):
+        if wants(name := name_of(m[1])):
             raise MovieTaggerError(
                 f"{stream.name}, before line {stream.line:,}: a statement has no end before the "
-                f"line that inserts into {name_of(m[1])}; it begins with "
+                f"line that inserts into {' '.join(name.split())}; it begins with "
                 f"{said[:40].decode('utf-8', 'replace')!r}: was it cut off, or is a quote missing?"
             )

@@ -130,9 +130,10 @@ def exact_column(
     done = []
     for row, (value, how) in enumerate(values):
         if how == "expression":
+            shown = " ".join(value[:40].decode("utf-8", "replace").split())
             raise NoValue(
                 row,
-                f"{value[:40].decode('utf-8', 'replace')} is not a value: {LOAD_IT}",
+                f"{shown} is not a value: {LOAD_IT}",
             )
         try:
             done.append(None if value is None else _converted(value, how, type, encoding))

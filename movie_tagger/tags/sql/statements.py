@@ -69,7 +69,9 @@ _IF = SPACE + rb"(?:IF" + SPACE + rb"(?:NOT\b" + SPACE + rb")?EXISTS\b)?" + SPAC
 CREATE = re.compile(
     rb"(?is)CREATE\b"
     + SPACE
-    + rb"(?:OR\s+(?P<anew>REPLACE)\b)?"
+    + rb"(?:OR\b"
+    + SPACE
+    + rb"(?P<anew>REPLACE)\b)?"
     + SPACE
     + rb"(?:(?P<passing>TEMPORARY|TEMP)\b|UNLOGGED\b)?"
     + SPACE
@@ -353,7 +355,7 @@ class Table:
 
 
 _NO_COLUMN = re.compile(
-    rb"(?i)(PRIMARY|UNIQUE|KEY|INDEX|CONSTRAINT|FULLTEXT|SPATIAL|FOREIGN|CHECK|PERIOD|LIKE|EXCLUDE)\b"
+    rb"(?i)(PRIMARY|UNIQUE|KEY|INDEX|CONSTRAINT|FULLTEXT|SPATIAL|FOREIGN|CHECK|PERIOD\s+FOR|LIKE|EXCLUDE)\b"
 )
 _KEY = re.compile(
     rb"(?is)(?:CONSTRAINT\s+(?:" + _NAME + rb"\s+)??)?(?:PRIMARY\s+KEY|UNIQUE)\b[^(]*\((.*)\)"
