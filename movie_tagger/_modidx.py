@@ -3265,6 +3265,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'movie_tagger/tags/sql/inserts.py'),
                                                'movie_tagger.tags.sql.inserts._Block.where': ( 'tags/sql/inserts.html#_block.where',
                                                                                                'movie_tagger/tags/sql/inserts.py'),
+                                               'movie_tagger.tags.sql.inserts._check_hex': ( 'tags/sql/inserts.html#_check_hex',
+                                                                                             'movie_tagger/tags/sql/inserts.py'),
                                                'movie_tagger.tags.sql.inserts._check_numbers': ( 'tags/sql/inserts.html#_check_numbers',
                                                                                                  'movie_tagger/tags/sql/inserts.py'),
                                                'movie_tagger.tags.sql.inserts._count_no_days': ( 'tags/sql/inserts.html#_count_no_days',

@@ -235,6 +235,13 @@ def test_comments_between_the_words_of_create_or_replace(tmp_path):
     assert typed(file, ["id", "value"]) == ([(1, "car")], [])
 
 
+def test_bytes_for_letters_are_in_no_known_character_set(tmp_path):
+    rows = "INSERT INTO tags VALUES (1,0xD0BD,1,NULL);"
+    assert typed(written(tmp_path, HEAD + rows)) == ([(1, "н", 1)], [])
+    with pytest.raises(MovieTaggerError, match="column value: the character set of 0xd0bd"):
+        read_dump(written(tmp_path, f"{HEAD}SET NAMES koi8r;{rows}"))
+
+
 def test_a_column_called_period(tmp_path):
     odd = TAGS.replace("`value`", "period")
     file = written(tmp_path, f"{odd}INSERT INTO tags (id, period) VALUES (1,'car');")

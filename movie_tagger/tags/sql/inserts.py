@@ -373,6 +373,8 @@ def _exact(values, name, type, table, block):
     try:
         if form := table.forms.get(name):
             values = _formed(values, form)
+        if type == "text" and not block.encoding.startswith("utf-8"):
+            _check_hex(values)
         array = exact_column(values, type, block.encoding)
     except BadValue as e:
         if table.types is None and not isinstance(e, NoValue):
@@ -385,6 +387,15 @@ def _exact(values, name, type, table, block):
         missing = sum(value is None for value, _ in values)
         _count_no_days(name, array.null_count - missing, table)
     return array
+
+
+def _check_hex(values):
+    "Raises where bytes stand for letters: in the column's character set, not in the dump's."
+    for row, (value, how) in enumerate(values):
+        if how == "hex" and not value.isascii():
+            raise BadValue(
+                row, f"the character set of 0x{value[:20].hex()} is not known: {LOAD_IT}"
+            )
 
 
 def _formed(values, form):
