@@ -95,8 +95,9 @@ def _says_yes(marks):
     if pd.api.types.is_datetime64_any_dtype(marks):
         return marks.notna().to_numpy()
     words = marks.astype("str").str.strip(" \0").str.lower().fillna("")
-    nothing = words.isin(["", "0", "0.0", "false", "f", "no", "n", "null", "none"])
-    return ~(nothing | words.str.startswith("0000-00-00")).to_numpy(bool)
+    nothing = words.isin(["", "false", "f", "no", "n", "null", "none"])
+    zero = words.str.fullmatch(r"0+(\.0+)?") | words.str.startswith("0000-00-00")
+    return ~(nothing | zero).to_numpy(bool)
 
 
 _WHOLE = re.compile(r"\s*([+-]?\d{1,18})(?:\.0+)?\s*")
