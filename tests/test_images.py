@@ -1142,7 +1142,7 @@ def test_an_error_does_not_keep_a_half_unpacked_picture():
             entry(data)
         kept.append(image_count() - before)
         assert caught.value.__cause__
-    assert kept == [0] * 4
+    assert max(kept) <= 0  # what other tests left may go meanwhile
 
 
 def image_count():
