@@ -2708,6 +2708,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'movie_tagger/serve/logs.py'),
                                          'movie_tagger.serve.logs._occupy_the_first_three': ( 'serve/logs.html#_occupy_the_first_three',
                                                                                               'movie_tagger/serve/logs.py'),
+                                         'movie_tagger.serve.logs._standard_error': ( 'serve/logs.html#_standard_error',
+                                                                                      'movie_tagger/serve/logs.py'),
                                          'movie_tagger.serve.logs.log_as_json': ( 'serve/logs.html#log_as_json',
                                                                                   'movie_tagger/serve/logs.py'),
                                          'movie_tagger.serve.logs.lost_lines': ('serve/logs.html#lost_lines', 'movie_tagger/serve/logs.py'),

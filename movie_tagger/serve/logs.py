@@ -119,10 +119,18 @@ def lost_lines() -> int:
     return sum(handler.lost for handler in handlers if isinstance(handler, Gathered))
 
 
+def _standard_error():
+    "The number of the file that standard error is; where it is none, of one that keeps nothing."
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return os.open(os.devnull, os.O_WRONLY)
+
+
 def log_as_json():
     "Sends the log, and what Python warns of, to standard error, a JSON document a line."
     _occupy_the_first_three()
-    handler = Gathered(sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY))
+    handler = Gathered(_standard_error())
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(True)
