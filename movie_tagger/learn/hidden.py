@@ -31,8 +31,17 @@ class Typing:
 
     def behind_silence(self, scores):
         "How likely each tag can be seen where nobody typed it (n, t)."
-        p = self.visible(scores)
-        return p * (1 - self.share) / (1 - self.share * p)
+        return _unsaid(self.visible(scores), self.share)
+
+
+def _unsaid(p, share):
+    "How likely a tag can be seen where nobody typed it, by Bayes' rule (n, t)."
+    return p * (1 - share) / (1 - share * p)
+
+
+def _seen(y, unsaid):
+    "What is expected to be there (n, t): what was said, and behind silence `unsaid` (n, t)."
+    return np.where(y == 1, 1, np.where(y == 0, 0, unsaid))
 
 
 def understand(
@@ -48,14 +57,14 @@ def understand(
         some = np.random.default_rng(0).permutation(len(y))[:rows]
         scores, y = scores[some], y[some]
     mean, scale = scores.mean(0), np.maximum(scores.std(0), 1e-9)
-    x, yes, no = (scores - mean) / scale, y == 1, y == 0
-    typed = yes.sum(0)
+    x = (scores - mean) / scale
+    typed = (y == 1).sum(0)
     known = np.full(y.shape[1], 0.5) if share is None else np.asarray(share, float)
     slope = np.ones(y.shape[1])
     offset = logit(np.clip(typed / len(y) / known, 1e-3, 0.9))
     for _ in range(steps):
         now = Typing(known, slope, offset)
-        seen = np.where(yes, 1, np.where(no, 0, now.behind_silence(x)))
+        seen = _seen(y, now.behind_silence(x))
         slope, offset = _closer(x, seen, slope, offset)
         if share is None:
             expected = seen.sum(0)
@@ -102,9 +111,10 @@ def look_behind(
     rounds: int = 2,
 ) -> Hidden:
     "What can be seen, learnt from what was typed."
-    x, groups = np.asarray(embeddings, np.float32), group_codes(groups, len(y))
+    x = np.asarray(embeddings, np.float32)
+    fold = data.folds(np.arange(len(y)) if groups is None else groups, folds, seed)
+    groups = group_codes(groups, len(y))
     weight, bias, share, scores = _expect(x, y, groups, rounds)
-    fold = data.folds(groups, folds, seed)
     apart = len(np.unique(fold)) > 1
     for k in np.unique(fold) if apart else ():
         rest = fold != k
@@ -124,13 +134,12 @@ def _expect(x, y, groups, rounds):
     if (groups == groups[0]).all():
         groups = np.arange(len(y))
     components = components_of(x)
-    yes, no = y == 1, y == 0
-    aims, share = yes.astype(np.float32), None
+    aims, share = (y == 1).astype(np.float32), None
     for _ in range(rounds):
         scores, _ = strongest(components, aims, groups)
         typing = understand(scores, y, share)
         share = typing.share
-        aims = np.where(yes, 1, np.where(no, 0, typing.behind_silence(scores))).astype(np.float32)
+        aims = _seen(y, typing.behind_silence(scores)).astype(np.float32)
     scores, strength = strongest(components, aims, groups)
     return *line(x, components, aims, strength), share, scores
 
@@ -142,8 +151,7 @@ def expected_thresholds(
     share_typed: np.ndarray,  # (t,)
 ) -> np.ndarray:  # (t,); 1.0, out of reach, without a yes
     "A threshold a tag under which the F1 against what can be seen is expected to be highest."
-    unsaid = p * (1 - share_typed) / (1 - share_typed * p)
-    seen = np.where(y == 1, 1, np.where(y == 0, 0, unsaid))
+    seen = _seen(y, _unsaid(p, share_typed))
     order = np.argsort(-p, axis=0, kind="stable")
     found = np.take_along_axis(seen, order, 0).cumsum(0)
     flagged = np.arange(1, len(y) + 1)[:, None]
