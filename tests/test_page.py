@@ -22,6 +22,8 @@ see.set_options(timeout=20_000)
 
 from movie_tagger.ledger.ledger import Ledger  # noqa: E402
 from movie_tagger.serve.app import create_app  # noqa: E402
+from movie_tagger.serve.champion import Looks  # noqa: E402
+from movie_tagger.serve.desk import Limits  # noqa: E402
 from movie_tagger.serve.keys import add_key  # noqa: E402
 from movie_tagger.serve.listen import Server  # noqa: E402
 from movie_tagger.serve.sensitive import Detector  # noqa: E402
@@ -135,8 +137,7 @@ def test_drop_accept_reject_undo(browser, models, stills, tmp_path, width):
         page.screenshot(path=tmp_path / f"{width}-empty.png")
         drop(page, path, stills / "diary.jpg")
         see(card(page, "diary.jpg").locator(".status")).to_contain_text("it is text")
-        see(card(page, "romance.jpg").locator(".verdict")).to_contain_text("Somebody must look")
-        see(card(page, "romance.jpg").locator("figure")).to_have_class("veiled")
+        see(card(page, "romance.jpg").locator(".verdict")).to_contain_text("Low scores for blood.")
         page.screenshot(path=tmp_path / f"{width}-answered.png", full_page=True)
 
         chip(page, "romance.jpg", "pink").locator(".yes").click()
@@ -155,8 +156,6 @@ def test_drop_accept_reject_undo(browser, models, stills, tmp_path, width):
         see(page.locator("#saved")).to_have_text("saved")
         assert labels(ledger, path) == {"round": False}
 
-        card(page, "romance.jpg").get_by_role("button", name="Show the picture").click()
-        see(card(page, "romance.jpg").locator("figure")).not_to_have_class("veiled")
         add = card(page, "romance.jpg").get_by_placeholder("Add a tag")
         add.fill("violet")
         card(page, "romance.jpg").get_by_role("button", name="Add", exact=True).click()
@@ -167,6 +166,66 @@ def test_drop_accept_reject_undo(browser, models, stills, tmp_path, width):
         see(page.locator("#saved")).to_have_text("saved")
         assert labels(ledger, path) == {"round": False, "dark": True}
         page.screenshot(path=tmp_path / f"{width}-decided.png", full_page=True)
+
+
+def test_a_veil_where_the_score_is_not_low_a_notice_where_it_is(browser, models, stills, tmp_path):
+    app = create_app(models, sensitive=["blood"])
+    with serving(app) as client, page_of(browser, str(client.base_url), "desk", tmp_path) as page:
+        drop(page, stills / "horror.jpg", stills / "romance.jpg")
+        grave, calm = card(page, "horror.jpg"), card(page, "romance.jpg")
+        see(grave.locator(".verdict")).to_contain_text("Somebody must look")
+        see(grave.locator("figure")).to_have_class("veiled")
+        grave.get_by_role("button", name="Show the picture").click()
+        see(grave.locator("figure")).not_to_have_class("veiled")
+        see(calm.locator(".verdict")).to_contain_text("Nothing is promised yet")
+        see(calm.locator("figure")).not_to_have_class("veiled")
+        still = (stills / "romance.jpg").read_bytes()
+        answer = client.post("/v1/tags", files={"still": ("romance.jpg", still)}).json()
+        assert answer["stills"][0]["action"] == "review", "programs are told as strictly as ever"
+
+
+def test_what_is_likely_says_from_where_on(browser, models, stills, tmp_path):
+    with (
+        serving(create_app(models)) as client,
+        page_of(browser, str(client.base_url), "phone", tmp_path) as page,
+    ):
+        drop(page, stills / "superhero.jpg")
+        rows = {row["tag"]: row["threshold"] for row in client.get("/v1/vocabulary").json()}
+        see(page.locator("#why")).to_contain_text("Each tag has its own threshold")
+        for box, words in ((".likely", "{} % is enough"), (".perhaps", "it takes {} %")):
+            chips = page.locator(f"{box} .chip")
+            see(chips.first).to_be_visible()
+            tag = chips.first.locator(".name").inner_text()
+            see(chips.first.locator(".strength")).to_contain_text(
+                words.format(f"{100 * rows[tag]:.0f}")
+            )
+        see(page.locator("#no-feedback")).to_contain_text("--ledger ledger.db")
+
+
+def test_refused_files_are_shown_with_the_reason(browser, models, tmp_path):
+    refused = {
+        "notes.pdf": (b"%PDF-1.4", "application/pdf", "no picture but application/pdf"),
+        "empty.png": (b"", "image/png", "is empty"),
+        "huge.jpg": (bytes(3 << 20), "image/jpeg", "3 MB, more than the 2 MB taken here"),
+        "web.jpg": (b"<!doctype html><p>gone", "image/jpeg", "web page"),
+        "no ending": (b"Dear diary", "", "it is text"),
+        "<b>bold.txt": (b"x", "text/plain", "no picture but text/plain"),
+    }
+    limits = Limits(looks=Looks(size=2 << 20))
+    with (
+        serving(create_app(models, limits=limits)) as client,
+        page_of(browser, str(client.base_url), "phone", tmp_path) as page,
+    ):
+        see(page.locator("#model")).to_contain_text("5 tags")
+        page.locator("#files").set_input_files(
+            [
+                {"name": name, "buffer": data, "mimeType": kind}
+                for name, (data, kind, _) in refused.items()
+            ]
+        )
+        for name, (_, _, why) in refused.items():
+            see(card(page, name).locator(".status")).to_contain_text(why)
+            see(card(page, name).get_by_role("button", name="Try again")).to_be_hidden()
 
 
 def test_by_keyboard_alone(browser, models, stills, tmp_path):
@@ -296,7 +355,7 @@ def test_when_the_server_is_gone_nothing_is_lost(browser, models, stills, tmp_pa
         chip(page, "romance.jpg", "round").locator(".no").click()
         drop(page, stills / "superhero.jpg")
         see(page.locator("#gone")).to_contain_text(
-            "2 decisions are kept in this browser, 1 still is waiting"
+            "2 decisions are kept in this browser, 1 picture is waiting"
         )
         page.screenshot(path=tmp_path / f"{width}-gone.png", full_page=True)
         server.start()
@@ -344,6 +403,10 @@ def test_the_docs_page_shows_the_whole_api(browser, models, tmp_path):
         for path in client.get("/openapi.json").json()["paths"]:
             see(page.locator("summary code", has_text=path).first).to_be_visible()
         see(page.locator("tr#busy")).to_contain_text("429")
+        examples = page.locator("pre").all_inner_texts()
+        assert "8000" not in "".join(examples)
+        assert f":{client.base_url.port}/v1/tags" in examples[0]
+        exec(examples[1].partition("\n")[0], {})  # the line that imports the client
 
 
 def test_the_colours_can_be_read(browser, models, tmp_path):

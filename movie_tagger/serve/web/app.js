@@ -4,17 +4,17 @@ const $ = (selector, inside = document) => inside.querySelector(selector);
 const stills = [];          // cards on the page: {file, card, state, still, receipt, name, tags}
 const steps = [];           // decisions that can be undone, the last one last: {still, tag}
 const OUT = "movie-tagger-out:";
-const page = {feedback: true, vocabulary: [], limits: null, asking: 0, sending: false, gone: false, counter: 0};
+const page = {feedback: true, tags: new Map(), version: "", limits: null, asking: 0, sending: false, gone: false, counter: 0};
 
 const wait = ms => new Promise(done => setTimeout(done, ms));
-const percent = p => p < 0.01 ? "<1 %" : `${Math.round(p * 100)} %`;
+const percent = (p, digits = 0) => p > 0 && p < 0.01 ? "<1 %" : `${(100 * p).toFixed(digits)} %`;
 const size = bytes => `${Math.round(bytes / 1048576)} MB`;
 const say = text => { $("#say").textContent = text; };
 const newKey = () => `page-${Date.now().toString(36)}-${Array.from(crypto.getRandomValues(new Uint8Array(8)), b => b.toString(16).padStart(2, "0")).join("")}`;
 
 /* --- asking the server --- */
 
-class Trouble extends Error { constructor(message, again) { super(message); this.again = again; } }  // again: seconds until it may help to repeat, or null
+class Trouble extends Error { constructor(message, again, final = false) { super(message); Object.assign(this, {again, final}); } }  // again: seconds until it may help to repeat, or null; final: it never helps
 
 function header() {
   const key = sessionStorage.getItem("movie-tagger-key");
@@ -31,7 +31,7 @@ async function ask(path, options = {}) {
   const problem = await response.json().catch(() => ({detail: `The server answered ${response.status}.`}));
   if (response.status === 401) { await askForKey(); return ask(path, options); }
   if (response.status === 429 || response.status === 503) throw new Trouble(problem.detail, Number(response.headers.get("retry-after")) || 2);
-  throw new Trouble(problem.detail, null);
+  throw new Trouble(problem.detail, null, [413, 415, 422].includes(response.status));
 }
 
 let asked = null;
@@ -56,31 +56,40 @@ function showGone() {
   const kept = outbox().length, waiting = stills.filter(s => s.state === "waiting" || s.state === "asking").length;
   const parts = [];
   if (kept) parts.push(kept === 1 ? "1 decision is kept in this browser" : `${kept} decisions are kept in this browser`);
-  if (waiting) parts.push(waiting === 1 ? "1 still is waiting" : `${waiting} stills are waiting`);
+  if (waiting) parts.push(waiting === 1 ? "1 picture is waiting" : `${waiting} pictures are waiting`);
   $("#gone").hidden = !page.gone;
   if (page.gone) $("#gone").textContent = `The server cannot be reached. Nothing is lost: ${parts.join(", ") || "go on as you like"}; all is sent as soon as it is back.`;
 }
 
-/* --- stills --- */
+/* --- pictures, which the API calls stills --- */
 
-function add(files) {
-  const pictures = [...files].filter(f => f.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|avif|hei[cf]|hif|jxl)$/i.test(f.name));
-  if (files.length && !pictures.length) say("That is not a picture.");
-  for (const file of pictures) addOne(file);
-  if (pictures.length) { document.body.classList.add("busy"); $("#keys").hidden = false; }
+function add(files, folders = new Set()) {
+  for (const file of files) addOne(file, folders.has(file.name));
+  if (files.length) { document.body.classList.add("busy"); $("#keys").hidden = !page.feedback; }
+  showWhy();
   pump();
 }
 
-function addOne(file) {
+function refusal(file, isFolder) {  // why a file is not even sent; the server judges the others by what is in them
+  if (isFolder) return "This is a folder: open it, and drop the pictures that are in it.";
+  if (file.type && !file.type.startsWith("image/") && file.type !== "application/octet-stream") return `This is no picture but ${file.type}; ${taken()}`;
+  if (!file.size) return "This file is empty.";
+  if (page.limits && file.size > page.limits.bytes) return `This file has ${size(file.size)}, more than the ${size(page.limits.bytes)} taken here.`;
+  return "";
+}
+
+const taken = () => page.limits?.formats ? `taken are ${page.limits.formats.join(", ")}.` : "only pictures are taken.";
+
+function addOne(file, isFolder) {
   const card = $("#card").content.cloneNode(true).firstElementChild;
-  const still = {file, card, state: "waiting", name: file.name || "pasted still", tags: new Map()};
+  const still = {file, card, state: "waiting", name: file.name || "pasted picture", tags: new Map()};
   const heading = $("h2", card), picture = $("figure img", card);
   heading.textContent = still.name;
   heading.id = `still-${++page.counter}`;
   card.setAttribute("aria-labelledby", heading.id);
   picture.src = URL.createObjectURL(file);
   picture.alt = still.name;
-  picture.onerror = () => { $(".reveal", card).hidden = true; picture.hidden = true; };
+  picture.onerror = () => { $(".reveal", card).hidden = true; picture.hidden = true; card.classList.add("blank"); };
   veil(still, "Not looked at yet");
   $(".reveal", card).onclick = () => { unveil(still); $("h2", card).tabIndex = -1; $("h2", card).focus(); };
   $(".again", card).onclick = () => { still.state = "waiting"; pump(); };
@@ -88,7 +97,8 @@ function addOne(file) {
   stills.unshift(still);
   $("#cards").prepend(card);
   status(still, "Waiting …");
-  if (page.limits && file.size > page.limits.bytes) fail(still, `This file is larger than the ${size(page.limits.bytes)} taken here.`, false);
+  const why = refusal(file, isFolder);
+  if (why) { fail(still, why, false); say(`${still.name}: ${why}`); }
 }
 
 function status(still, text, bad = false) {
@@ -100,6 +110,7 @@ function status(still, text, bad = false) {
 
 function fail(still, text, again = true) {
   still.state = "failed";
+  still.card.classList.add("failed");
   status(still, text, true);
   $(".veil-why", still.card).textContent = "Not looked at";
   $(".again", still.card).hidden = !again;
@@ -128,13 +139,18 @@ function pump() {
 async function look(still) {
   still.state = "asking";
   $(".again", still.card).hidden = true;
+  still.card.classList.remove("failed");
   status(still, "Looking …");
   const form = new FormData();
   form.append("still", still.file, still.name);
   for (let round = 0; ; round++) {
-    try { return show(still, (await ask("v1/tags?k=14&min=0.02", {method: "POST", body: form})).stills[0]); }
+    try {
+      const answer = await ask("v1/tags?k=14&min=0.02", {method: "POST", body: form});
+      if (answer.model.version !== page.version) await learn();
+      return show(still, answer.stills[0]);
+    }
     catch (trouble) {
-      if (trouble.again === null) return fail(still, trouble.message);
+      if (trouble.again === null) return fail(still, trouble.message, !trouble.final);
       status(still, page.gone ? "Waiting for the server …" : "The server is busy; trying again …");
       await wait(1000 * Math.min(15, trouble.again * (1 + round / 2)));
     }
@@ -144,31 +160,48 @@ async function look(still) {
 function show(still, answer) {
   Object.assign(still, {state: "answered", still: answer.still, receipt: answer.receipt});
   const grave = answer.sensitive.filter(v => v.action !== "show");
-  if (answer.action === "show") unveil(still);
+  const calm = grave.every(isLow);
+  if (calm) unveil(still);
   else veil(still, answer.action === "hide" ? `Hidden: ${grave.filter(v => v.action === "hide").map(v => v.tag).join(", ")}` : `Look before showing: ${grave.map(v => v.tag).join(", ")}`);
-  warn(still, answer, grave);
+  warn(still, answer, grave, calm);
   const plain = answer.suggestions.filter(s => !grave.some(v => v.tag === s.tag));
   for (const s of plain) chip(still, s.tag, s.probability, $(s.likely ? ".likely" : ".perhaps", still.card));
   $(".perhaps-box", still.card).hidden = plain.every(s => s.likely);
   $(".add", still.card).hidden = !page.feedback;
   const n = plain.filter(s => s.likely).length;
-  status(still, n === 0 ? "Nothing is certain here." : n === 1 ? "One tag is likely." : `${n} tags are likely.`);
-  say(`${still.name}: ${n} likely tags${grave.length ? "; may be sensitive" : ""}.`);
+  status(still, n === 0 ? "No tag is likely." : n === 1 ? "One tag is likely." : `${n} tags are likely.`);
+  say(`${still.name}: ${n} likely tags${grave.length && !calm ? "; may be sensitive" : ""}.`);
 }
 
-function warn(still, answer, grave) {
-  $(".warning", still.card).hidden = !grave.length;
+// Nothing is promised for the tag yet, so programs are told that a person must look; here it is enough to say so where the scores are low.
+function isLow(verdict) {
+  const known = page.tags.get(verdict.tag);
+  if (verdict.action !== "review" || !known || known.promise) return false;
+  const low = Math.min(0.2, known.threshold === null ? 0.05 : known.threshold / 2);
+  return (verdict.probability ?? 0) < low && (verdict.score ?? 0) < 0.05;
+}
+
+function warn(still, answer, grave, calm) {
+  const box = $(".warning", still.card), line = $(".verdict", still.card), why = document.createElement("span");
+  box.hidden = !grave.length;
+  box.classList.toggle("calm", calm);
   if (!grave.length) return;
-  const line = $(".verdict", still.card);
-  line.textContent = answer.action === "hide" ? "This must be hidden." : "Somebody must look before this is shown.";
-  const why = document.createElement("span");
+  line.textContent = answer.action === "hide" ? "This must be hidden." : calm ? `Low scores for ${grave.map(v => v.tag).join(", ")}.` : "Somebody must look before this is shown.";
   why.className = "why";
-  why.textContent = [...new Set(grave.map(v => v.reason))].join(" ");
+  why.textContent = calm
+    ? "Nothing is promised yet, so programs that ask are told that a person must look."
+    : [...new Set(grave.map(v => v.reason))].join(" ");
   line.append(why);
   for (const v of grave) chip(still, v.tag, v.probability ?? v.score ?? 0, $(".grave", still.card));
 }
 
 /* --- chips --- */
+
+// A probability beside the threshold from which on this tag is likely, in words.
+function beside(probability, threshold, enough) {
+  const digits = [0, 1, 2].find(d => percent(probability, d) !== percent(threshold, d)) ?? 2;
+  return `${percent(probability, digits)}, ${enough ? `${percent(threshold, digits)} is enough` : `it takes ${percent(threshold, digits)}`}`;
+}
 
 function chip(still, tag, probability, list) {
   const item = document.createElement("li"), yes = document.createElement("button"), no = document.createElement("button");
@@ -180,27 +213,31 @@ function chip(still, tag, probability, list) {
   name.className = "name";
   name.textContent = tag;
   strength.className = "strength";
-  if (probability !== null) { strength.textContent = percent(probability); yes.style.setProperty("--p", probability); }
-  yes.append(name, strength);
+  if (probability !== null) {
+    const threshold = page.tags.get(tag)?.threshold ?? null, enough = list.classList.contains("likely");
+    strength.textContent = threshold === null || list.classList.contains("grave") ? percent(probability) : beside(probability, threshold, enough);
+    yes.style.setProperty("--p", probability);
+    if (threshold !== null) yes.style.setProperty("--t", threshold);
+  }
+  yes.append(Object.assign(document.createElement("span"), {className: "unseen", textContent: "Accept "}), name, " ", strength);
   no.textContent = "✕";
   no.setAttribute("aria-label", `Reject ${tag}`);
-  yes.disabled = no.disabled = !page.feedback;
+  yes.disabled = !page.feedback;
   yes.onclick = () => decide(still, tag, "accept");
   no.onclick = () => decide(still, tag, "reject");
-  item.append(yes, no);
+  item.append(yes, ...(page.feedback ? [no] : []));
   list.append(item);
-  still.tags.set(tag, {item, yes, no, probability, made: []});   // made: decisions in force, the last one last
+  still.tags.set(tag, {item, yes, no, made: []});   // made: decisions in force, the last one last
   paint(still, tag);
 }
 
 function paint(still, tag) {
-  const {item, yes, no, probability, made} = still.tags.get(tag), now = made.at(-1);
+  const {item, yes, no, made} = still.tags.get(tag), now = made.at(-1);
   item.classList.toggle("accepted", now?.state === true);
   item.classList.toggle("rejected", now?.state === false);
   item.classList.toggle("unsent", made.some(d => localStorage.getItem(OUT + d.key)));
   yes.setAttribute("aria-pressed", String(now?.state === true));
   no.setAttribute("aria-pressed", String(now?.state === false));
-  yes.setAttribute("aria-label", `Accept ${tag}` + (probability === null ? "" : `, ${percent(probability)}`));
 }
 
 function decide(still, tag, action) {
@@ -233,7 +270,7 @@ function addTag(still) {
   const input = $(".add input", still.card), tag = input.value.trim(), problem = $(".add-problem", still.card);
   problem.textContent = "";
   if (!tag) return;
-  if (!page.vocabulary.includes(tag)) { problem.textContent = `The model does not know the tag “${tag}”.`; return; }
+  if (!page.tags.has(tag)) { problem.textContent = `The model does not know the tag “${tag}”.`; return; }
   if (!still.tags.has(tag)) chip(still, tag, null, $(".likely", still.card));
   if (still.tags.get(tag).made.at(-1)?.state !== true) decide(still, tag, "add");
   input.value = "";
@@ -297,19 +334,30 @@ function keyboard(event) {
   }
 }
 
+// What the model that answers now knows: its tags, from where on each is likely, what is promised.
+async function learn() {
+  const model = await ask("v1/model"), tags = await ask("v1/vocabulary");
+  Object.assign(page, {feedback: model.feedback, limits: model.limits, version: model.version, tags: new Map(tags.map(t => [t.tag, t]))});
+  $("#model").textContent = `${model.name}, ${model.tags} tags`;
+  $("#promise").textContent = (model.limits.keeps ? "A picture is kept when you decide about it" : "Pictures are looked at and forgotten") +
+    (model.feedback ? "; your answers help the next model." : ".");
+  $("#no-feedback").hidden = model.feedback;
+  $("#vocabulary").replaceChildren(...tags.map(t => Object.assign(document.createElement("option"), {value: t.tag})));
+  showWhy();
+}
+
+function showWhy() {
+  const own = [...page.tags.values()].some(t => t.threshold !== null);
+  $("#why").hidden = !stills.length || !page.tags.size;
+  $("#why").textContent = own
+    ? "Each tag has its own threshold, found on pictures kept aside: a rare one is likely from a low probability on, a common one only from a high one. The line in a tag's bar is its threshold."
+    : "Each picture has one tag: the most probable one is likely, whatever its number.";
+}
+
 async function begin() {
   for (;;) {
-    try {
-      const model = await ask("v1/model");
-      page.feedback = model.feedback;
-      page.limits = model.limits;
-      $("#model").textContent = `${model.name}, ${model.tags} tags`;
-      $("#promise").textContent = (model.limits.keeps ? "A picture is kept when you decide about it" : "Pictures are looked at and forgotten") +
-        (model.feedback ? "; your answers help the next model." : ".");
-      page.vocabulary = (await ask("v1/vocabulary")).map(t => t.tag);
-      $("#vocabulary").replaceChildren(...page.vocabulary.map(t => Object.assign(document.createElement("option"), {value: t})));
-      break;
-    } catch (trouble) { await wait(1000 * (trouble.again ?? 5)); }
+    try { await learn(); break; }
+    catch (trouble) { await wait(1000 * (trouble.again ?? 5)); }
   }
   send();
 }
@@ -320,5 +368,10 @@ document.onkeydown = keyboard;
 document.onpaste = event => { if (event.clipboardData.files.length) add(event.clipboardData.files); };
 document.ondragover = event => { event.preventDefault(); $("#drop").classList.add("over"); };
 document.ondragleave = event => { if (!event.relatedTarget) $("#drop").classList.remove("over"); };
-document.ondrop = event => { event.preventDefault(); $("#drop").classList.remove("over"); add(event.dataTransfer.files); };
+document.ondrop = event => {
+  event.preventDefault();
+  $("#drop").classList.remove("over");
+  const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+  add(event.dataTransfer.files, new Set(entries.filter(e => e.isDirectory).map(e => e.name)));
+};
 begin();

@@ -42,7 +42,14 @@ function schema(name, what) {
   return Object.assign(make("details", "", make("summary", "", make("code", name)), table), {className: "route"});
 }
 
+// The examples name the place that this page came from, whatever its port, its name or the path before it.
+function nameThisPlace() {
+  const here = new URL(".", location.href).href.replace(/\/$/, "");
+  for (const code of document.querySelectorAll("pre code")) code.textContent = code.textContent.replaceAll("http://127.0.0.1:8000", here);
+}
+
 async function begin() {
+  nameThisPlace();
   const api = await (await fetch("openapi.json")).json();
   document.querySelector("#promise").textContent = api.info.description.replaceAll("**", "");
   const routes = document.querySelector("#routes");
