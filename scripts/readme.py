@@ -106,6 +106,11 @@ def course_map():
     return text + "".join(f"- {line_about(path)}\n" for path in sorted(parts[None]))
 
 
+def readme_parts(notebooks):
+    "Names of the notebooks that are machinery."
+    return [name for name, path in notebooks.items() if not is_lesson(path) and name != "index"]
+
+
 def with_map(source):
     return re.sub(f"(?s){START}.*{END}", lambda _: f"{START}\n{course_map()}\n{END}", source)
 
