@@ -20,9 +20,11 @@ ROOMS = (
     "sample download tags ledger features judge learn models bulk suspects curate serve retrain cli"
 ).split()
 PAGES = {
+    "words": ROOT / "docs" / "words.md",
     "results": ROOT / "benchmarks" / "RESULTS.md",
     "changes": ROOT / "CHANGELOG.md",
     "contributing": ROOT / "CONTRIBUTING.md",
+    "security": ROOT / "SECURITY.md",
 }
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -41,10 +43,10 @@ def linked(source, depth):
     "Links out of nbs/ lead to the site's own pages, or lose their link where it has none."
     for page, path in PAGES.items():
         source = re.sub(
-            rf"\]\((?:\.\./)*(?:benchmarks/)?{path.name}", f"]({depth}{page}.md", source
+            rf"\]\((?:\.\./)*(?:benchmarks/|docs/)?{path.name}", f"]({depth}{page}.md", source
         )
     source = re.sub(r"\[([^\]]+)" + FILES.pattern, r"\1", source)
-    return re.sub(r"\[([^\]]+)\]\((?:\.\./)*LICENSE\)", r"\1", source)
+    return re.sub(r"\[([^\]]+)\]\((?:\.\./)*(?:LICENSE|CITATION\.cff)\)", r"\1", source)
 
 
 def copy(path):
