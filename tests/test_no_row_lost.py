@@ -341,7 +341,7 @@ CREATE TABLE IF NOT EXISTS "tags" (id INTEGER PRIMARY KEY AUTOINCREMENT, value T
   ref_id INTEGER);
 INSERT INTO tags VALUES(1,'c:\pics\',1);
 INSERT INTO tags VALUES(2,replace(replace('it''s\r\na line','\r',char(13)),'\n',char(10)),2);
-INSERT INTO tags VALUES(3,unistr('a\u000ab\\'),X'03');
+INSERT INTO tags VALUES(3,unistr('a\u000ab\\'),3);
 CREATE TRIGGER t AFTER INSERT ON tags BEGIN SELECT CASE WHEN 1 THEN 2 END;
 INSERT INTO tags VALUES(9,'no',1); END;
 DELETE FROM sqlite_sequence;
@@ -502,3 +502,156 @@ def test_a_dump_with_another_ending_and_a_folder_of_pictures(tmp_path):
     (tmp_path / "pictures" / "car" / "1.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(MovieTaggerError, match="is a folder of pictures: .*movie-tagger t"):
         read_site(tmp_path / "pictures")
+
+
+# --- what is no plain INSERT of plain values
+
+
+def told_and_frames(file, tables=None):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        frames = read_dump(file, tables)
+    return [str(note.message) for note in told], frames
+
+
+@pytest.mark.parametrize(
+    "row, sentence",
+    [
+        ("(1,'car',x'31',NULL)", "column ref_id: x'31' is another number to MySQL than to MariaDB"),
+        ("(1,1e2,1,NULL)", "column value: the text that the number 1e2 becomes is not known"),
+    ],
+)
+def test_values_that_servers_read_otherwise_are_refused(row, sentence, tmp_path):
+    rows = f"INSERT INTO tags VALUES (7,'tree',1,NULL),{row};\n"
+    with pytest.raises(MovieTaggerError, match="line 15, row 2 of table tags, " + sentence):
+        typed(written(tmp_path, HEAD + rows))
+
+
+@pytest.mark.parametrize(
+    "number, text", [("7", "7"), ("+5", "5"), ("-1.50", "-1.50"), ("+007.5", "7.5"), ("-0", "0")]
+)
+def test_numbers_in_a_column_of_texts(number, text, tmp_path):
+    rows = f"INSERT INTO tags VALUES (7,'tree',1,NULL),(1, {number},+1,NULL);\n"
+    assert typed(written(tmp_path, HEAD + rows))[0] == [(7, "tree", 1), (1, text, 1)]
+
+
+@pytest.mark.parametrize("nothing", [" NULL", "NULL ", "\tNULL", "\n  NULL\n"])
+def test_blanks_around_nothing_are_no_text(nothing, tmp_path):
+    rows = f"INSERT INTO tags VALUES (1,'car',1,NULL),(2,{nothing},2,{nothing});\n"
+    assert typed(written(tmp_path, HEAD + rows))[0] == [(1, "car", 1), (2, None, 2)]
+
+
+def test_more_bytes_than_a_column_holds_are_refused(tmp_path):
+    text = "CREATE TABLE tags (id binary(2), value text, ref_id int);\nINSERT INTO tags VALUES "
+    assert typed(written(tmp_path, text + "(0x41,'car',1);"))[0] == [(b"A\0", "car", 1)]
+    with pytest.raises(MovieTaggerError, match="row 1 of table tags, column id: what 'ABC' means"):
+        typed(written(tmp_path, text + "('ABC','car',1);"))
+
+
+def test_sqlite_fills_nothing_up(tmp_path):
+    text = """PRAGMA foreign_keys=OFF;
+CREATE TABLE tags (id BINARY(2), value CHAR(9), ref_id INTEGER);
+INSERT INTO tags VALUES(X'41','car  ',1);
+"""
+    assert typed(written(tmp_path, text))[0] == [(b"A", "car  ", 1)]
+
+
+def test_names_and_defaults_in_the_character_set_of_their_create(tmp_path):
+    text = (
+        "SET NAMES latin1;\nCREATE TABLE tags (id int, value varchar(9) DEFAULT 'été', "
+        "ref_id int, `Höhe` int);\nINSERT INTO tags (id,`Höhe`) VALUES (1,2);\n"
+    ).encode("latin-1")
+    more = b"SET NAMES utf8mb4;\nINSERT INTO tags VALUES (2,DEFAULT,1,3),(3,'\xc3\xa9',1,4);\n"
+    columns = ("id", "value", "Höhe")
+    held = [(1, "été", 2), (2, "été", 3), (3, "é", 4)]
+    assert typed(written(tmp_path, text + more), columns)[0] == held
+    other = b"SET NAMES cp1251;\nINSERT INTO tags VALUES (2,DEFAULT,1,3);\n"
+    with pytest.raises(MovieTaggerError, match="column value: its default is no cp1251 text"):
+        typed(written(tmp_path, text + other))
+
+
+STAMPED = "CREATE TABLE tags (id int, value text, ref_id int, at timestamp NULL);\n"
+ROW = "INSERT INTO tags VALUES (1,'car',1,'2020-01-01 00:00:00');\n"
+
+
+def test_the_time_zone_of_timestamps_is_told(tmp_path):
+    utc = "/*!40103 SET TIME_ZONE='+00:00' */;\n"
+    back = "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;\n"
+    assert typed(written(tmp_path, STAMPED + utc + ROW + ROW + back))[1] == []
+    [note] = typed(written(tmp_path, STAMPED + "SET time_zone = '+02:00';\n" + ROW))[1]
+    assert "line 3: the times of table tags, column at, are in the time zone +02:00" in note
+    with pytest.raises(MovieTaggerError, match="line 4: from here on the times of table tags"):
+        typed(written(tmp_path, STAMPED + ROW + "SET time_zone = '+02:00';\n" + ROW))
+    plain = STAMPED.replace("timestamp", "datetime")
+    text = plain + ROW + "SET time_zone = '+02:00';\n" + ROW
+    assert typed(written(tmp_path, text))[1] == []
+
+
+def test_rows_that_go_through_a_view_are_refused(tmp_path):
+    view = "CREATE ALGORITHM=MERGE VIEW `v` AS select * from `tags`;\n"
+    rows = "INSERT INTO tags VALUES (1,'car',1,NULL);\nINSERT INTO v VALUES (2,'car',1,NULL);\n"
+    file = written(tmp_path, HEAD + view + rows)
+    for tables in (None, ["tags"]):
+        with pytest.raises(MovieTaggerError, match="line 17: v is a view, and rows"):
+            read_dump(file, tables)
+    assert len(read_dump(file, ["shots"])["shots"]) == 3
+    untouched = written(tmp_path, HEAD + view + rows.splitlines()[0])
+    assert typed(untouched)[0] == [(1, "car", 1)]
+
+
+@pytest.mark.parametrize("how", ["{} END;", "DELIMITER ;;\n{} END;;\nDELIMITER ;"])
+def test_a_trigger_of_another_table_is_told(how, tmp_path):
+    said = "CREATE TRIGGER t AFTER INSERT ON users FOR EACH ROW BEGIN INSERT INTO {} VALUES (1);"
+    text = HEAD + "CREATE TABLE users (id int);\n" + how.format(said) + "\n"
+    text += "INSERT INTO users VALUES (1);\nINSERT INTO tags VALUES (1,'car',1,NULL);\n"
+    [note] = told_and_frames(written(tmp_path, text.format("tags")), ["tags"])[0]
+    assert "changes table users with a trigger, which is not applied" in note
+    assert told_and_frames(written(tmp_path, text.format("log")), ["tags"])[0] == []
+
+
+PARTS = {
+    "attached": "CREATE TABLE public.tags_1 (ref_id integer, value text, id integer);\n"
+    "ALTER TABLE ONLY public.tags ATTACH PARTITION public.tags_1 FOR VALUES FROM (1) TO (2);\n",
+    "part of": "CREATE TABLE public.tags_1 PARTITION OF public.tags FOR VALUES IN (1);\n",
+    "inherits": "CREATE TABLE public.tags_1 (more text) INHERITS (public.tags);\n",
+}
+
+
+@pytest.mark.parametrize("how", PARTS)
+def test_the_rows_of_a_part_are_those_of_the_table(how, tmp_path):
+    text = (
+        "-- PostgreSQL database dump\nCREATE TABLE public.tags (id integer, value text, "
+        "ref_id integer) PARTITION BY RANGE (id);\n" + PARTS[how]
+    )
+    copied = "COPY public.tags_1 (ref_id, value, id) FROM stdin;\n5\tcar\t1\n6\tsea\t2\n\\.\n"
+    file = written(tmp_path, text + copied)
+    assert typed(file)[0] == [(1, "car", 5), (2, "sea", 6)]
+    assert list(read_dump(file)) == ["tags"]
+    if how == "attached":
+        file = written(tmp_path, text + "INSERT INTO public.tags_1 VALUES (5,'car',1);\n")
+        assert typed(file)[0] == [(1, "car", 5)]
+        late = "".join(text.splitlines(keepends=True)[:3]) + copied + text.splitlines()[3]
+        with pytest.raises(MovieTaggerError, match="changes table tags with ATTACH PARTITION"):
+            typed(written(tmp_path, late))
+    assert len(read_dump(written(tmp_path, text + copied), ["tags_1"])["tags_1"]) == 2
+
+
+def test_a_create_table_that_is_not_understood(tmp_path):
+    odd = "CREATE FOREIGN TABLE tags SERVER s;\n"
+    rows = "INSERT INTO tags (id, value, ref_id) VALUES (1,'car',1);\n"
+    assert typed(written(tmp_path, odd + rows))[0] == [(1, "car", 1)]
+    without = written(tmp_path, odd + "INSERT INTO tags VALUES (1,'car',1);\n")
+    with pytest.raises(MovieTaggerError, match="line 1: this form of CREATE TABLE is not"):
+        read_dump(without, columns={"tags": ["id", "value", "ref_id"]})
+
+
+def test_a_database_is_not_known_by_what_stands_in_texts(tmp_path):
+    create = "CREATE TABLE tags (id int, value text DEFAULT '\nCOPY tags (id) FROM stdin;\n');\n"
+    rows = r"INSERT INTO tags VALUES (1,'a\nb');"
+    assert typed(written(tmp_path, create + rows), ("id", "value"))[0] == [(1, "a\nb")]
+
+
+def test_a_row_as_long_as_many_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("movie_tagger.tags.sql.stream.BLOCK", 500)
+    row = f"INSERT INTO tags VALUES (1,'{'a;),( ' * 100_000}',1,NULL);\n"
+    assert len(typed(written(tmp_path, HEAD + row))[0][0][1]) == 600_000

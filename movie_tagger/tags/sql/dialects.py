@@ -29,11 +29,14 @@ _SIGN = re.compile(
 )
 
 
+_TEXT = re.compile(rb"(?s)(?P<comment>--[^\n]*+|\#[^\n]*+|/\*.*?\*/)|'(?:[^'\\]++|\\.|'')*+'")
+
+
 def dialect_of(
     head: bytes,  # the beginning of a dump
 ) -> str:  # a key of `_SIGNS`; "mysql" where nothing tells
     "Which database a dump is from."
-    m = _SIGN.search(re.sub(rb"'(?:[^'\\\n]|'')*'", b"''", head[: 1 << 16]))
+    m = _SIGN.search(_TEXT.sub(lambda m: m["comment"] or b"''", head[: 1 << 16]))
     return m.lastgroup.replace("_", " ") if m else "mysql"
 
 
@@ -268,4 +271,5 @@ def translated(stream: Stream) -> Stream:
     other = Stream(_Translated(stream, dialect), stream.name)
     other.encoding = stream.encoding
     other.wide = stream.wide
+    other.dialect = dialect
     return other

@@ -20,6 +20,7 @@ from .exports import EXPORT, check_there, read_exports, read_tabs
 from .inserts import check_keys, late_insert, read_insert, skip_rows
 from .rows import ARROW, LOAD_IT, listed, pa, to_frame
 from movie_tagger.tags.sql.statements import (
+    ATTACHED,
     CHANGED,
     CHARSET,
     CHARSET_KEPT,
@@ -31,13 +32,16 @@ from movie_tagger.tags.sql.statements import (
     KNOWN,
     OPENS,
     OTHER_COLUMNS,
+    OTHER_CREATE,
     OTHER_INSERT,
     PROGRAM,
     ROLLS_BACK,
     RUNS,
     SQL_MODE,
+    TIME_ZONE,
     TRIGGERED,
     USE,
+    VIEW,
     Table,
     changed_by,
     database_of,
@@ -48,6 +52,7 @@ from movie_tagger.tags.sql.statements import (
     name_of,
     names_of,
     next_statement,
+    part_of,
     skip_delimited,
     skip_line,
     skip_program,
@@ -71,7 +76,11 @@ class _Dump:
     notes: list = field(default_factory=list)  # to tell
     database: str = ""  # in use
     charsets: dict = field(default_factory=dict)  # kept in variables of the server
-    triggered: set = field(default_factory=set)  # tables with a trigger on INSERT
+    triggered: dict = field(default_factory=dict)  # table → what its trigger on INSERT says
+    views: dict = field(default_factory=dict)  # name → what its CREATE says
+    wholes: dict = field(default_factory=dict)  # table → the one that it is a part of
+    odd: dict = field(default_factory=dict)  # table → the line of a CREATE that is not understood
+    zone: str = ""  # the time zone in use, as the dump says it
     open: int = 0  # the line of a transaction that is not committed
 
     def wants(self, name):
@@ -81,7 +90,7 @@ class _Dump:
 
     def meet(self, stream, quoted):
         "The table of that name; it must be the one that was met before."
-        name = name_of(quoted) or re.sub(r"(\.\w+)+$", "", Path(stream.name).name)
+        name = name_of(quoted, stream.encoding) or re.sub(r"(\.\w+)+$", "", Path(stream.name).name)
         database = database_of(quoted) or self.database
         new = Table(name, self.columns.get(name), database=database)
         table = self.found.setdefault(name, new)
@@ -96,7 +105,7 @@ class _Dump:
 
     def read(self, stream):
         "All tables of a file; those that nobody asked for without rows."
-        self.database = ""
+        self.database = self.zone = ""
         if self.encoding:
             stream.charset(self.encoding)
         while next_statement(stream):
@@ -122,7 +131,7 @@ class _Dump:
             self._insert(stream, m)
         elif (m := OTHER_INSERT.match(buffer, at)) and without_tools(stream):
             return  # it is met again, without them
-        elif m and self.wants(name_of(m[1])):
+        elif m and self.wants(name_of(m[1], stream.encoding)):
             raise MovieTaggerError(
                 f"{stream.name}, line {stream.line:,}: only INSERT ... VALUES is understood, "
                 f"not {stream.show(60)}."
@@ -130,9 +139,7 @@ class _Dump:
         elif m := DELIMITER.match(buffer, at):
             self._skip_delimited(stream, m[1])
         elif PROGRAM.match(buffer, at):
-            if m := TRIGGERED.match(buffer, at, at + 4000):
-                self.triggered.add(name_of(m[1]))
-            skip_program(stream)
+            self._heed_triggers(stream, skip_program(stream))
         elif KNOWN.match(buffer, at):
             if not without_tools(stream):
                 self._heed(stream)
@@ -141,7 +148,7 @@ class _Dump:
 
     def _create(self, stream, m):
         if m["anew"]:
-            self.found.pop(name_of(m["table"]), None)
+            self.found.pop(name_of(m["table"], stream.encoding), None)
         table = self.meet(stream, m["table"])
         if table.parts:
             raise MovieTaggerError(
@@ -152,26 +159,80 @@ class _Dump:
         line, head = stream.line, m.end() - m.start()
         said = statement(stream)
         late_insert(stream, said, self.wants)
-        if (model := like_of(said[m.end("table") - m.start() :])) in self.found:
+        rest = said[m.end("table") - m.start() :]
+        whole = part_of(said, rest, stream.encoding) if stream.dialect == "postgresql" else None
+        if (model := like_of(rest, stream.encoding) or m["other"] and whole) in self.found:
             declare_like(table, self.found[model])
         elif not m["other"]:
-            declare(table, said)
+            declare(table, said, stream.encoding, typed=stream.dialect != "sqlite")
+        if whole in self.found:
+            table.types = (self.found[whole].types or {}) | (table.types or {})
+            self._attach(table.name, whole)
         if filled_by_select(said, head):
             self._unapplied(stream, line, "SELECT", [table.name])
 
+    def _attach(self, part, whole):
+        "From here on, the rows of a part are those of the whole table, unless it is asked for."
+        if self.tables is None or part not in self.tables:
+            whole = self.wholes.get(whole, whole)
+            self.wholes[part] = whole
+
     def _insert(self, stream, m):
         table = self.meet(stream, m[1])
-        stream.at = m.end()
-        if self.wants(table.name):
-            if table.name in self.triggered:
-                self._tell(stream, stream.line, f"table {table.name} with a trigger")
-            names = m[2] and names_of(m[2])
-            read_insert(stream, table, m[0].rstrip(), names, self.pool)
-        else:
+        line, stream.at = stream.line, m.end()
+        names = m[2] and names_of(m[2], stream.encoding)
+        self._check_shown(stream, line, table.name)
+        if table.name in self.wholes:
+            names = names or list(table.types or [])
+            table = self.found[self.wholes[table.name]]
+        if table.name in self.triggered and self._concerns(self.triggered[table.name], table.name):
+            self._tell(stream, line, f"table {table.name} with a trigger")
+        if not self.wants(table.name):
             skip_rows(stream, table.name, self.wants)
+            return
+        if table.name in self.odd and not names:
+            raise MovieTaggerError(
+                f"{stream.name}, line {self.odd[table.name]:,}: this form of CREATE TABLE is not "
+                f"understood, and the rows of {table.name} do not name their columns: {LOAD_IT}."
+            )
+        self._check_zone(stream, line, table)
+        read_insert(stream, table, m[0].rstrip(), names, self.pool)
+
+    def _concerns(self, said, *names):
+        "Does a statement speak of a table that is to be read?"
+        words = {*re.findall(rb"[\w$\x80-\xff]+", said)}
+        tables = self.tables or self.found
+        return any(self.wants(name) for name in names) or any(t.encode() in words for t in tables)
+
+    def _check_shown(self, stream, line, name):
+        "Raises where rows go into a view, and so into tables that are to be read."
+        if name in self.views and self._concerns(self.views[name], name):
+            raise MovieTaggerError(
+                f"{stream.name}, line {line:,}: {name} is a view, and rows that are inserted into "
+                f"it go to the tables behind it, which is not followed: {LOAD_IT}."
+            )
+
+    def _check_zone(self, stream, line, table):
+        "Tells the time zone of a table's times; raises where it has rows of two."
+        columns = [name for name in table.stamps if not table.asked or name in table.asked]
+        if not columns or table.zone == self.zone:
+            return
+        times = f"the times of table {table.name}, column {', '.join(sorted(columns))},"
+        if table.zone is not None:
+            raise MovieTaggerError(
+                f"{stream.name}, line {line:,}: from here on {times} are in another time zone "
+                f"({self.zone or 'the server’s'}) than before ({table.zone or 'the server’s'}): "
+                f"{LOAD_IT}."
+            )
+        table.zone = self.zone
+        if self.zone not in ("", "UTC"):
+            self.notes.append(
+                f"{stream.name}, line {line:,}: {times} are in the time zone {self.zone}, "
+                "as the dump sets it, and are left so."
+            )
 
     def _empty(self, stream, quoted, dropped):
-        if name_of(quoted) not in self.found:
+        if name_of(quoted, stream.encoding) not in self.found:
             return
         table = self.meet(stream, quoted)
         if dropped:
@@ -181,13 +242,19 @@ class _Dump:
             table.rows = 0
 
     def _skip_delimited(self, stream, delimiter):
-        names, line = skip_delimited(stream, delimiter)
+        said, names, line = skip_delimited(stream, delimiter)
+        self._heed_triggers(stream, said)
         for name in names:
             if self.wants(name):
                 raise MovieTaggerError(
                     f"{stream.name}: rows of table {name} stand behind the DELIMITER of line "
                     f"{line:,}, where they are not read: {LOAD_IT}."
                 )
+
+    def _heed_triggers(self, stream, said):
+        for m in TRIGGERED.finditer(said):
+            name = name_of(m[1], stream.encoding)
+            self.triggered[name] = self.triggered.get(name, b"") + said[m.end() :]
 
     def _heed(self, stream):
         "What a statement says about those after it; moves behind it."
@@ -204,15 +271,29 @@ class _Dump:
         elif m := SQL_MODE.match(said):
             stream.backslashes(b"NO_BACKSLASH_ESCAPES" in m[0].upper())
             stream.numbers_zero = b"NO_AUTO_VALUE_ON_ZERO" not in said.upper()
+        elif m := TIME_ZONE.match(said):
+            zone = (m["zone"] or m["quoted"] or b"").decode("ascii", "replace")
+            zone = "" if zone.upper() in ("SYSTEM", "LOCAL", "DEFAULT") else zone
+            self.zone = "UTC" if zone in ("+00:00", "-00:00", "+0:00", "Etc/UTC") else zone
         elif m := USE.match(said):
-            self.database = name_of(m[1])
+            self.database = name_of(m[1], stream.encoding)
+        elif m := VIEW.match(said):
+            self.views[name_of(m["table"], stream.encoding)] = said[m.end() :]
+        elif m := OTHER_CREATE.match(said):
+            self.odd[name_of(m["table"], stream.encoding)] = line
+        elif m := ATTACHED.match(said):
+            whole, part = (name_of(name, stream.encoding) for name in (m["table"], m[2]))
+            if whole in self.found and part in self.found:
+                if self.found[part].rows:
+                    self._unapplied(stream, line, "ATTACH PARTITION", [whole])
+                self._attach(part, whole)
         elif m := EMPTIED.match(said):
             for quoted in tables_of(m[2]):
                 self._empty(stream, quoted, dropped=m["dropped"])
         elif m := CHANGED.match(said):
             how = m[1].decode().upper()
             if how != "ALTER" or OTHER_COLUMNS.match(m["how"]):
-                self._unapplied(stream, line, how, changed_by(said))
+                self._unapplied(stream, line, how, changed_by(said, stream.encoding))
         elif re.match(rb"(?is)COPY\s.*\sFROM\s+stdin\b", said):
             raise MovieTaggerError(
                 f"{stream.name}, line {line:,}: a COPY of PostgreSQL in a dump that begins as one "
@@ -271,7 +352,11 @@ def read_dump(
         for file in files:
             _read_file(dump, file)
         check_there(str(path), dump.found, tables)
-        wanted = [table for name, table in dump.found.items() if dump.wants(name)]
+        wanted = [
+            table
+            for name, table in dump.found.items()
+            if dump.wants(name) and name not in dump.wholes
+        ]
         frames = {table.name: _frame(table, str(path)) for table in wanted}
         dump.notes += [note for table in wanted for note in table.notes]
         dump.notes += [note for table in wanted for note in _no_days(table, str(path))]

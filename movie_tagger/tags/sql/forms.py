@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...core import later
-from .values import unescape
+from .values import as_text, unescape
 
 pc = later("pyarrow.compute", "tags")
 
@@ -30,7 +30,12 @@ def _binary(size):
     def keeps(array):
         return array.null_count == len(array) or _lengths(array) == (size, size)
 
-    return Form(keeps, lambda value, how: value.ljust(size, b"\0"))
+    def change(value, how):
+        if len(value) > size:
+            raise ValueError(value)
+        return value.ljust(size, b"\0")
+
+    return Form(keeps, change)
 
 
 def _lengths(array):
@@ -57,7 +62,10 @@ def _char():
     def keeps(array):
         return not pc.any(pc.ends_with(array, " ")).as_py()
 
-    return Form(keeps, lambda value, how: value.rstrip(b" "))
+    def change(value, how):
+        return as_text(value) if how == "number" else value.rstrip(b" ")
+
+    return Form(keeps, change)
 
 
 def _year():
@@ -66,6 +74,8 @@ def _year():
         return least is None or least >= 1901
 
     def change(value, how):
+        if how == "bytes":
+            raise ValueError(value)
         year = int.from_bytes(value, "big") if how == "hex" else int(value)
         if year > 99 or len(value) == 4 or (year == 0 and how == "number"):
             return b"%d" % year
@@ -88,7 +98,7 @@ def _time(size):
 
     def change(value, how):
         m = _CLOCK.fullmatch(value) or _HHMMSS.fullmatch(value)
-        if not m or how == "hex":
+        if not m or how in ("hex", "bytes"):
             raise ValueError(value)
         sign, *parts, part = m.groups(default=b"")
         hours, minutes, seconds = (int(part or 0) for part in parts)

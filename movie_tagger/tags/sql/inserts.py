@@ -18,7 +18,10 @@ from movie_tagger.tags.sql.rows import (
     UNDECLARED,
     BadValue,
     NoValue,
+    Plain,
     dates,
+    decode,
+    encode,
     exact_column,
     fast_columns,
     guess_type,
@@ -29,7 +32,7 @@ from movie_tagger.tags.sql.rows import (
     structure,
 )
 from .statements import LATE_INSERT, name_of, statement, without_tools
-from .stream import AHEAD, TOOL_LINE
+from .stream import AHEAD, LONGEST, TOOL_LINE
 from .values import SPACE, again, exact_row, exact_rows, next_row, unreadable
 
 
@@ -40,7 +43,7 @@ class _Block:
 
     text: bytes
     header: bytes  # what their statement began with
-    plain: memoryview | None  # the rows as `plain_rows` has them
+    plain: Plain | None  # the rows as `plain_rows` has them
     rows: list | None  # or as `exact_rows` has them, where something is unusual
     count: int
     before: int  # rows of the table that stand before them
@@ -67,9 +70,9 @@ def _next_block(stream, table, header):
     "As many whole rows as the buffer holds; perhaps none."
     end = stream.buffer.find(b");", stream.at) + 1
     stop = end if end and not again(stream.buffer, end, header) else len(stream.buffer)
-    plain, rows = None, None
-    if found := plain_rows(stream.buffer[stream.at : stop], header):
-        plain, count, size = found
+    rows = None
+    if plain := plain_rows(stream.buffer[stream.at : stop], header):
+        count, size = plain.count, plain.size
     else:
         rows, last = exact_rows(stream.buffer, stream.at, stop, header)
         count, size = len(rows), last - stream.at
@@ -131,12 +134,15 @@ def _unfinished(stream, table):
     value, end = unreadable(stream.buffer, stream.at)
     if end:
         _refuse(value, where)
+    size = len(stream.buffer) - stream.at
     if not stream.more():
         if not _BEGUN.match(value) or _TOOL_WITHIN.search(value):
             _refuse(value, where)
         raise MovieTaggerError(
             f"{stream.name} ends in the middle of {row}: it was cut off; make it or copy it again."
         )
+    while len(stream.buffer) - stream.at < min(2 * size, LONGEST) and stream.more():
+        pass  # lest a long row is looked at too often
 
 
 # what may be the beginning of a value
@@ -224,7 +230,7 @@ def columns_of(block, names, table):
                 f"value: {LOAD_IT}."
             )
         if name in (table.defaults if table.asked is None else table.asked):
-            values = [table.defaults.get(name, (None, "null"))] * block.count
+            values = [(b"DEFAULT", "expression")] * block.count
             found[name] = _exact(values, name, table.types[name], table, block)
     for name in table.numbered & found.keys():
         _check_numbers(found[name], name, table, block)
@@ -241,6 +247,8 @@ _TOOL = re.compile(
 
 def _tell_tools(block, table):
     "Notes where the words of a dump program stand among the rows."
+    if block.plain and not block.plain.breaks:  # they write lines
+        return
     for m in _TOOL.finditer(block.text) if b"dump: " in block.text else ():
         line = block.line + block.text.count(b"\n", 0, m.start())
         table.notes.append(
@@ -319,8 +327,10 @@ def _fast(block, names, types, want, table):
     "Arrow arrays of the wanted columns; None where they must be read a value at a time."
     if block.plain is None or not want:
         return None
+    if block.plain.powers and "text" in {types[i] for i in want}:
+        return None
     try:
-        arrays = fast_columns(block.plain, types, want, block.encoding)
+        arrays = fast_columns(block.plain.rows, types, want, block.encoding)
         if not all(_kept(array, names[i], table) for array, i in zip(arrays, want)):
             return None
         known = [_is_text(array, types[i]) for array, i in zip(arrays, want)]
@@ -365,9 +375,10 @@ def _whole_rows(block, names, table):
 def _exact(values, name, type, table, block):
     "A column from its values, of a type that they fit where none is declared."
     if name in (table.types or ()) and name not in table.own:
-        default = table.defaults.get(name, (None, "null"))
         values = [
-            default if how == "expression" and v.upper() == b"DEFAULT" else (v, how)
+            _default(name, type, table, block)
+            if how == "expression" and v.upper() == b"DEFAULT"
+            else (v, how)
             for v, how in values
         ]
     try:
@@ -380,7 +391,7 @@ def _exact(values, name, type, table, block):
         if table.types is None and not isinstance(e, NoValue):
             if type != "text":
                 return _exact(values, name, "text", table, block)
-            if any(how == "hex" for _, how in values):
+            if any(how in ("hex", "bytes") for _, how in values):
                 return exact_column(values, "bytes")
         raise MovieTaggerError(f"{block.where(e.row, table)}, column {name}: {e}.") from None
     if type == "date":
@@ -389,10 +400,24 @@ def _exact(values, name, type, table, block):
     return array
 
 
+def _default(name, type, table, block):
+    "The default of a column, in the character set of the rows."
+    value, how = table.defaults.get(name, (None, "null"))
+    if type != "text" or table.encoding == block.encoding or not value or value.isascii():
+        return value, how
+    try:
+        return encode(decode(value, table.encoding), block.encoding), how
+    except UnicodeError:
+        raise MovieTaggerError(
+            f"{block.where(0, table)}, column {name}: its default is no {block.encoding} text: "
+            f"{LOAD_IT}."
+        ) from None
+
+
 def _check_hex(values):
     "Raises where bytes stand for letters: in the column's character set, not in the dump's."
     for row, (value, how) in enumerate(values):
-        if how == "hex" and not value.isascii():
+        if how in ("hex", "bytes") and not value.isascii():
             raise BadValue(
                 row, f"the character set of 0x{value[:20].hex()} is not known: {LOAD_IT}"
             )
@@ -408,7 +433,7 @@ def _formed(values, form):
             except ValueError:
                 shown = value[:40].decode("utf-8", "replace")
                 raise BadValue(row, f"what {shown!r} means there is not known: {LOAD_IT}") from None
-            how = "hex" if how == "hex" else "text"
+            how = how if how in ("hex", "bytes") else "text"
         done.append((value, how))
     return done
 
@@ -450,7 +475,7 @@ def skip_rows(
 def late_insert(stream, said, wants):
     "Raises where a line of what is not read begins an INSERT of a table that is."
     for m in LATE_INSERT.finditer(said) if b"\nINSERT" in said or b"\nREPLACE" in said else ():
-        if wants(name := name_of(m[1])):
+        if wants(name := name_of(m[1], stream.encoding)):
             raise MovieTaggerError(
                 f"{stream.name}, before line {stream.line:,}: a statement has no end before the "
                 f"line that inserts into {' '.join(name.split())}; it begins with "

@@ -21,6 +21,8 @@ __all__ = [
     "moment",
     "dates",
     "decode",
+    "encode",
+    "Plain",
     "structure",
     "plain_rows",
     "outside",
@@ -31,12 +33,13 @@ __all__ = [
 import re
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ...core import later
-from .values import ESCAPES, again
+from .values import ESCAPES, again, as_text
 
 pa = later("pyarrow", "tags")
 pc = later("pyarrow.compute", "tags")
@@ -85,7 +88,7 @@ def guess_type(
     date = rb"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?)?"
     if hows == {"text"} and all(re.fullmatch(date, v) for v in known):
         return "date"
-    return "bytes" if "hex" in hows else "text"
+    return "bytes" if hows & {"hex", "bytes"} else "text"
 
 
 def to_frame(
@@ -141,17 +144,27 @@ def exact_column(
             shown = value[:40].decode("ascii", "backslashreplace")
             raise BadValue(row, f"{shown!r} is not {encoding} text") from None
         except ValueError:
-            shown = value[:40].decode("utf-8", "replace")
-            raise BadValue(row, f"{shown!r} is no {_SPOKEN[type]}") from None
+            raise BadValue(row, _not_understood(value, how, type)) from None
     return pa.array(done, ARROW[type])
 
 
 _SPOKEN = {"int": "whole number", "uint": "whole number", "float": "number", "date": "date"}
 
 
+def _not_understood(value, how, type):
+    if how == "bytes":
+        return f"x'{value[:20].hex()}' is another number to MySQL than to MariaDB: {LOAD_IT}"
+    shown = value[:40].decode("utf-8", "replace")
+    if type == "text":
+        return f"the text that the number {shown} becomes is not known: {LOAD_IT}"
+    return f"{shown!r} is no {_SPOKEN[type]}"
+
+
 def _converted(value, how, type, encoding):
     if type == "text":
-        return decode(value, encoding)
+        return decode(as_text(value) if how == "number" else value, encoding)
+    if how == "bytes" and type in _SPOKEN:
+        raise ValueError(value)
     if type in ("int", "uint"):
         return _whole_number(value, how, type == "uint")
     if type == "float":
@@ -264,6 +277,15 @@ def decode(
     return text.decode(encoding)
 
 
+def encode(
+    text: str,
+    encoding: str,  # as for `decode`
+) -> bytes:
+    "The bytes that `decode` reads so."
+    first, _, _ = encoding.partition(" or ")
+    return text.encode("cp1252" if first == "latin1" else first)
+
+
 # %% ../../../nbs/tags/sql/rows.ipynb #cc962e5b
 _MEANS = np.arange(256, dtype=np.uint8)
 for _c, _v in ESCAPES.items():
@@ -271,84 +293,134 @@ for _c, _v in ESCAPES.items():
         _MEANS[ord(_c)] = ord(_v)
 _BLANK = np.zeros(256, bool)
 _BLANK[[9, 10, 13, 32]] = True
-_MAY_BE_MINUS = np.isin(np.arange(256), list(b",eE"))  # behind these
-# what may stand outside of texts: numbers, NULL, and what is between them
-_UPPER, _LOWER, _MINUS, _ODD = 1, 2, 4, 8
+_MAY_BE_SIGN = np.isin(np.arange(256), list(b",eE"))  # behind these
+_POWER = np.isin(np.arange(256), list(b"eE+"))
+# what a character says outside of texts, where numbers, NULL, and what is between them may stand
+_UPPER, _LOWER, _SIGNED, _SPACED, _ODD = 1, 2, 4, 8, 16
+# and those that are looked for everywhere
+_QUOTE, _SLASH, _OPEN, _CLOSE, _BREAK = 32, 64, 96, 128, 160
 _KINDS = np.full(256, _ODD, np.uint8)
-_KINDS[list(b"0123456789.,()eE' \t\r\n")] = 0
+_KINDS[list(b"0123456789.,")] = 0
 _KINDS[list(b"NUL")] = _UPPER
 _KINDS[list(b"nul")] = _LOWER
-_KINDS[ord("-")] = _MINUS
+_KINDS[list(b"-+eE")] = _SIGNED
+_KINDS[list(b" \t\r")] = _SPACED
+_KINDS[list(b"'\\()\n")] = [_QUOTE, _SLASH | _ODD, _OPEN, _CLOSE, _BREAK | _SPACED]
 _KINDS = _KINDS.tobytes()
+
+
+class Plain(NamedTuple):
+    "Rows of an INSERT as CSV, with an empty column at each end."
+
+    rows: memoryview
+    count: int
+    size: int  # bytes of the block that they took
+    breaks: bool  # do texts hold line breaks as they are?
+    powers: bool  # is there a number such as 1e2 or +5?
 
 
 def structure(a):
     "Positions of the quotes that open and close texts, and of the characters that are escaped."
-    quotes, slashes = np.flatnonzero(a == 39), np.flatnonzero(a == 92)
+    quotes, escaped = np.flatnonzero(a == 39), _escaped(np.flatnonzero(a == 92), len(a))
+    harmless = escaped[a[escaped] == 39]
+    return np.delete(quotes, np.searchsorted(quotes, harmless)), escaped
+
+
+def _escaped(slashes, end):
+    "Positions behind the backslashes that are none of a pair."
     if not len(slashes):
-        return quotes, slashes
+        return slashes
     place = np.arange(len(slashes))
     starts = np.append(True, np.diff(slashes) > 1)
     within = place - np.maximum.accumulate(np.where(starts, place, 0))  # a run of backslashes
     escaped = slashes[within % 2 == 0] + 1
-    escaped = escaped[escaped < len(a)]
-    harmless = escaped[a[escaped] == 39]
-    return np.delete(quotes, np.searchsorted(quotes, harmless)), escaped
+    return escaped[escaped < end]
 
 
 def plain_rows(
     block: bytes,  # a piece of an INSERT statement, from an opening parenthesis on
     header: bytes = b"",  # what the statement began with; where it begins so again, rows go on
-) -> tuple[memoryview, int, int] | None:  # CSV, how many rows, how much of the block they took
-    "All whole rows of a block, as CSV with an empty column at each end; None where one is unusual."
+) -> Plain | None:  # None where one is unusual
+    "All whole rows of a block."
     a = np.frombuffer(block, np.uint8)
-    quotes, escaped = structure(a)
-    end = len(a)
-    if len(quotes) % 2:
-        end, quotes = quotes[-1], quotes[:-1]
-    if len(quotes) and quotes[-1] == end - 1:
-        end, quotes = quotes[-2], quotes[:-2]
-    opens, closes = _brackets(a[:end], quotes)
+    kinds = np.frombuffer(bytearray(block.translate(_KINDS)), np.uint8)
+    signs = _signs(kinds)
+    opens, closes = _turns(signs.opens, signs.closes, len(block))
     if not len(closes) or opens[0]:
         return None
     data, gaps, blanks = _gaps(a, block, opens, closes, header)
     opens, closes = opens[: len(data)], closes[: len(data)]
     size = int(closes[-1]) + 1
-    a, quotes = a[:size], quotes[quotes < size]
-    escaped = escaped[escaped < size]
-    spaced = len(outside(_BLANK[a[: closes[0]]], quotes)) > 0
+    a, kinds = a[:size], kinds[:size]
+    quotes = signs.quotes[: np.searchsorted(signs.quotes, size)]
+    escaped = signs.escaped[: np.searchsorted(signs.escaped, size)]
+    kinds[gaps] = 0
+    for start, stop in blanks:
+        kinds[start:stop] = 0
+    outside_texts = np.bitwise_or.reduceat(kinds, np.append(0, quotes))[::2]
+    said = int(np.bitwise_or.reduce(outside_texts))
+    spaced = bool(said & _SPACED)
     if not _well_quoted(a, quotes, spaced) or not _well_escaped(a, quotes, escaped):
         return None
-    text = bytearray(block[:size])
-    b = np.frombuffer(text, np.uint8)
+    if said & _ODD or _mixed(outside_texts):
+        return None
+    b = np.frombuffer(bytearray(block[:size]), np.uint8)
     b[escaped] = _MEANS[b[escaped]]
     for start, stop in blanks:
         b[start:stop] = 10
     b[gaps] = 10
     b[opens[data]] = 44
     b[closes[data]] = 44
-    if _expressions(text, b, quotes):
-        return None
-    if (b[outside(a == 34, quotes)] == 34).any():
-        return None
+    powers = False
+    if said & _SIGNED:
+        if not _signed_well(b, kinds, quotes):
+            return None
+        powers = len(outside(_POWER[b], quotes)) > 0
     if spaced:
-        blank = outside(_BLANK[a], quotes)
-        b = np.delete(b, blank[~np.isin(blank, gaps)])
-    return memoryview(b), int(data.sum()), size
+        blank = outside(_BLANK[a] & (kinds > 0), quotes)
+        b = np.delete(b, blank)
+    return Plain(memoryview(b), int(data.sum()), size, signs.breaks, powers)
 
 
-def _expressions(text, b, quotes):
-    "Is there anything outside of texts that is neither a number nor NULL?"
-    kinds = np.frombuffer(text.translate(_KINDS), np.uint8)
-    gaps = np.bitwise_or.reduceat(kinds, np.append(0, quotes))[::2]
-    mixed = (gaps & (_UPPER | _LOWER)) == _UPPER | _LOWER  # the CSV reader knows no Null
-    if (gaps & _ODD).any() or mixed.any():
-        return True
-    minus = outside(b == 45, quotes) if (gaps & _MINUS).any() else np.array([], int)
-    before = minus - 1
+class _Signs(NamedTuple):
+    "Positions of what gives a block its form."
+
+    quotes: np.ndarray  # that open and close texts
+    escaped: np.ndarray  # characters behind a backslash
+    opens: np.ndarray  # brackets outside of texts
+    closes: np.ndarray
+    breaks: bool  # are there line breaks in texts?
+
+
+def _signs(kinds):
+    "What is looked for in a block, in one go through its characters."
+    places = np.flatnonzero(kinds >= _QUOTE)
+    found = kinds[places] & 0xE0
+    quote = found == _QUOTE
+    escaped = _escaped(places[found == _SLASH], len(kinds))
+    if len(escaped):
+        at = np.searchsorted(places, escaped[kinds[escaped] >= _QUOTE])
+        quote[at] = False
+    inside = np.cumsum(quote, dtype=np.uint8) & 1 == 1
+    opens = places[(found == _OPEN) & ~inside]
+    closes = places[(found == _CLOSE) & ~inside]
+    breaks = bool(((found == _BREAK) & inside).any())
+    return _Signs(places[quote], escaped, opens, closes, breaks)
+
+
+def _mixed(kinds):
+    "Is there a Null among pieces (n) outside of texts, which the CSV reader does not know?"
+    both = _UPPER | _LOWER
+    return bool(((kinds & both) == both).any())
+
+
+def _signed_well(b, kinds, quotes):
+    "Does each sign outside of texts begin a number or its power? (Others are 3 - 1, or a comment.)"
+    signs = outside((b == 45) | (b == 43), quotes)
+    before = signs - 1
     for _ in range(8):
         before = before - _BLANK[b[before]]
-    return not _MAY_BE_MINUS[b[before]].all()  # 3 - 1, or a comment
+    return _MAY_BE_SIGN[b[before]].all()
 
 
 def outside(here, quotes, inside=0):
@@ -357,11 +429,10 @@ def outside(here, quotes, inside=0):
     return places[(np.searchsorted(quotes, places) + inside) % 2 == 0]
 
 
-def _brackets(a, quotes):
-    "Positions that open (n + 1) and close (n) rows, up to the first that do not take turns."
-    opens, closes = outside(a == 40, quotes), outside(a == 41, quotes)
+def _turns(opens, closes, end):
+    "The brackets that open (n + 1) and close (n) rows, up to the first that do not take turns."
     n = min(len(opens), len(closes))
-    after = np.append(opens, len(a))[1 : n + 1]
+    after = np.append(opens, end)[1 : n + 1]
     nested = np.flatnonzero((closes[:n] < opens[:n]) | (after < closes[:n]))
     n = nested[0] if len(nested) else n
     return opens[: n + 1], closes[:n]
@@ -409,13 +480,16 @@ def _plain_gaps(a, start, stop):
     "Which gaps (n) are one comma and blanks, and the positions of all that is in these."
     length = stop - start
     plain, gaps = np.zeros(len(start), bool), [np.array([], int)]
-    for n in np.unique(length[length <= 8]):
+    for n in np.flatnonzero(np.bincount(length[length <= 8])):
         which = np.flatnonzero(length == n)
-        places = start[which, None] + np.arange(n)
-        chars = a[places]
-        good = ((chars == 44).sum(1) == 1) & (_BLANK[chars].sum(1) == n - 1)
-        plain[which] = good
-        gaps.append(places[good].ravel())
+        commas, blanks = np.zeros((2, len(which)), np.uint8)
+        for i in range(n):
+            chars = a[start[which] + i]
+            commas += chars == 44
+            blanks += _BLANK[chars]
+        good = which[(commas == 1) & (blanks == n - 1)]
+        plain[good] = True
+        gaps += [start[good] + i for i in range(n)]
     return plain, np.concatenate(gaps)
 
 
@@ -425,8 +499,6 @@ def fast_columns(rows, types, want, encoding="utf-8"):
 
     Dates that pyarrow does not know as such come as texts, for `dates`.
     """
-    if re.search(rb",,", rows):
-        raise pa.ArrowInvalid("perhaps nothing between two commas")
     names = [str(i) for i in range(len(types) + 2)]
     arrow = {str(i + 1): _arrow(types[i], encoding) for i in want}
     try:
@@ -436,7 +508,15 @@ def fast_columns(rows, types, want, encoding="utf-8"):
             raise
         arrow |= {str(i + 1): pa.string() for i in want if types[i] == "date"}
         table = _parse(rows, names, arrow)
+    if any(map(_has_empty, table.columns)) and re.search(rb",,", rows):
+        raise pa.ArrowInvalid("perhaps nothing between two commas")
     return [_settle(table.column(str(i + 1)), types[i], encoding) for i in want]
+
+
+def _has_empty(column):
+    "Does a column of texts or bytes hold an empty one?"
+    some = column.type in (pa.string(), pa.binary())
+    return some and pc.min(pc.binary_length(column)).as_py() == 0
 
 
 def _arrow(type, encoding):

@@ -8,6 +8,10 @@ __all__ = [
     "OTHER_INSERT",
     "LATE_INSERT",
     "CREATE",
+    "OTHER_CREATE",
+    "VIEW",
+    "ATTACHED",
+    "TIME_ZONE",
     "CHARSET",
     "CHARSET_KEPT",
     "SQL_MODE",
@@ -38,6 +42,7 @@ __all__ = [
     "Table",
     "declare",
     "like_of",
+    "part_of",
     "filled_by_select",
     "declare_like",
 ]
@@ -48,7 +53,7 @@ from dataclasses import dataclass, field
 
 from ...core import MovieTaggerError
 from .forms import form_of
-from .rows import UNDECLARED, column_type
+from .rows import UNDECLARED, column_type, decode
 from .stream import TOOL_LINE, encoding_of
 from .values import SPACE, exact_row
 
@@ -79,7 +84,21 @@ CREATE = re.compile(
     + _IF
     + _THE_TABLE
     + SPACE
-    + rb"(?:(?=\()|(?P<other>LIKE\b|AS\b|SELECT\b|WITH\b|IGNORE\b|REPLACE\b))"
+    + rb"(?:(?=\()|(?P<other>LIKE\b|AS\b|SELECT\b|WITH\b|IGNORE\b|REPLACE\b|PARTITION\s+OF\b))"
+)
+OTHER_CREATE = re.compile(rb"(?is)CREATE\b[^;(]*?\bTABLE\b" + _IF + _THE_TABLE)
+VIEW = re.compile(rb"(?is)CREATE\b[^;(]*?\bVIEW\b" + _IF + _THE_TABLE)
+ATTACHED = re.compile(
+    rb"(?is)ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
+    + _THE_TABLE
+    + rb"\s+ATTACH\s+PARTITION\s+"
+    + _TABLE
+)
+_PART_OF = re.compile(rb"(?is)PARTITION\s+OF\s+" + _TABLE)
+_INHERITS = re.compile(rb"(?is)\bINHERITS\s*\(\s*" + _TABLE)
+TIME_ZONE = re.compile(
+    rb"(?is)SET\b[^;]*?\bTIME[_ ]ZONE\s*(?::?=|\bTO\b|(?<=\s))\s*"
+    rb"(?:'(?P<zone>[^';]*)'|\"(?P<quoted>[^\";]*)\")?"
 )
 _LIKE = re.compile(rb"(?is)[\s(]*LIKE" + SPACE + _TABLE)
 _FROM_SELECT = re.compile(rb"(?i)\bSELECT\b")
@@ -185,22 +204,26 @@ TOKEN = re.compile(
 )
 
 
-def name_of(quoted):
+def name_of(quoted, encoding=UNDECLARED):
     "A table's or column's name without its quotes and without the database before it."
     name = re.findall(_NAME, quoted)[-1]
     quote = name[:1]
     if quote in (b"`", b'"'):
         name = name[1:-1].replace(quote * 2, quote)
-    return name.decode("utf-8", "replace")
+    try:
+        return decode(name, encoding)
+    except UnicodeDecodeError:
+        return name.decode("utf-8", "replace")
 
 
 _WHICH = re.compile(rb"(?i)\b(?:SET|WHERE|USING|ON|ADD|DROP|CHANGE|FIELDS|LINES)\b")
 
 
-def changed_by(said):
+def changed_by(said, encoding):
     "The names that an UPDATE, DELETE, ALTER or their like has before it says which rows and how."
     m = _WHICH.search(said, CHANGED.match(said).start("how"))
-    return [name_of(name) for name in re.findall(_NAME, said[: m.start() if m else None])]
+    names = re.findall(_NAME, said[: m.start() if m else None])
+    return [name_of(name, encoding) for name in names]
 
 
 def tables_of(listed):
@@ -208,10 +231,10 @@ def tables_of(listed):
     return [m[1] for m in re.finditer(_TABLE + SPACE + rb",?" + SPACE, listed) if m[0]]
 
 
-def names_of(columns):
+def names_of(columns, encoding=UNDECLARED):
     "The names in the list of columns of an INSERT."
     without = re.sub(rb"(?s)(" + _NAME + rb")|" + SPACE, rb"\1 ", columns)
-    return [name_of(name) for name in re.findall(_NAME, without)]
+    return [name_of(name, encoding) for name in re.findall(_NAME, without)]
 
 
 def database_of(quoted):
@@ -295,7 +318,7 @@ _WORD = re.compile(
 
 
 def skip_program(stream):
-    "Moves behind a trigger or procedure without a mark of its own."
+    "Moves behind a trigger or procedure without a mark of its own; what it says."
     line = stream.line
     while True:
         depth = 0
@@ -303,8 +326,9 @@ def skip_program(stream):
             depth += bool(m["begin"])
             depth -= bool(m["end"]) and (m["of"] or b"CASE").upper() == b"CASE"
             if m["semicolon"] and depth <= 0:
+                said = stream.buffer[stream.at : m.end()]
                 stream.at = m.end()
-                return
+                return said
         if not stream.more():
             stream.at = len(stream.buffer)
             if depth > 0:
@@ -312,11 +336,14 @@ def skip_program(stream):
                     f"{stream.name}, line {line:,}: a program begins here that has no end: "
                     "was the dump cut off?"
                 )
-            return
+            return b""
 
 
 def skip_delimited(stream, delimiter):
-    "Moves behind programs that end with a mark of their own; the tables of INSERTs between them."
+    """Moves behind programs that end with a mark of their own.
+
+    What stands there, the tables of INSERTs between them, and the line where they begin.
+    """
     line = stream.line
     end = re.compile(rb"(?i)\nDELIMITER\s+;(?!;)")
     while not (m := end.search(stream.buffer, stream.at)):
@@ -327,7 +354,7 @@ def skip_delimited(stream, delimiter):
     between = re.compile(
         rb"(?is)" + re.escape(delimiter) + SPACE + rb"(?:INSERT|REPLACE)\b" + _HOW + _TABLE
     )
-    return [name_of(m[1]) for m in between.finditer(text)], line
+    return text, [name_of(m[1], stream.encoding) for m in between.finditer(text)], line
 
 
 # %% ../../../nbs/tags/sql/statements.ipynb #ff51a5aa
@@ -345,6 +372,9 @@ class Table:
     keys: list = field(default_factory=list)  # names of columns that no two rows have alike
     merges: bool = False  # may a row take the place of another with its key?
     charset: str = "latin1"  # of texts that are as they lie in the table
+    encoding: str = UNDECLARED  # of its CREATE TABLE
+    stamps: set = field(default_factory=set)  # columns whose times depend on a time zone
+    zone: str | None = None  # which one, as a dump says it
     database: str = ""  # where it is, if that is said
     parts: list = field(default_factory=list)  # futures of arrow tables
     names: dict = field(default_factory=dict)  # columns that have values
@@ -369,28 +399,42 @@ _LITERAL = re.compile(
 _ITS_CHARSET = re.compile(rb"(?i)\b(?:CHARSET|CHARACTER\s+SET)\b\s*=?\s*(\w+)")
 
 
-def declare(table, said):
-    "Takes the columns, their types, their defaults and the keys from a CREATE TABLE."
+def declare(table, said, encoding=UNDECLARED, typed=True):
+    """Takes the columns, their types, their defaults and the keys from a CREATE TABLE.
+
+    `typed`: do types change what they hold? (SQLite's do not.)
+    """
     parts, rest = _declarations(said)
+    table.encoding = encoding
     named = {}
     for part in parts:
         if _NO_COLUMN.match(part):
             if m := _KEY.match(part):
-                table.keys.append(tuple(names_of(m[1])))
+                table.keys.append(tuple(names_of(m[1], encoding)))
         elif m := re.match(_NAME, part):
-            named[name_of(m[0])] = part[m.end() :].strip()
+            named[name_of(m[0], encoding)] = part[m.end() :].strip()
     for name, what in named.items():
         _declare_column(table, name, what)
+        if (form := form_of(what)) and typed:
+            table.forms[name] = form
     table.types = {n: column_type(what.decode("latin-1")) for n, what in named.items()} or None
     m = _ITS_CHARSET.search(rest)
     encoding = encoding_of(m[1].decode()) if m else None
     table.charset = "latin1" if encoding in (None, "utf-8", UNDECLARED) else encoding
 
 
-def like_of(rest):
+def like_of(rest, encoding):
     "The table whose columns another takes over with LIKE; `rest` is what stands behind its name."
     m = _LIKE.match(rest)
-    return m and name_of(m[1])
+    return m and name_of(m[1], encoding)
+
+
+def part_of(said, rest, encoding):
+    "The table of which another is a part in PostgreSQL; `rest` is what stands behind its name."
+    m = _PART_OF.match(rest.lstrip())
+    if not m and _INHERITS.search(rest):
+        m = _INHERITS.search(_declarations(said)[1])
+    return m and name_of(m[1], encoding)
 
 
 def filled_by_select(said, at):
@@ -403,7 +447,10 @@ def filled_by_select(said, at):
 
 def declare_like(table, other):
     "Takes the columns of another table."
-    for what in ("types", "defaults", "charset", "forms", "numbered", "made", "own", "keys"):
+    for what in (
+        *("types", "defaults", "charset", "encoding", "forms", "stamps"),
+        *("numbered", "made", "own", "keys"),
+    ):
         setattr(table, what, getattr(other, what))
 
 
@@ -413,8 +460,8 @@ def _declare_column(table, name, what):
     def has(words):
         return re.search(rb"(?i)\b(?:" + words + rb")", bare)
 
-    if form := form_of(what):
-        table.forms[name] = form
+    if has(rb"\A\s*TIMESTAMP\b"):
+        table.stamps.add(name)
     if has(rb"PRIMARY\b|UNIQUE\b|KEY\b"):
         table.keys.append((name,))
     if has(rb"AUTO_?INCREMENT\b"):

@@ -71,7 +71,10 @@ _ENCODINGS = dict(
 _HIDES_ASCII = {"shift_jis", "cp932", "gbk", "gb18030", "big5"}
 _TOOL = rb"(?:mysqldump|mariadb-dump|mysqlpump|pg_dump|pg_dumpall|mydumper)(?:\.exe)?: "
 TOOL_LINE = (
-    rb"(?:" + _TOOL + rb"|Warning: (?:Using a password|A partial dump)|Enter password: )[^\r\n]*+"
+    rb"(?:(?:"
+    + _TOOL
+    + rb"|Warning: (?:Using a password|A partial dump)|Enter password: )[^\r\n]*+"
+    + rb"|done\.(?=\r?\n))"
 )
 _AN_INSERT = re.compile(rb"(?i)INSERT\s+INTO\b")
 
@@ -104,6 +107,7 @@ class Stream:
         self.tail = start[-200:]  # of what was read
         self.unfinished = False  # does it end in a statement?
         self.literal = False  # is a backslash a letter like any other?
+        self.dialect = "mysql"
         self.numbers_zero = True  # does the server make a number of 0 in a numbered column?
         self.before = b""  # the byte before the buffer
         self.lines = 0  # before the place in the buffer up to which they are counted

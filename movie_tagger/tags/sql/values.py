@@ -11,6 +11,7 @@ __all__ = [
     "next_row",
     "again",
     "unreadable",
+    "as_text",
     "unescape",
 ]
 
@@ -81,7 +82,8 @@ def exact_row(
 ) -> tuple[list, int] | None:  # a pair a value, and where the row ends
     """The values of one row; None where no whole row can be read.
 
-    A value is a pair: bytes or None, and "text", "number", "hex", "null" or "expression".
+    A value is a pair: bytes or None, and "text", "number", "hex", "null" or "expression"; and
+    "bytes" for x'31', which is 49 to MySQL where a number is wanted, and 1 to MariaDB.
     """
     if block[at : at + 1] != b"(":
         return None
@@ -148,7 +150,7 @@ def _value(m):
     if kind in ("hex", "quoted_hex"):
         digits = m[kind].decode()
         value = bytes.fromhex(digits.zfill(len(digits) + len(digits) % 2))
-        return _introduced(m, "charset", value, "hex")
+        return _introduced(m, "charset", value, "hex" if kind == "hex" else "bytes")
     if kind in ("bits", "quoted_bits"):
         bits = m[kind] or b"0"
         return int(bits, 2).to_bytes((len(bits) + 7) // 8, "big"), "hex"
@@ -156,6 +158,20 @@ def _value(m):
         return _introduced(m, "of", unescape(m["double"], b'""'), "text")
     parts = [m["single"], *(part[1] for part in _NEXT_TEXT.finditer(m["more"]))]
     return _introduced(m, "of", b"".join(map(unescape, parts)), "text")
+
+
+_ZEROS = re.compile(rb"(-?)\+?0*(\d+)?(\.\d+)?\.?")
+
+
+def as_text(
+    number: bytes,  # as it is written without quotes
+) -> bytes:
+    "The text that a number becomes in a column of texts; ValueError where servers differ."
+    m = _ZEROS.fullmatch(number)
+    if not m:
+        raise ValueError(number)
+    digits = (m[2] or b"0") + (m[3] or b"")
+    return (m[1] if digits.strip(b"0.") else b"") + digits
 
 
 def _introduced(m, group, value, how):
