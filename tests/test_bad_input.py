@@ -38,7 +38,7 @@ def table(path, rows, header="image,label"):
 
 
 def train(source, *options):
-    return movie_tagger("train", source, "--out", "model", *options)
+    return movie_tagger("train", source, "--out", "model", "--force", *options)
 
 
 # --- folders
@@ -597,6 +597,7 @@ def test_a_full_disk_leaves_the_older_bundle(work, bundle):
             "posters",
             "--out",
             "model",
+            "--force",
             "--seed",
             5,
             cwd=work,
@@ -647,7 +648,7 @@ def test_a_really_full_disk(work, bundle):
     small.mkdir()
     done = mounted(
         f"cp -r '{bundle}' '{small}/model' && cd '{work}' && "
-        f"{SCRIPT} train posters --out small/model; "
+        f"{SCRIPT} train posters --out small/model --force; "
         "echo $? $(ls -A small small/model);"
         f"{SCRIPT} tag small/model posters/horror/000.jpg",
         small,

@@ -202,7 +202,7 @@ def test_rare_tags_are_left_out_by_name(posters, tmp_path):
 
 def test_an_older_bundle_is_replaced_and_other_folders_are_not(posters, tmp_path):
     for _ in range(2):
-        assert movie_tagger("train", posters, "--out", tmp_path / "m").code == 0
+        assert movie_tagger("train", posters, "--out", tmp_path / "m", "--force").code == 0
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "photo.txt").write_text("mine")
     done = movie_tagger("train", posters, "--out", tmp_path / "holiday")
@@ -294,5 +294,5 @@ def test_the_help_lists_every_command():
     done = movie_tagger("--help")
     assert done.code == 0
     commands = ["demo", "doctor", "download", "evaluate", "keys", "ledger", "models"]
-    commands += ["retrain", "search", "serve", "suspects", "tag", "tags", "train"]
+    commands += ["retrain", "search", "serve", "split", "suspects", "tag", "tags", "train"]
     assert [name for name in commands if f" {name} " not in done.out] == []

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from .shared import app, say
-from ..core import MovieTaggerError, counted, write_frame
+from .shared import app, begin, say
+from ..core import MovieTaggerError, counted, without_passwords, write_frame
 
 
 # %% ../../nbs/cli/collect.ipynb #1833cb94
@@ -23,7 +23,7 @@ def download(
     urls: Annotated[
         list[Path],
         typer.Argument(
-            metavar="URLS...",
+            metavar="URLS",
             help="Lists: text with an address a line, or a table with a column `url` "
             "[and `label`]; urls_horror.csv names its label.",
         ),
@@ -81,6 +81,7 @@ def download(
     min_side: Annotated[int, typer.Option(min=1, help="Shortest side to take, in pixels.")] = 32,
 ):
     "Fetch the pictures of lists of addresses; started again, it goes on where it stopped."
+    begin(f"Fetching the pictures of {', '.join(map(str, urls))}")
     from movie_tagger import download as downloads
 
     table = downloads.download_images(
@@ -155,6 +156,7 @@ def search(
     provider: Annotated[str, typer.Option(help="Whom to ask.")] = "ddgs",
 ):
     "Search the web for pictures and write a list of their addresses."
+    begin(f"Asking {provider} for {query!r}")
     from movie_tagger import download as downloads
 
     found = downloads.search(query, n, provider)
@@ -196,6 +198,7 @@ def tags(
     ] = None,
 ):
     "Turn a site's database into a table to train on, and say where every row went."
+    begin(f"Reading {without_passwords(source)}")
     from movie_tagger import tags as cleaning
 
     decided = _rules(rules, min_count)

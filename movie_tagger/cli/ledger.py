@@ -13,20 +13,22 @@ __all__ = [
     "Rules",
     "ledger_import",
     "ledger_export",
-    "ledger_log",
     "ledger_undo",
     "ledger_backup",
     "ledger_check",
+    "lines_of",
+    "ledger_log",
 ]
 
 # %% ../../nbs/cli/ledger.ipynb #ea6980d5
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .shared import Absent, Images, Version, app, say
-from ..core import MovieTaggerError
+from .shared import Absent, Images, Version, app, begin, say
+from ..core import MovieTaggerError, without_passwords
 
 # %% ../../nbs/cli/ledger.ipynb #01853960
 ledgers = typer.Typer(help="The record of who said what about which picture.", no_args_is_help=True)
@@ -66,6 +68,7 @@ def ledger_import(
     Take over pictures and what is said about them; a second time only what is new.
     The ledger is made where there is none.
     """
+    begin(f"Reading {without_passwords(source)}")
     from movie_tagger.ledger import exchange
     from movie_tagger.ledger.ledger import Ledger
     from movie_tagger.tags import is_site, read_site
@@ -109,32 +112,6 @@ def ledger_export(
         else:
             n = exchange.export_folder(book, out, copy, version)
     say(f"Wrote {n} pictures to {out}.")
-
-
-@ledgers.command("log")
-def ledger_log(
-    ledger: LedgerPath,
-    last: Annotated[int, typer.Option("-n", min=1, help="How many events.")] = 20,
-    item: Annotated[str | None, typer.Option(help="Only about this picture.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only about this tag.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only by this actor.")] = None,
-    batch: Annotated[str | None, typer.Option(help="Only of this batch.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Instead: what has changed since this version, in words.")
-    ] = None,
-):
-    "What happened last, or what changed since a version."
-    from movie_tagger.ledger.ledger import Ledger
-
-    with Ledger(ledger, create=False) as book:
-        if since is None:
-            events = book.events(item, tag, actor, batch, last).astype(object)
-            say(events.where(events.notna(), "").to_string())
-            return
-        found = book.diff(since)
-        say(str(found))
-        if len(found):
-            say(found.table.head(last).to_string(index=False))
 
 
 @ledgers.command("undo")
@@ -194,3 +171,86 @@ def ledger_check(ledger: LedgerPath):
         )
         if len(leaks):
             say(leaks[["item", "other", "score"]].head(10).to_string(index=False))
+
+
+# %% ../../nbs/cli/ledger.ipynb #bea598f9
+_ALIKE = ["time", "actor", "batch", "kind", "tag", "state", "undone"]
+_STATES = {True: "yes", False: "no"}
+_SAID = {
+    "add": "added",
+    "exclude": "excluded",
+    "restore": "showed again",
+    "note": "noted on",
+    "rules": "set the rules that labels are read by",
+    "forget": "had a person forgotten",
+    "purge": "had a picture erased",
+}
+
+
+def lines_of(
+    events,  # from `Ledger.events`
+    cut: bool = False,  # may the first step have begun before the first of them?
+    named: int = 3,  # pictures that a line names
+):
+    "Yields a line about each run of events that differ in their picture alone."
+    alike = events[_ALIKE].astype(object)
+    alike = alike.where(alike.notna(), "")
+    numbers = alike.ne(alike.shift()).any(axis=1).cumsum().to_numpy()
+    for number, step in events.groupby(numbers):
+        yield _line(step, cut and number == 1, named)
+
+
+def _line(step, cut, named):
+    "A line about events that differ in their picture alone."
+    first, items = step.iloc[0], step["item"].dropna().tolist()
+    numbers = str(step.index[0]) + (f"-{step.index[-1]}" if len(step) > 1 else "")
+    when = first["time"].to_pydatetime().astimezone()
+    parts = [f"{numbers}  {when:%Y-%m-%d %H:%M}  {first['actor']}: {_said(first)}"]
+    if len(items) > 1:
+        parts.append(f"{'at least ' if cut else ''}{len(items):,} pictures")
+    if items:
+        parts.append(", ".join(items[:named]) + (", ..." if len(items) > named else ""))
+    if len(items) == 1 and isinstance(first["value"], str):
+        parts.append(f"({first['value']})")
+    if isinstance(first["batch"], str):
+        parts.append(f"[{first['batch']}]")
+    return " ".join([*parts, "- undone"] if first["undone"] else parts)
+
+
+def _said(event):
+    "What an event says, in words; its picture comes behind them."
+    if event["kind"] == "set":
+        return f"{_STATES.get(event['state'], 'unknown')} to {event['tag']} of"
+    if event["kind"] == "single":
+        return f"each picture is one of {', '.join(json.loads(event['value']))}"
+    if event["kind"] == "undo":
+        [(what, name)] = json.loads(event["value"]).items()
+        return f"took back all that {name} did" if what == "actor" else f"took back {what} {name}"
+    return _SAID.get(event["kind"], event["kind"])
+
+
+@ledgers.command("log")
+def ledger_log(
+    ledger: LedgerPath,
+    last: Annotated[int, typer.Option("-n", min=1, help="How many lines.")] = 20,
+    item: Annotated[str | None, typer.Option(help="Only about this picture.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only about this tag.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only by this actor.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only of this batch.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Instead: what has changed since this version, in words.")
+    ] = None,
+):
+    "What happened last, or what changed since a version."
+    from movie_tagger.ledger.ledger import Ledger
+
+    with Ledger(ledger, create=False) as book:
+        if since is None:
+            most = 1000 * last
+            events = book.events(item, tag, actor, batch, most)
+            say(*[*lines_of(events, len(events) == most)][-last:])
+            return
+        found = book.diff(since)
+        say(str(found))
+        if len(found):
+            say(found.table.head(last).to_string(index=False))

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from .shared import app, say
+from .shared import app, begin, say
 from ..core import MovieTaggerError
 
 
@@ -45,6 +45,7 @@ def run_month(
 ):
     """A month: read the site, train a challenger, judge it, promote it or keep the champion.
     An interrupted run goes on where it was."""
+    begin(f"Looking at what {config} asks for")
     from movie_tagger import retrain as monthly
     from movie_tagger.retrain.plan import read_plan
 

@@ -9,12 +9,13 @@ __all__ = ["keys", "KeyFile", "start_server", "keys_add", "keys_list", "keys_rev
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .shared import app, say
+from .shared import app, begin_quietly, say
 from ..core import MovieTaggerError
 
 
@@ -74,6 +75,7 @@ def start_server(
     "Suggest tags over HTTP: an API at /v1, described at /docs, and a page at /."
     for name in ("SIGTERM", "SIGINT", "SIGHUP"):
         _leave_on(name)
+    begin_quietly(f"Loading {bundle}")
     from movie_tagger import serve as server
     from movie_tagger.serve import sensitive as detectors
     from movie_tagger.serve.names import LOOPBACK
@@ -93,8 +95,19 @@ def start_server(
         allow_host or (LOOPBACK if local else None),
         workers=workers,
     )
+    if sys.stderr.isatty():
+        server.logs.log.addHandler(_Invitation())
     server.run(app, host, port)
     _leave()
+
+
+class _Invitation(logging.Handler):
+    "Tells the person at the terminal where to look, once there is something to see."
+
+    def emit(self, record):
+        if record.msg == "listening":
+            url = record.more["url"].replace("://0.0.0.0:", "://127.0.0.1:")
+            print(f"Open {url.replace('://[::]:', '://[::1]:')}, Ctrl-C stops.", file=sys.stderr)
 
 
 def _leave_on(name):

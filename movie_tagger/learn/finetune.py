@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np

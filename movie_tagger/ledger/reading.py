@@ -126,7 +126,11 @@ def _labels(cells, index, tags, least):
 
 # %% ../../nbs/ledger/reading.ipynb #37def270
 _EVENTS = """SELECT e.id AS event, e.time, a.name AS actor, b.name AS batch, e.kind,
-  i.name AS item, nullif(t.name, '') AS tag, e.state, e.value,
+  i.name AS item, nullif(t.name, '') AS tag, e.state,
+  iif(e.kind = 'undo', coalesce(
+    (SELECT json_object('actor', name) FROM actor WHERE id = json_extract(e.value, '$.actor')),
+    (SELECT json_object('batch', name) FROM batch WHERE id = json_extract(e.value, '$.batch')),
+    e.value), e.value) AS value,
   e.id IN (SELECT event FROM undone) AS undone
   FROM event e JOIN actor a ON a.id = e.actor LEFT JOIN batch b ON b.id = e.batch
   LEFT JOIN item i ON i.id = e.item LEFT JOIN tag t ON t.id = e.tag"""
