@@ -31,6 +31,7 @@ __all__ = [
     "thumbnail_or_cross",
     "letterbox",
     "decode",
+    "part_seen",
     "is_system_folder",
     "Looked",
     "look_through",
@@ -996,21 +997,29 @@ def decode(
     max_memory: int = MAX_MEMORY,  # bytes for it and all others that are being unpacked
 ) -> np.ndarray:  # uint8, height x width x 3, RGB
     "The picture in `source` brought to `size`; raises `BadPicture` where there is none."
-    height, width = (size, size) if isinstance(size, (int, np.integer)) else size
+    height, width = _sides(size)
     if resize != "squish":
         with unpacking(source, max_memory=max_memory) as im:
             return _as_fastai(upright(im), height, width, resize == "crop")
-    spare = 1.2 / (1 - _MOST_BARS if crop_bars else 1)
-    at_least = math.ceil(height * spare), math.ceil(width * spare)
-    with unpacking(source, max_memory=max_memory, at_least=at_least) as im:
-        reduction = _reduction(im, at_least)
-        box = _box(im, reduction)
-        im = upright(im, reduction)
+    im, box = _small(source, height, width, crop_bars, max_memory)
     if crop_bars:
         im = im.crop(letterbox(im))
         box = None
     small = im.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=3.0)
     return np.array(small)
+
+
+def _sides(size):
+    return (size, size) if isinstance(size, (int, np.integer)) else size
+
+
+def _small(source, height, width, crop_bars, max_memory):
+    "The picture, unpacked no larger than need be, and where it lies in that."
+    spare = 1.2 / (1 - _MOST_BARS if crop_bars else 1)
+    at_least = math.ceil(height * spare), math.ceil(width * spare)
+    with unpacking(source, max_memory=max_memory, at_least=at_least) as im:
+        reduction = _reduction(im, at_least)
+        return upright(im, reduction), _box(im, reduction)
 
 
 def _box(im, reduction):
@@ -1023,11 +1032,38 @@ def _box(im, reduction):
 
 def _as_fastai(im, height, width, crop):
     if crop:
-        scale = min(im.width / width, im.height / height)
-        w, h = int(scale * width), int(scale * height)
-        left, top = int((im.width - w) / 2), int((im.height - h) / 2)
-        im = im.crop((left, top, left + w, top + h))
+        im = im.crop(_middle(im.size, height, width))
     return np.array(im.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _middle(size, height, width):
+    "Left, top, right and bottom of the middle that has the shape of a model's input."
+    scale = min(size[0] / width, size[1] / height)
+    w, h = int(scale * width), int(scale * height)
+    left, top = int((size[0] - w) / 2), int((size[1] - h) / 2)
+    return left, top, left + w, top + h
+
+
+def part_seen(
+    source,  # these as for `decode`
+    size: int | tuple[int, int],
+    crop_bars: bool = False,
+    resize: str = "squish",
+    max_memory: int = MAX_MEMORY,
+) -> tuple[float, float, float, float]:  # left, top, right, bottom, 0 to 1
+    "Which part of the upright picture `decode` looks at, as shares of its width and height."
+    height, width = _sides(size)
+    if resize == "crop":
+        with opened(source, MAX_PIXELS, max_memory) as im:
+            whole = im.size[::-1] if _lying(im) else im.size
+        box = _middle(whole, height, width)
+    elif crop_bars and resize == "squish":
+        im, _ = _small(source, height, width, crop_bars, max_memory)
+        whole, box = im.size, letterbox(im)
+    else:
+        return 0.0, 0.0, 1.0, 1.0
+    left, top, right, bottom = (side / whole[k % 2] for k, side in enumerate(box))
+    return left, top, right, bottom
 
 
 # %% ../nbs/images.ipynb #042f926d

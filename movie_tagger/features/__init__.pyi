@@ -1,6 +1,7 @@
 from . import embeddings as embeddings
 from . import encoders as encoders
 from . import engine as engine
+from . import places as places
 from .embeddings import cache_table as cache_table
 from .embeddings import clear_cache as clear_cache
 from .embeddings import embed as embed

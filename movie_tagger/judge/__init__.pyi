@@ -1,5 +1,6 @@
 from . import drawing as drawing
 from . import evaluation as evaluation
+from . import explanation as explanation
 from . import from_fastai as from_fastai
 from . import interpretation as interpretation
 from . import intervals as intervals
@@ -11,6 +12,7 @@ from .evaluation import average_precision as average_precision
 from .evaluation import evaluate as evaluate
 from .evaluation import paired_difference as paired_difference
 from .evaluation import tune_thresholds as tune_thresholds
+from .explanation import Explanation as Explanation
 from .interpretation import Interpretation as Interpretation
 from .interpretation import from_learner as from_learner
 from .interpretation import interpret as interpret

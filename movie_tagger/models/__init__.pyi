@@ -1,5 +1,6 @@
 from . import answers as answers
 from . import bundle as bundle
+from . import explainer as explainer
 from . import shelf as shelf
 from . import vetting as vetting
 from .answers import Bundle as Bundle

@@ -20,8 +20,10 @@ from .. import images
 from ..core import MovieTaggerError, counted, progress, sha256
 from ..features import engine
 from ..judge.evaluation import Evaluation, evaluate
+from ..judge.explanation import Explanation
 from ..judge.promise import Promise, from_manifest
 from .bundle import check
+from .explainer import Explainer
 
 
 # %% ../../nbs/models/answers.ipynb #1b280656
@@ -85,12 +87,28 @@ class Bundle:
     def open(self, backend="auto", threads=1, pictures=None) -> Opened:
         "The model, read into memory once and ready for any number of pictures."
         read = partial(images.decode, **self.manifest["input"])
+        run = engine.ready(self._content(), backend, threads=threads, pictures=pictures)
+        turn = partial(softmax, axis=1) if self.kind == "single" else expit
+        return Opened(read, run, turn)
+
+    def _content(self):
         content = (self.path / "model.onnx").read_bytes()
         if sha256(content) != self.manifest["checksums"]["model.onnx"]:
             raise MovieTaggerError(f"The bundle {self.path} has changed: load it again.")
-        run = engine.ready(content, backend, threads=threads, pictures=pictures)
-        turn = partial(softmax, axis=1) if self.kind == "single" else expit
-        return Opened(read, run, turn)
+        return content
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        "The model that says where it looked; raises `NoPlaces` where this one cannot."
+        return Explainer.of(self._content(), self.manifest)
+
+    def explain(
+        self,
+        picture,  # a path, PIL image or uint8 array
+        tags=None,  # a name or several; all by default
+    ) -> Explanation:  # parts (t, rows, columns) that add up to the logits, and where they lie
+        "What each place of a picture adds to the logits; raises `NoPlaces` for some models."
+        return self.explainer.explain(picture, tags)
 
     def stream(self, pictures, backend="auto", threads=1):
         "Yields `(probabilities, errors)` a few pictures at a time, in order; memory does not grow."
