@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.judge import evaluation as ev
-from movie_tagger.judge.intervals import group_bootstrap
+from movie_tagger.judge.intervals import group_halves
 
 pytestmark = pytest.mark.filterwarnings("error")
 TAGS = ["car", "rain", "phone", "kiss"]
@@ -65,7 +66,8 @@ def test_average_precision_is_that_of_sklearn(seed, n, levels, unknown, weighted
 
 def test_many_weightings_equal_repeated_rows():
     y, p, _ = drawn(3, unknown=0.4, levels=20)
-    times = group_bootstrap(np.arange(120) // 6, samples=700, seed=1)  # more than one block
+    rng = np.random.default_rng(1)
+    times = rng.poisson(1, (700, 20)).astype("uint8")[:, np.arange(120) // 6]  # more than one block
     got = ev.average_precision(y, p, times)
     assert got.shape == (700, 4)
     for b in (0, 511, 512, 699):
@@ -223,14 +225,9 @@ def test_single_label_metrics_are_those_of_sklearn():
     assert e.metrics["balanced accuracy"]["baseline"] == pytest.approx(1 / 3)
     assert all(m["low"] < m["value"] < m["high"] for m in e.metrics.values())
     assert "(always horror)" in str(e).splitlines()[0] and math.isnan(e.per_tag[0]["threshold"])
-    drawn_again = [
-        sk.accuracy_score(label, p.argmax(1), sample_weight=w)
-        for w in group_bootstrap(np.arange(200), 500)
-    ]
+    exact = binomtest(int((label == p.argmax(1)).sum()), 200).proportion_ci(method="exact")
     np.testing.assert_allclose(
-        [e.metrics["accuracy"][end] for end in ("low", "high")],
-        np.quantile(drawn_again, [0.025, 0.975]),
-        rtol=1e-6,
+        [e.metrics["accuracy"][end] for end in ("low", "high")], [exact.low, exact.high], atol=0.01
     )
 
 
@@ -259,13 +256,14 @@ def test_one_yes_settles_a_picture():
 
 def test_whole_groups_are_drawn():
     groups = np.array(["b", "a", "b", None, "a", None], dtype=object)
-    times = group_bootstrap(groups, 400, seed=3)
-    assert times.shape == (400, 6) and times.dtype == np.uint16
-    assert (times[:, 0] == times[:, 2]).all() and (times[:, 1] == times[:, 4]).all()
-    assert (times[:, 3] != times[:, 5]).any()  # without a group, each for itself
-    assert (times[:, [0, 1, 3, 5]].sum(1) == 4).all()
-    np.testing.assert_array_equal(times, group_bootstrap(groups, 400, seed=3))
-    assert (times != group_bootstrap(groups, 400, seed=4)).any()
+    drawn = group_halves(groups, 400, seed=3)
+    assert drawn.shape == (400, 6) and set(drawn.ravel().tolist()) == {0, 1}
+    assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, 1] == drawn[:, 4]).all()
+    assert (drawn[:, 3] != drawn[:, 5]).any()  # without a group, each for itself
+    assert (drawn[:, [0, 1, 3, 5]].sum(1) == 2).all()  # half of four
+    np.testing.assert_array_equal(drawn, group_halves(groups, 400, seed=3))
+    assert (drawn != group_halves(groups, 400, seed=4)).any()
+    assert group_halves(["a"] * 3, 5).shape == (0, 3)
 
 
 def test_group_intervals_cover_and_naive_ones_do_not():
@@ -281,6 +279,28 @@ def test_group_intervals_cover_and_naive_ones_do_not():
         held.append([m["low"] <= 0.7 <= m["high"] for m in ends])
     naive, grouped = np.mean(held, axis=0)
     assert naive < 0.8 and grouped > 0.88
+
+
+def rare_tags(rng, n, prevalence, skill):
+    "Labels and scores of pictures with tags of which some hardly ever turn up."
+    y = (rng.random((n, len(skill))) < prevalence).astype("float32")
+    return y, skill * y + rng.normal(size=y.shape)
+
+
+@pytest.mark.parametrize("n", [20, 80])
+def test_a_mean_over_tags_lies_in_its_interval_and_so_does_the_truth(n):
+    rng = np.random.default_rng(n)
+    prevalence, skill = np.geomspace(0.03, 0.4, 12), np.tile([0.5, 1.5, 2.5], 4)
+    truth = ev.average_precision(*rare_tags(rng, 100_000, prevalence, skill))
+    held = []
+    for _ in range(100):
+        y, score = rare_tags(rng, n, prevalence, skill)
+        e = ev.evaluate(y, norm.cdf(score), range(12), "multi", thresholds=0.9, samples=100)
+        assert all(m["low"] <= m["value"] <= m["high"] for m in e.metrics.values())
+        known = [row["yes"] > 0 for row in e.per_tag]
+        m = e.metrics["mean average precision"]
+        held.append(m["low"] <= truth[known].mean() <= m["high"])
+    assert np.mean(held) >= 0.93
 
 
 def test_fewer_than_two_groups_have_no_interval():

@@ -16,7 +16,7 @@ from .explanation import Explanation as Explanation
 from .interpretation import Interpretation as Interpretation
 from .interpretation import from_learner as from_learner
 from .interpretation import interpret as interpret
-from .intervals import group_bootstrap as group_bootstrap
+from .intervals import group_halves as group_halves
 from .intervals import interval as interval
 from .promise import Progress as Progress
 from .promise import Promise as Promise

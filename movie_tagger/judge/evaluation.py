@@ -25,10 +25,12 @@ from scipy.sparse import csr_array
 from ..core import MovieTaggerError, counted
 from movie_tagger.judge.intervals import (
     block_size,
-    bootstrap,
+    doubt_of_share,
     group_codes,
     interval,
+    interval_of_mean,
     mean_of_known,
+    on_halves,
 )
 
 
@@ -170,12 +172,12 @@ def _one_label(y):
 
 
 def _accuracy(y, p):
-    "A function from weights (n x B) to accuracies (B,)."
+    "A function from weights (n x B) to accuracies (B x 1)."
     yes, readable = _one_label(y) == 1, ~np.isnan(p[:, 0])
     right = (yes & _answers(p)).any(1) & readable
     labelled = yes.any(1) & readable
     both = np.stack([right, labelled]).astype("float32")
-    return lambda columns: _ratio(*(both @ columns))
+    return lambda columns: _ratio(*(both @ columns))[:, None]
 
 
 def _ratio(top, bottom):
@@ -190,7 +192,7 @@ def accuracy(
 ) -> float:
     "The share of pictures whose most probable tag is their label."
     y, p = _checked(y, p)
-    return float(_accuracy(y, p)(np.ones((len(y), 1)))[0])
+    return float(_accuracy(y, p)(np.ones((len(y), 1))).item())
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #02644e1b
@@ -264,19 +266,21 @@ _BASELINES = {
 
 
 def _summary(counts, ap, kind, decided):
-    "The metrics {name: (B,)} of a kind, from counts (B x t) and average precisions (B x t)."
+    "What each metric is the mean of (B x t), or itself (B x 1), from counts and precisions (B x t)."
     found, _, missed = counts
     rates, yes = _rates(*counts), found + missed
-    ranked = {"mean average precision": mean_of_known(ap)}
+    ranked = {"mean average precision": ap}
     if kind == "single":
         right = _ratio(found.sum(-1), yes.sum(-1))
-        return {"accuracy": right, "balanced accuracy": mean_of_known(rates.recall), **ranked}
+        return {"accuracy": right[:, None], "balanced accuracy": rates.recall, **ranked}
     if not decided:
         return ranked
+    weighted = _ratio((np.nan_to_num(rates.f1) * yes).sum(-1), yes.sum(-1))
+    micro = _rates(*(count.sum(-1) for count in counts)).f1
     return ranked | {
-        "F1 macro": mean_of_known(rates.f1),
-        "F1 weighted": _ratio((np.nan_to_num(rates.f1) * yes).sum(-1), yes.sum(-1)),
-        "F1 micro": _rates(*(count.sum(-1) for count in counts)).f1,
+        "F1 macro": rates.f1,
+        "F1 weighted": weighted[:, None],
+        "F1 micro": micro[:, None],
     }
 
 
@@ -285,9 +289,9 @@ def _baselines(yes, no, kind, decided):
     by_chance = np.where((yes > 0) & (no > 0), _ratio(yes, yes + no), np.nan)
     base = _summary((yes, no, 0 * yes), by_chance, kind, decided)
     if kind == "single":
-        base["accuracy"] = _ratio(yes.max(-1), yes.sum(-1))
-        base["balanced accuracy"] = _ratio(1, (yes > 0).sum(-1))
-    return {name: float(value[0]) for name, value in base.items()}
+        base["accuracy"] = _ratio(yes.max(-1), yes.sum(-1))[:, None]
+        base["balanced accuracy"] = _ratio(1, (yes > 0).sum(-1))[:, None]
+    return {name: float(mean_of_known(value)[0]) for name, value in base.items()}
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #14622d18
@@ -395,10 +399,10 @@ class _Measure:
         self.count = _counter(y, said)
 
     def __call__(self, weights):  # (n x B)
-        "Metrics {name: (B,)}, and under `tags` the average precisions (B x t)."
+        "What each metric is the mean of, or itself, by name (B x t or B x 1)."
         ap = _ranked_precision(self.rankings, weights)
         counts = [count * self.fair for count in self.count(weights)]
-        return _summary(counts, ap, self.kind, self.decided) | {"tags": ap}
+        return _summary(counts, ap, self.kind, self.decided)
 
     def baselines(self):
         yes, no = self.yes * self.fair, self.no
@@ -412,7 +416,7 @@ def evaluate(
     kind: str,  # "single": the most probable tag is the answer; "multi": thresholds decide
     groups=None,  # group of each picture (n,), such as its film; without, each is its own
     thresholds=None,  # for "multi": one number, (t,) or (n x t), tuned on others; without, no F1
-    samples: int = 500,  # bootstrap resamples behind the intervals; 0 for none
+    samples: int = 500,  # halves of the groups behind the intervals; 0 for none
     seed: int = 0,
 ) -> Evaluation:
     "Every metric that fits the kind of labels, with its 95 % interval and its baseline."
@@ -430,15 +434,16 @@ def evaluate(
     codes = group_codes(group_codes(groups, len(y))[keep], keep.sum())
 
     measure = _Measure(y[keep], p[keep], said[keep], kind, decided)
-    now, ends = _with_intervals(measure, codes, samples, seed)
+    witnesses = _witnesses(y[keep], codes)
+    metrics, tag_by_tag = _with_intervals(measure, codes, witnesses, samples, seed)
     counts = [count[0] for count in measure.count(np.ones((len(codes), 1)))]
     base = measure.baselines()
     meaning = {"accuracy": f"always {tags[measure.yes.argmax()]}"} | _BASELINES
     return Evaluation(
         kind,
         n=len(codes),
-        metrics={name: _metric(now[name], ends[name], base[name]) for name in base},
-        per_tag=_per_tag(tags, measure, counts, now["tags"], ends["tags"], cuts),
+        metrics={name: found | {"baseline": base[name]} for name, found in metrics.items()},
+        per_tag=_per_tag(tags, measure, counts, tag_by_tag, cuts),
         baselines={name: meaning[name] for name in base},
         groups=len(np.unique(codes)),
         unreadable=int(unreadable.sum()),
@@ -456,24 +461,40 @@ def _refuse_misfit(kind, tags, y):
         )
 
 
-def _with_intervals(measure, codes, samples, seed):
-    "What is measured on all pictures, and the ends (2, ...) of each interval, by name."
-    now = measure(np.ones((len(codes), 1)))
-    draws = bootstrap(measure, codes, samples, seed)
-    ends = {}
-    for name, value in now.items():
-        blocks = [drawn[name] for drawn in draws]
-        ends[name] = interval(np.concatenate([value[:0], *blocks]))
-    return {name: value[0] for name, value in now.items()}, ends
+def _witnesses(y, codes):
+    "The groups with a yes for each tag (t,), from labels (n x t) and groups (n,)."
+    return np.array([len(np.unique(codes[yes])) for yes in (y == 1).T])
 
 
-def _metric(value, ends, baseline):
+def _with_intervals(measure, codes, witnesses, samples, seed):
+    "Each metric's value and ends by name, and average precisions with their ends, (t,) each."
+    now = {name: values[0] for name, values in measure(np.ones((len(codes), 1))).items()}
+    blocks = on_halves(measure, codes, samples, seed)
+    groups = len(np.unique(codes))
+    draws = {
+        name: np.concatenate([values[None][:0], *(block[name] for block in blocks)])
+        for name, values in now.items()
+    }
+    metrics = {}
+    for name, values in now.items():
+        vouching = witnesses if len(values) == len(witnesses) else groups
+        doubts = doubt_of_share(values, vouching)
+        ends = interval_of_mean(values, draws[name], groups, doubts)
+        metrics[name] = _metric(mean_of_known(values), np.clip(ends, 0, 1))
+    ap = now["mean average precision"]
+    doubts = doubt_of_share(ap, witnesses)
+    ends = interval(ap, draws["mean average precision"], groups, doubts)
+    return metrics, (ap, *np.clip(ends, 0, 1))
+
+
+def _metric(value, ends):
     low, high = map(float, ends)
-    return {"value": float(value), "low": low, "high": high, "baseline": baseline}
+    return {"value": float(value), "low": low, "high": high}
 
 
-def _per_tag(tags, measure, counts, ap, ends, cuts):
-    "A dict a tag, from counts of found, false and missed yes (t,) and average precisions (t,)."
+def _per_tag(tags, measure, counts, tag_by_tag, cuts):
+    "A dict a tag, from counts of found, false and missed yes, and precisions with ends, (t,) each."
+    ap, low, high = tag_by_tag
     yes, no, nothing = measure.yes, measure.no, np.full(len(tags), np.nan)
     rates = _rates(*counts) if measure.decided else _Rates(nothing, nothing, nothing)
     share = _ratio(yes, yes + no)
@@ -484,8 +505,8 @@ def _per_tag(tags, measure, counts, ap, ends, cuts):
         "no": no,
         "unknown": measure.unknown,
         "average precision": ap,
-        "low": ends[0],
-        "high": ends[1],
+        "low": low,
+        "high": high,
         "baseline": share,
         "threshold": np.median(cuts, axis=0) if cuts.ndim == 2 else cuts,
         "precision": np.where(no > 0, rates.precision, np.nan),
@@ -498,13 +519,13 @@ def _per_tag(tags, measure, counts, ap, ends, cuts):
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #d024ddeb
-def _mean_precision(y, p):
-    "A function from weights (n x B) to mean average precisions (B,)."
+def _precisions(y, p):
+    "A function from weights (n x B) to average precisions (B x t)."
     rankings = _rankings(y, p)
-    return lambda columns: mean_of_known(_ranked_precision(rankings, columns))
+    return lambda columns: _ranked_precision(rankings, columns)
 
 
-_PAIRED = {"accuracy": _accuracy, "mean average precision": _mean_precision}
+_PAIRED = {"accuracy": _accuracy, "mean average precision": _precisions}
 
 
 def paired_difference(
@@ -513,7 +534,7 @@ def paired_difference(
     p2,  # of the other one, for the same pictures
     metric: str,  # "accuracy" or "mean average precision"
     groups=None,  # group of each picture (n,), such as its film
-    samples: int = 2000,  # bootstrap resamples behind the interval
+    samples: int = 2000,  # halves of the groups behind the interval
     seed: int = 0,
 ) -> dict:  # value, low, high
     "How much better `p2` is than `p1`, over the pictures that both could read, and how sure."
@@ -529,5 +550,6 @@ def paired_difference(
         return two(columns) - one(columns)
 
     now = gain(np.ones((len(codes), 1)))
-    low, high = interval(np.concatenate([now[:0], *bootstrap(gain, codes, samples, seed)]))
-    return {"value": float(now[0]), "low": float(low), "high": float(high)}
+    draws = np.concatenate([now[:0], *on_halves(gain, codes, samples, seed)])
+    low, high = interval_of_mean(now[0], draws, len(np.unique(codes)))
+    return {"value": float(mean_of_known(now)[0]), "low": float(low), "high": float(high)}

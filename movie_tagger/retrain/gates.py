@@ -24,7 +24,13 @@ import pandas as pd
 
 from ..core import MovieTaggerError, counted
 from ..judge.evaluation import average_precision
-from ..judge.intervals import group_bootstrap, group_codes, interval, mean_of_known
+from movie_tagger.judge.intervals import (
+    group_codes,
+    group_halves,
+    interval,
+    interval_of_mean,
+    mean_of_known,
+)
 from ..judge.promise import from_manifest, percent
 
 
@@ -82,7 +88,12 @@ class _Paired:
     groups: np.ndarray  # numbers (m,)
     champion: np.ndarray  # average precision (t,)
     challenger: np.ndarray
-    draws: np.ndarray  # their difference in each resample (samples x t)
+    draws: np.ndarray  # their difference on halves of the groups (samples x t)
+
+    @property
+    def films(self):
+        "How many groups there are."
+        return len(np.unique(self.groups))
 
 
 def _paired(y, champion, challenger, tags, groups, samples, seed):
@@ -95,9 +106,7 @@ def _paired(y, champion, challenger, tags, groups, samples, seed):
     nothing = np.full((1, len(tags)), np.nan)
     if not len(y):
         return _Paired(y, codes, nothing[0], nothing[0], nothing[:0])
-    weights = np.ones((1, len(y)), "uint16")
-    if codes.max() > 0:
-        weights = np.concatenate([weights, group_bootstrap(codes, samples, seed)])
+    weights = np.concatenate([np.ones((1, len(y)), "uint8"), group_halves(codes, samples, seed)])
     one, two = average_precision(y, p, weights), average_precision(y, q, weights)
     return _Paired(y, codes, one[0], two[0], (two - one)[1:])
 
@@ -133,13 +142,14 @@ def compare(
 
 def _table(both, tags, confidence):
     yes = both.y == 1
-    low, high = interval(both.draws, confidence)
+    change = both.challenger - both.champion
+    low, high = interval(change, both.draws, both.films, confidence=confidence)
     columns = {
         "yes": yes.sum(0),
         "groups": [len(np.unique(both.groups[some])) for some in yes.T],
         "champion": both.champion,
         "challenger": both.challenger,
-        "change": both.challenger - both.champion,
+        "change": change,
         "low": low,
         "high": high,
     }
@@ -212,11 +222,10 @@ def not_worse(
 
 
 def _overall(both, gates):
-    known = ~np.isnan(both.champion)
-    before, after = mean_of_known(np.stack([both.champion, both.challenger])[:, known])
-    low, high = interval(mean_of_known(both.draws), gates.confidence)
-    films = counted(len(np.unique(both.groups)), "group")
-    on = f"{counted(len(both.y), 'picture')} of {films}"
+    before, after = mean_of_known(np.stack([both.champion, both.challenger]))
+    change = both.challenger - both.champion
+    low, high = interval_of_mean(change, both.draws, both.films, confidence=gates.confidence)
+    on = f"{counted(len(both.y), 'picture')} of {counted(both.films, 'group')}"
     return _Change("mean average precision", on, before, after, low, high, gates.confidence)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from .. import data, features
 from ..core import MovieTaggerError
 from ..judge.evaluation import average_precision
-from ..judge.intervals import group_bootstrap, group_codes, interval
+from ..judge.intervals import group_codes, group_halves, interval
 from ..learn.ridge import components_of, left_out
 
 
@@ -37,7 +37,7 @@ def visible(
     embeddings=None,  # (n, d); computed where they are not given
     min_count: int = 20,  # with fewer yes there is too little to say
     shuffles: int = 20,  # how often the tags are dealt out by lot
-    samples: int = 300,  # bootstrap resamples behind the intervals
+    samples: int = 300,  # halves of the groups behind the intervals
     rows: int = 20_000,  # ask at most so many pictures, whole groups, drawn by lot
     seed: int = 0,
     **how,  # as for `features.embed`: encoder, weights, crop_bars
@@ -80,8 +80,9 @@ def _measured(components, y, codes, r, shuffles, samples, seed):
 
     said = left_out(components, y, codes)
     precision = average_precision(y, said)
-    draws = average_precision(y, said, group_bootstrap(codes, samples, seed))
-    low, high = way(interval(draws))
+    draws = average_precision(y, said, group_halves(codes, samples, seed))
+    # chance is measured on as few pictures, so it flatters as much
+    low, high = way(interval(precision, draws, codes.max() + 1, drifts=False))
     by_chance = way(np.quantile(by_lot, 0.975, axis=0))
     unsure = np.where(way(precision) > by_chance, "unsure", "not seen")
     return pd.DataFrame(
