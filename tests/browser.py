@@ -2,6 +2,8 @@
 
 import shutil
 
+from conftest import lacking
+
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
@@ -15,3 +17,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def need_chromium():
+    if not CHROMIUM:
+        lacking("Chromium is not installed: apt-get install chromium")

@@ -1,5 +1,6 @@
 "What the tests share: a cache, drawn pictures, a trained bundle, the command line at two speeds."
 
+import importlib
 import io
 import os
 import signal
@@ -19,6 +20,7 @@ pytest.register_assert_rewrite("serving")
 
 REPO = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("movie-tagger")
+CI = os.environ.get("CI") == "true"
 BASES = {"horror": (30, 5, 5), "romance": (230, 150, 170), "superhero": (20, 60, 200)}
 
 
@@ -29,11 +31,22 @@ def pytest_configure(config):
         signal.signal(signal.SIGHUP, lambda *_: None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    "Of several workers each takes a file after the other: those with a slow test come first."
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    "A cache folder for this run: the encoder is exported once, and nobody's own cache is touched."
-    with patch.dict(os.environ, MOVIE_TAGGER_CACHE=str(tmp_path_factory.mktemp("cache"))):
-        yield Path(os.environ["MOVIE_TAGGER_CACHE"])
+    "A cache for this run, of all its workers: nothing is computed twice, and nobody's is touched."
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with patch.dict(os.environ, MOVIE_TAGGER_CACHE=str(folder / "cache")):
+        yield folder / "cache"
 
 
 @pytest.fixture
@@ -43,15 +56,38 @@ def empty_cache(tmp_path, monkeypatch):
     return tmp_path / "own cache"
 
 
+# --- what a machine may lack
+
+
+def lacking(what):
+    "Ends a test, or a whole file, that cannot run here: it skips, and in CI it fails."
+    if CI:
+        pytest.fail(f"{what}, and CI must not skip what needs it")
+    pytest.skip(what, allow_module_level=True)
+
+
+if CI:
+
+    def importorskip(name, *_, **__):
+        "A module that is missing fails here."
+        return importlib.import_module(name)
+
+    pytest.importorskip = importorskip
+
+
 @pytest.fixture(scope="session")
 def real_data():
-    "The folder of real pictures; without it a test skips, in CI it fails."
-    folder = os.environ.get("MOVIE_TAGGER_DATA")
-    if folder:
-        return Path(folder)
-    if os.environ.get("CI") == "true":
-        pytest.fail("MOVIE_TAGGER_DATA is not set, and CI must not skip what needs it")
-    pytest.skip("set MOVIE_TAGGER_DATA to the folder of real pictures to run this")
+    "The folder of real pictures."
+    if "MOVIE_TAGGER_DATA" not in os.environ:
+        lacking("MOVIE_TAGGER_DATA does not name the folder of real pictures")
+    return Path(os.environ["MOVIE_TAGGER_DATA"])
+
+
+def need_database():
+    from movie_tagger.sample import site
+
+    if not site.has_database():
+        lacking("The database server is not installed: apt-get install mariadb-server")
 
 
 # --- pictures

@@ -14,19 +14,9 @@ from pathlib import Path
 import pytest
 from conftest import BASES, REPO, draw_poster, draw_posters, movie_tagger
 
-CI = os.environ.get("CI") == "true"
-if not CI:
-    for name in (
-        "fastapi",
-        "uvicorn",
-        "httptools",
-        "python_multipart",
-        "prometheus_client",
-        "httpx",
-    ):
-        pytest.importorskip(name)
-
-import httpx  # noqa: E402
+for name in ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"):
+    pytest.importorskip(name)
+httpx = pytest.importorskip("httpx")
 
 from movie_tagger.models import bundle as bundles  # noqa: E402
 from movie_tagger.models import shelf  # noqa: E402

@@ -7,34 +7,19 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import sqlalchemy
-from test_dump import need_database
+from conftest import need_database
+from months import LIVE, draw_site, plan_at, state
 
-from movie_tagger.ledger.ledger import Ledger
 from movie_tagger.retrain.changes import LEAST, Tables, changed_cells, kept, place, what_changed
 from movie_tagger.retrain.inspection import Refused
-from movie_tagger.retrain.plan import read_plan
 from movie_tagger.retrain.sync import catch_up, read_tables, this_month
 from movie_tagger.sample import site
-from movie_tagger.sample.make import draw_stills, sql_dump
-
-PLAN = """
-ledger = "ledger.db"
-models = "models"
-[source]
-database_env = "SITE_DATABASE"
-{more}
-[pictures]
-folder = "pictures"
-"""
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     "Two hundred stills of eighty films, and the site's dump."
-    folder = tmp_path_factory.mktemp("drawn") / "stills"
-    draw_stills(folder, 200, 80, seed=7, keep=0.7)
-    sql_dump(folder)
-    return folder
+    return draw_site(tmp_path_factory.mktemp("drawn") / "stills", 200, 80, seed=7, keep=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +54,9 @@ def make_plan(server, drawn, tmp_path, monkeypatch):
     (tmp_path / "pictures").symlink_to(drawn / "images")
 
     def make(more=""):
-        (tmp_path / "live.toml").write_text(PLAN.format(more=more))
-        return read_plan(tmp_path / "live.toml")
+        return plan_at(tmp_path / "live.toml", f"{LIVE}\n{more}")
 
     return make
-
-
-def state(plan):
-    with Ledger(plan.ledger) as ledger:
-        ledger.verify()
-        return ledger.version, ledger.labels(raw=True), ledger.items()
 
 
 # rows of the same drawn site, changed without adding one

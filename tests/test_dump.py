@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import need_database
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -346,14 +347,6 @@ def server(tmp_path_factory):
                 dumped=dumped,
                 connection=connection,
             )
-
-
-def need_database():
-    if site.has_database():
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail("mariadb-server is not installed, and CI must not skip what needs it")
-    pytest.skip("install mariadb-server (apt install mariadb-server) to run this")
 
 
 def as_found(expected, found):

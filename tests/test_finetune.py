@@ -6,9 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-pytest.importorskip(
-    "fastai", reason="fastai is not installed: run pip install 'movie_tagger[train]'"
-)
+pytest.importorskip("fastai")
 import torch
 from fastai.callback.core import Callback
 

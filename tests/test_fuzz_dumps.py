@@ -1,8 +1,8 @@
 "Dumps at random: what is read of them is what a server holds, or one sentence says why not."
 
 import pytest
+from conftest import need_database
 from sqlfuzz import Fuzz
-from test_dump import need_database
 
 from movie_tagger.sample import site
 

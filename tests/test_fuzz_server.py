@@ -5,7 +5,6 @@ gigabyte, and the next honest upload is answered.
 minute; `MOVIE_TAGGER_FUZZ_SEED` makes another one.
 """
 
-import importlib
 import io
 import json
 import os
@@ -19,12 +18,10 @@ from contextlib import contextmanager
 
 import pytest
 from PIL import Image
-from serving import CI, httpx, problem, process, serving, tags
+from serving import httpx, problem, process, serving, tags
 
-schemathesis = (
-    importlib.import_module("schemathesis") if CI else pytest.importorskip("schemathesis")
-)
-psutil = importlib.import_module("psutil") if CI else pytest.importorskip("psutil")
+schemathesis = pytest.importorskip("schemathesis")
+psutil = pytest.importorskip("psutil")
 
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
 

@@ -919,11 +919,10 @@ def test_a_child_process_gets_connections_of_its_own(ledger):
     ledger.verify()
 
 
-def test_a_ledger_that_stays_busy_is_a_sentence(ledger, monkeypatch):
-    monkeypatch.setattr(events, "WAIT", 0.1)
+def test_a_ledger_that_stays_busy_is_a_sentence(ledger):
     with (
         ledger._writing(),
-        Ledger(ledger.path) as other,
+        Ledger(ledger.path, wait=0.1) as other,
         pytest.raises(MovieTaggerError, match="Another program has been writing"),
     ):
         other.set("0.jpg", "hat", True, USER)

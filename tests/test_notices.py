@@ -10,10 +10,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from conftest import movie_tagger
+from months import LIVE, PLAN, plan_at
 
 from movie_tagger.core import MovieTaggerError, for_spreadsheets, without_passwords, write_frame
 from movie_tagger.retrain import report
-from movie_tagger.retrain.plan import Notify, Pictures, Plan, Source, read_plan
+from movie_tagger.retrain.plan import Notify, Pictures, Plan, Source
 from movie_tagger.tags import read_database
 
 # --- a webhook
@@ -168,18 +169,6 @@ def test_news_of_any_length_and_with_any_sign_are_told(plan, tmp_path):
     assert (tmp_path / "outcome").read_text() == "a b"
 
 
-WHOLE = """
-ledger = "ledger.db"
-models = "models"
-[source]
-{source}
-[pictures]
-folder = "pictures"
-[notify]
-{notify}
-"""
-
-
 @pytest.mark.parametrize(
     "url",
     [
@@ -197,9 +186,9 @@ folder = "pictures"
 )
 def test_an_address_that_is_none_is_refused_when_the_plan_is_read(url, tmp_path):
     path = tmp_path / "retrain.toml"
-    path.write_text(WHOLE.format(source='dump = "site.sql"', notify=f'webhook = "{url}"'))
+    notify = f'[notify]\nwebhook = "{url}"'
     with pytest.raises(MovieTaggerError, match=r"line 9: \[notify\] `webhook`: it ") as e:
-        read_plan(path)
+        plan_at(path, 'dump = "site.sql"', notify)
     assert "s3cret" not in str(e.value)
 
 
@@ -252,7 +241,7 @@ def test_neither_the_plan_nor_the_month_nor_its_notices_show_a_password(tmp_path
     url, got = "mysql://reader:s3@cr/et@127.0.0.1:1/site", []
     monkeypatch.setenv("SITE_DATABASE", url)
     for source in (f'dump = "{url}"', f'database_env = "{url}"', f'dump = ["{url}"]'):
-        (tmp_path / "wrong.toml").write_text(WHOLE.format(source=source, notify=""))
+        (tmp_path / "wrong.toml").write_text(PLAN.format(source=source, more=""))
         done = movie_tagger("retrain", tmp_path / "wrong.toml")
         assert done.code == 1 and "cr/et" not in done.err and "s3@" not in done.err
     (tmp_path / "wrong.toml").unlink()
@@ -262,9 +251,8 @@ def test_neither_the_plan_nor_the_month_nor_its_notices_show_a_password(tmp_path
         connection.sendall(OK + b"\r\n")
 
     with answering(keep) as hook:
-        notify = f'command = "cp /dev/stdin {tmp_path}/told.md"\nwebhook = "{hook}"'
-        source = 'database_env = "SITE_DATABASE"'
-        (tmp_path / "retrain.toml").write_text(WHOLE.format(source=source, notify=notify))
+        notify = f'[notify]\ncommand = "cp /dev/stdin {tmp_path}/told.md"\nwebhook = "{hook}"'
+        (tmp_path / "retrain.toml").write_text(PLAN.format(source=LIVE, more=notify))
         done = movie_tagger("retrain", tmp_path / "retrain.toml")
     assert done.code == 1 and "mysql+pymysql://reader:***@127.0.0.1:1/site" in done.err
     written = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
@@ -287,7 +275,7 @@ def test_what_is_no_password_stays():
 
 def test_a_database_whose_password_holds_every_sign_is_read():
     sqlalchemy = pytest.importorskip("sqlalchemy")
-    from test_dump import need_database
+    from conftest import need_database
 
     from movie_tagger.sample import site
 

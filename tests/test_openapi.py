@@ -1,13 +1,10 @@
 "The API does what its description says: thousands of made-up requests find no difference."
 
-import importlib
-
 import pytest
-from serving import CI, serving, tags
+from conftest import CI
+from serving import serving, tags
 
-schemathesis = (
-    importlib.import_module("schemathesis") if CI else pytest.importorskip("schemathesis")
-)
+schemathesis = pytest.importorskip("schemathesis")
 
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pyarrow as pa
 import pytest
-from test_dump import need_database
+from conftest import need_database
 
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.sample import site

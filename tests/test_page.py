@@ -1,21 +1,16 @@
 "The page as people meet it: a real browser, as wide as a phone and a desk; and the ledger after."
 
-import importlib
 import socket
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
-from browser import CHROMIUM, FLAGS
+from browser import CHROMIUM, FLAGS, need_chromium
 from conftest import draw_poster
-from serving import CI, serving, with_promises
+from serving import serving, with_promises
 
-sync_api = (
-    importlib.import_module("playwright.sync_api")
-    if CI
-    else pytest.importorskip("playwright.sync_api")
-)
+sync_api = pytest.importorskip("playwright.sync_api")
 see = sync_api.expect
 see.set_options(timeout=20_000)
 
@@ -38,10 +33,7 @@ WIDTHS = {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not CHROMIUM and CI:
-        pytest.fail("Chromium is missing: apt-get install chromium")
-    if not CHROMIUM:
-        pytest.skip("needs Chromium: apt-get install chromium")
+    need_chromium()
     with sync_api.sync_playwright() as p:
         found = p.chromium.launch(
             executable_path=CHROMIUM,

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import movie_tagger
-from test_dump import need_database
+from conftest import movie_tagger, need_database
 from test_serve import say, serving
 from test_serve import tags as ask
 
@@ -583,9 +582,7 @@ def test_a_promise_rests_on_stills_that_were_drawn_by_lot_and_looked_at(plan, fo
 
 
 def test_a_month_of_finetuning_is_judged_by_the_gates_and_served(plan, folder, drawn):
-    pytest.importorskip(
-        "fastai", reason="fastai is not installed: run pip install 'movie_tagger[train]'"
-    )
+    pytest.importorskip("fastai")
     next_month(folder)
     tuned = replace(
         plan, train=replace(plan.train, recipe="finetune", encoder="lite0@64", epochs=1)
@@ -954,22 +951,41 @@ POISON = (
 BROKEN = ("DELETE FROM tags WHERE id % 2", "DELETE FROM shots WHERE id % 2")
 
 
+REWRITTEN = ("UPDATE tags SET value = concat('lol ', id % 5), user_id = 17 WHERE id % 10",)
+REUSED = (
+    "CREATE TEMPORARY TABLE moved SELECT id, lead(shot_image_id) OVER (ORDER BY id) AS name "
+    "FROM shots WHERE id % 7 = 0",
+    "UPDATE shots JOIN moved USING (id) SET shot_image_id = name",
+)
+RENAMED = ("UPDATE tags SET value = 'human' WHERE value = 'man'",)
+BAD_MONTHS = {  # month -> what happens in the database, and what is said of it
+    3: (REWRITTEN, "User 17 changed"),
+    5: (POISON, "User 666 typed 'blood' in"),
+    6: (REUSED, "ids now name other pictures"),
+    8: (BROKEN, "are still there"),
+    9: (RENAMED, "'man' became 'human' in"),
+}
+
+
 @pytest.mark.slow
-def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(
-    real_data, tmp_path, monkeypatch, capsys
-):
+def test_twelve_months_unattended_in_which_five_go_wrong(real_data, tmp_path, monkeypatch, capsys):
+    "Poison, half an import, rewritten rows, reused ids, a renamed tag; then accepted by hand."
     with a_site_by_months(real_data, tmp_path) as (url, address, bring_to):
         monkeypatch.setenv("SITE_DATABASE", url)
         (tmp_path / "rules.toml").write_text(RULES)
         (tmp_path / "retrain.toml").write_text(LIVE.format(address=address))
         plan, rows = read_plan(tmp_path / "retrain.toml"), []
         for month in range(12):
-            bring_to(month, *{5: POISON, 8: BROKEN}.get(month, ()))
-            with contextlib.closing(Ledger(plan.ledger)) as ledger:
-                said = ledger.version
+            wrong, said = BAD_MONTHS.get(month, ((), ""))
+            bring_to(month, *wrong)
+            before = ledger_version(plan)
             run = retrain.retrain(plan, datetime(2026, month + 1, 1, 4, tzinfo=UTC))
-            with contextlib.closing(Ledger(plan.ledger)) as ledger:
-                written = ledger.version - said
+            written = ledger_version(plan) - before
+            if wrong:
+                failed = " ".join(v["says"] for v in run.verdicts if not v["passed"])
+                assert (run.outcome, written) == ("refused", 0) and said in failed, run
+            else:
+                assert run.outcome in ("promoted", "kept"), run
             rows.append(
                 {
                     "month": month + 1,
@@ -979,77 +995,35 @@ def test_twelve_months_unattended_with_a_poisoned_one_and_a_broken_one(
                     **quality(plan.models, real_data, tmp_path / "web"),
                 }
             )
-            failed = " ".join(v["says"] for v in run.verdicts if not v["passed"])
-            if month in (5, 8):
-                assert (
-                    run.outcome == "refused"
-                    and written == 0
-                    and ("User 666 typed 'blood' in" if month == 5 else "are still there") in failed
-                ), run
-            else:
-                assert run.outcome in ("promoted", "kept"), run
         table = pd.DataFrame(rows).set_index("month")
         with capsys.disabled():
             print(f"\n{table.round(3).to_string()}")
-        good = table.drop([6, 9])
-        assert (good["outcome"] == "promoted").sum() >= 8 and (table["low"] > table["chance"]).all()
-        assert (
-            table["quality"].iloc[-1] > table["quality"].iloc[0] - 0.05
-            and table["tags"].iloc[-1] > table["tags"].iloc[0]
-        )
-        assert shelf.all_well(plan.models, days=1e5).name == table["champion"].iloc[-1]
+        assert (table["outcome"] == "promoted").sum() >= 5
+        assert (table["low"] > table["chance"]).all()
+        first, last = table.iloc[0], table.iloc[-1]
+        assert last["quality"] > first["quality"] - 0.05 and last["tags"] > first["tags"]
+        assert shelf.all_well(plan.models, days=1e5).name == last["champion"]
         with Ledger(plan.ledger) as ledger:
             ledger.verify()
-            assert (
-                len(ledger.items()) == 2028 and len(list((tmp_path / "fetched").iterdir())) == 2028
-            )
+            assert len(ledger.items()) == len(list((tmp_path / "fetched").iterdir())) == 2028
+        for month in (3, 6, 9):
+            accept_by_hand(tmp_path, bring_to, *BAD_MONTHS[month])
 
 
-REWRITTEN = ("UPDATE tags SET value = concat('lol ', id % 5), user_id = 17 WHERE id % 10",)
-REUSED = (
-    "CREATE TEMPORARY TABLE moved SELECT id, lead(shot_image_id) OVER (ORDER BY id) AS name "
-    "FROM shots WHERE id % 7 = 0",
-    "UPDATE shots JOIN moved USING (id) SET shot_image_id = name",
-)
-RENAMED = ("UPDATE tags SET value = 'human' WHERE value = 'man'",)
+def ledger_version(plan):
+    with contextlib.closing(Ledger(plan.ledger)) as ledger:
+        return ledger.version
 
 
-@pytest.mark.slow
-def test_twelve_months_in_which_old_rows_are_rewritten_ids_reused_and_a_tag_renamed(
-    real_data, tmp_path, monkeypatch, capsys
-):
-    wrong = {3: REWRITTEN, 6: REUSED, 9: RENAMED}
-    said = {3: "User 17 changed", 6: "ids now name other pictures", 9: "'man' became 'human' in"}
-    with a_site_by_months(real_data, tmp_path) as (url, address, bring_to):
-        monkeypatch.setenv("SITE_DATABASE", url)
-        (tmp_path / "rules.toml").write_text(RULES)
-        (tmp_path / "retrain.toml").write_text(LIVE.format(address=address))
-        plan, rows = read_plan(tmp_path / "retrain.toml"), []
-        for month in range(12):
-            bring_to(month, *wrong.get(month, ()))
-            with contextlib.closing(Ledger(plan.ledger)) as ledger:
-                before = ledger.version
-            run = retrain.retrain(plan, datetime(2026, month + 1, 1, 4, tzinfo=UTC))
-            with contextlib.closing(Ledger(plan.ledger)) as ledger:
-                written = ledger.version - before
-            failed = " ".join(v["says"] for v in run.verdicts if not v["passed"])
-            rows.append((month + 1, run.outcome, written, failed if month in wrong else ""))
-            if month in wrong:
-                assert (run.outcome, written) == ("refused", 0) and said[month] in failed, run
-            else:
-                assert run.outcome in ("promoted", "kept"), run
-        copied = tmp_path / "accepted"
-        for month, statements in wrong.items():
-            shutil.copytree(tmp_path, copied, symlinks=True, ignore=shutil.ignore_patterns("web"))
-            bring_to(11, *statements)
-            again = retrain.retrain(
-                read_plan(copied / "retrain.toml"), datetime(2027, 1, 1, 4, tzinfo=UTC), accept=True
-            )
-            report = again.report.read_text()
-            assert again.outcome in ("promoted", "kept"), again
-            assert "accepted by hand, although a check failed" in report
-            assert said[month].replace("'", "") in report.replace("'", "")
-            rows.append((f"{month + 1}, accepted", again.outcome, "", again.says))
-            shutil.rmtree(copied)
-        with capsys.disabled():
-            print(f"\n{pd.DataFrame(rows).to_string(max_colwidth=300)}")
+def accept_by_hand(site_folder, bring_to, wrong, said):
+    "What was refused goes through when a person says so, and the report tells."
+    copied = site_folder / "accepted"
+    shutil.copytree(site_folder, copied, symlinks=True, ignore=shutil.ignore_patterns("web"))
+    bring_to(11, *wrong)
+    plan = read_plan(copied / "retrain.toml")
+    again = retrain.retrain(plan, datetime(2027, 1, 1, 4, tzinfo=UTC), accept=True)
+    report = again.report.read_text()
+    assert again.outcome in ("promoted", "kept"), again
+    assert "accepted by hand, although a check failed" in report
+    assert said.replace("'", "") in report.replace("'", "")
+    shutil.rmtree(copied)

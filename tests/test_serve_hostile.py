@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-from conftest import draw_poster
+from conftest import CI, draw_poster
 from PIL import Image
-from serving import CI, httpx, problem, process, raw, serving, tags
+from serving import httpx, problem, process, raw, serving, tags
 
 from movie_tagger.serve.app import Limits, create_app
 from movie_tagger.serve.problem import Problem

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_dump import need_database
+from conftest import need_database
 
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.sample import site

@@ -1,22 +1,15 @@
 "The browser snippet on a page of results that loads more as one scrolls, in a real Chromium."
 
-import importlib
-import os
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from browser import CHROMIUM, FLAGS
+from browser import CHROMIUM, FLAGS, need_chromium
 from web import picture
 
 from movie_tagger.download import SNIPPET, download_images, read_urls
 
-CI = os.environ.get("CI") == "true"
-sync_api = (
-    importlib.import_module("playwright.sync_api")
-    if CI
-    else pytest.importorskip("playwright.sync_api")
-)
+sync_api = pytest.importorskip("playwright.sync_api")
 
 PAGE = b"""<!DOCTYPE html><html><head><base href="/pages/">
 <style>img { width: 150px; height: 225px } .icon { width: 16px; height: 16px }</style></head>
@@ -85,10 +78,7 @@ def results():
 
 @pytest.fixture
 def page(tmp_path):
-    if not CHROMIUM and CI:
-        pytest.fail("Chromium is missing: apt-get install chromium")
-    if not CHROMIUM:
-        pytest.skip("needs Chromium: apt-get install chromium")
+    need_chromium()
     with sync_api.sync_playwright() as p:
         context = p.chromium.launch_persistent_context(
             str(tmp_path / "profile"),

@@ -9,35 +9,22 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from test_dump import need_database
+from conftest import need_database
+from months import LIVE, draw_site, plan_at, state
 
 from movie_tagger import features, tags
 from movie_tagger.core import MovieTaggerError, sha256
 from movie_tagger.ledger.exchange import inside
 from movie_tagger.ledger.ledger import Ledger
 from movie_tagger.retrain.inspection import Month, Refused, look_at_tables, said_since
-from movie_tagger.retrain.plan import read_plan
 from movie_tagger.retrain.sync import catch_up, fetch_missing, learnable, read_tables
 from movie_tagger.sample import site
-from movie_tagger.sample.make import draw_stills, sql_dump
-
-PLAN = """
-ledger = "ledger.db"
-models = "models"
-[source]
-{source}
-[pictures]
-folder = "pictures"
-"""
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     "A hundred stills of forty films, and the site's dump."
-    folder = tmp_path_factory.mktemp("drawn") / "stills"
-    draw_stills(folder, 100, 40, seed=3)
-    sql_dump(folder)
-    return folder
+    return draw_site(tmp_path_factory.mktemp("drawn") / "stills", 100, 40, seed=3)
 
 
 @pytest.fixture
@@ -45,8 +32,7 @@ def plan(drawn, tmp_path):
     "A plan of its own for a test, on exported tables that it may change."
     shutil.copytree(drawn / "export", tmp_path / "export")
     shutil.copytree(drawn / "images", tmp_path / "pictures")
-    (tmp_path / "retrain.toml").write_text(PLAN.format(source='dump = "export"'))
-    return read_plan(tmp_path / "retrain.toml")
+    return plan_at(tmp_path / "retrain.toml", 'dump = "export"')
 
 
 def rows(**columns):
@@ -60,12 +46,6 @@ def change(plan, table, f):
     "The site after `f` has changed one of its tables."
     path = plan.source.dump / f"{table}.csv"
     f(pd.read_csv(path, dtype=str, keep_default_na=False)).to_csv(path, index=False)
-
-
-def state(plan):
-    with Ledger(plan.ledger) as ledger:
-        ledger.verify()
-        return ledger.version, ledger.labels(raw=True), ledger.items()
 
 
 # --- what was refused is not written
@@ -377,8 +357,7 @@ def url(drawn):
 def live(url, tmp_path, monkeypatch):
     "A plan that reads the database."
     monkeypatch.setenv("SITE_DATABASE", url)
-    (tmp_path / "live.toml").write_text(PLAN.format(source='database_env = "SITE_DATABASE"'))
-    return read_plan(tmp_path / "live.toml")
+    return plan_at(tmp_path / "live.toml", LIVE)
 
 
 def connection(url):

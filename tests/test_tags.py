@@ -421,7 +421,7 @@ def test_the_real_dump_adds_up(real_data, layout, tmp_path):
 
 
 def test_the_dump_and_the_live_database_are_the_same_site(real_data):
-    from test_dump import need_database
+    from conftest import need_database
 
     need_database()
     dumped = tags.read_dump(real_data / "site" / "site.sql")
@@ -461,12 +461,3 @@ def test_typed_tags_train_a_model_that_the_truth_judges(real_data, tmp_path):
     assert looked.sum() > 700 and len(common) > 25
     assert typed["low"] > typed["baseline"]
     assert typed["value"] - typed["baseline"] > 0.66 * (whole["value"] - whole["baseline"])
-
-
-@pytest.mark.slow
-def test_the_still_story_runs_on_real_stills(real_data):
-    from test_stories import run_story
-
-    story = run_story("stills.ipynb", MOVIE_TAGGER_STILLS=real_data)
-    text = "\n".join(str(output) for cell in story.cells for output in cell.get("outputs", []))
-    assert "2028" in text and "mean average precision" in text and "Traceback" not in text

@@ -1,34 +1,15 @@
 "The ImageCleaner as people meet it: a real JupyterLab, a real browser, a mouse."
 
-import importlib
 import json
-import os
-import re
-import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 
 import nbformat
 import pytest
-from browser import CHROMIUM, FLAGS
+from lab import choose, expect_decided, marks_of, menu, sync_api
 
 from movie_tagger.curate.decisions import Decisions
 from movie_tagger.ledger.ledger import Ledger
 
-CI = os.environ.get("CI") == "true"
-_, _, sync_api = (
-    importlib.import_module(name) if CI else pytest.importorskip(name)
-    for name in ("ipywidgets", "jupyterlab", "playwright.sync_api")
-)
-sync_api.expect.set_options(timeout=30_000)
+pytest_plugins = ["lab"]
 
 
 DRAW = """
@@ -123,153 +104,6 @@ def review_notebook(folder):
 
 def ledger_notebook(folder):
     notebook(folder, LEDGER_CELLS, 60)
-
-
-@contextmanager
-def jupyterlab(folder):
-    "The address of a JupyterLab of its own, which ends with the test."
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    token, home = secrets.token_hex(8), folder.parent / "home"
-    home.mkdir()
-    own = {
-        f"JUPYTER{name}_DIR": str(home / name.strip("_").lower())
-        for name in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")
-    }
-    for name, setting in {
-        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-        # all cells are on the page, seen or not
-        "notebook-extension/tracker": {"windowingMode": "none"},
-    }.items():
-        file = home / "lab_settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(setting))
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        f"--IdentityProvider.token={token}",
-        f"--ServerApp.root_dir={folder}",
-    ]
-    env = (
-        os.environ
-        | own
-        | {
-            "HOME": str(home),
-            "IPYTHONDIR": str(home / "ipython"),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        }
-    )
-    with open(home / "jupyter.log", "wb") as log:
-        server = subprocess.Popen(
-            command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, home / "jupyter.log")
-        yield f"http://127.0.0.1:{port}/lab/tree/clean.ipynb?token={token}"
-    finally:
-        end(server)
-
-
-def wait_for(url, server, log):
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(300):
-        assert server.poll() is None, log.read_text()[-2000:]
-        try:
-            return opener.open(url, timeout=5).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    raise AssertionError(f"JupyterLab did not answer in 30 s:\n{log.read_text()[-2000:]}")
-
-
-def end(server):
-    "End the server and its kernels: the group of processes that was started here."
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, sign)
-        except ProcessLookupError:
-            break
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            continue
-
-
-@contextmanager
-def page_of(url, folder):
-    "The address opened in Debian's Chromium."
-    with sync_api.sync_playwright() as p:
-        context = p.chromium.launch_persistent_context(
-            str(folder / "profile"),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            ignore_default_args=["--headless"],
-            viewport={"width": 1360, "height": 1000},
-            chromium_sandbox=False,
-        )
-        try:
-            page = context.new_page()
-            page.set_default_timeout(30_000)
-            page.goto(url)
-            yield page
-        finally:
-            page.screenshot(path=folder / "last.png")
-            context.close()
-
-
-def story(folder):
-    "The poster story as a reader opens it."
-    nbs = Path(__file__).parents[1] / "nbs"
-    shutil.copytree(nbs / "images", folder / "images")
-    shutil.copy(nbs / "posters.ipynb", folder / "clean.ipynb")
-
-
-@pytest.fixture
-def lab(request, tmp_path):
-    "JupyterLab in a browser with the notebook that `request.param` writes."
-    if not CHROMIUM and CI:
-        pytest.fail("Chromium is missing: apt-get install chromium")
-    if not CHROMIUM:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    folder = tmp_path / "work"
-    folder.mkdir()
-    request.param(folder)
-    with jupyterlab(folder) as url, page_of(url, tmp_path) as page:
-        page.get_by_text("| Idle").wait_for()  # JupyterLab drops what one asks for before
-        yield page, folder, tmp_path
-
-
-def menu(page, *path):
-    for name in path:
-        page.locator(".lm-MenuBar-itemLabel, .lm-Menu-itemLabel").get_by_text(
-            name, exact=True
-        ).click()
-
-
-def choose(page, name, option):
-    page.locator(".mt-bar label", has_text=name).locator("select").select_option(label=option)
-
-
-def marks_of(page):
-    return page.locator(".mt-card").evaluate_all(
-        "all => all.map(c => [c.dataset.item, c.querySelector('.mt-mark').textContent])"
-    )
-
-
-def expect_decided(page, expected):
-    "The marks on the page, once they are there."
-    for _ in range(200):
-        found = {item: mark for item, mark in marks_of(page) if mark != "· undecided"}
-        if found == expected:
-            return
-        time.sleep(0.1)
-    assert found == expected
 
 
 def expect_cards(page, n, first):
@@ -561,62 +395,3 @@ def test_a_review_is_answered_by_key_and_shows_no_label(lab):
     seen(page.locator(".mt-alert")).to_have_text("")
     with Ledger(folder / "ledger.db") as book:
         assert book.labels().loc[second, "blood"].eq(False).all()
-
-
-def counts_in(cell):
-    return dict(
-        zip(
-            cell.locator("tbody th").all_inner_texts(),
-            map(int, cell.locator("tbody td").all_inner_texts()),
-        )
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("lab", [story], indirect=True)
-def test_the_poster_story_is_run_and_cleaned_with_the_mouse(lab):
-    page, _, shots = lab
-    cells, seen = page.locator(".jp-CodeCell"), sync_api.expect
-    played, last = (
-        cells.filter(has_text="decisions = cleaner.decisions()"),
-        cells.filter(has_text="ax.set_xlabel("),
-    )
-    prompt = last.locator(".jp-InputPrompt").inner_text()
-    menu(page, "Run", "Run All Cells")
-    seen(last.locator(".jp-InputPrompt")).not_to_have_text(prompt)
-    seen(last.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=900_000)
-    assert not page.locator(
-        '[data-mime-type="application/vnd.jupyter.stderr"]', has_text="Traceback"
-    ).count()
-    before, card = counts_in(played), page.locator(".mt-card")
-
-    choose(page, "Decided", "not yet")
-    expect_decided(page, {})
-    items = page.locator(".mt-card").evaluate_all("all => all.map(c => c.dataset.item)")[:5]
-    for k in range(3):
-        card.nth(k).get_by_role("button", name="Exclude").click()
-        seen(card.nth(k).locator(".mt-mark")).to_contain_text("✕ excluded")
-    for k in (3, 4):
-        card.nth(k).get_by_role("button", name="Label …").click()
-        page.locator(".mt-dialog li", has_not_text="✓").first.click()
-        seen(card.nth(k).locator(".mt-mark")).to_contain_text("→ relabelled")
-    made = dict(zip(items, ["✕ excluded"] * 3 + ["→ relabelled"] * 2))
-    expect_decided(page, made)
-    page.screenshot(path=shots / "story.png")
-
-    label = page.locator(".mt-bar label", has_text="Class").locator("option").nth(1).inner_text()
-    choose(page, "Decided", "already")
-    choose(page, "Class", label)
-    choose(page, "Class", "all")
-    choose(page, "Decided", "all")
-    choose(page, "Decided", "already")
-    seen(card.first).to_be_visible()
-    marks = page.locator(".mt-card .mt-mark")
-    seen(marks.filter(has_text="✕ excluded")).to_have_count(3)
-
-    played.locator(".jp-InputArea-editor").click()
-    prompt = played.locator(".jp-InputPrompt").inner_text()
-    page.locator('[data-command="notebook:run-cell-and-select-next"]').first.click()
-    seen(played.locator(".jp-InputPrompt")).not_to_have_text(prompt)
-    seen(played.locator("tbody th").filter(has_text="exclude")).to_have_count(1)
-    assert counts_in(played) == {"relabel": before["relabel"] + 2, "exclude": 3}
