@@ -28,6 +28,7 @@ __all__ = [
 import os
 import sys
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Annotated
 
@@ -175,7 +176,8 @@ def train(
         f"{counted(len(items), 'picture')}, {what}; {todo} to embed, the others are in the cache.",
         *data.oddities(items, labels),
     )
-    model = cook(items, labels, encoder, weights, crop_bars, folds, min_count, seed)
+    more = _answers(source, labels) if "reviewed" in signature(cook).parameters else {}
+    model = cook(items, labels, encoder, weights, crop_bars, folds, min_count, seed, **more)
     bundle.save(model, out)
     _report_left_out(model, out)
     if held := model.settings.get("held_out"):
@@ -184,6 +186,7 @@ def train(
             "Held out by the split that came with the data: "
             f"{counted(held, 'picture')}; {measured}."
         )
+    _report_silence(model.settings, out)
     _report_metrics(model.kind, model.evaluation, json)
     if report:
         _report_of_folds(model, items, labels, report)
@@ -237,6 +240,35 @@ def _report_left_out(model, out):
         f"Left out, and {path} says why: {counted(len(model.problems), 'picture')}. "
         f"The first: {model.problems['error'].iloc[0]}"
     )
+
+
+def _answers(source, labels):
+    "What people answered of pictures drawn by lot, where the source is a ledger."
+    from movie_tagger.ledger.events import is_ledger
+    from movie_tagger.ledger.ledger import Ledger
+    from movie_tagger.ledger.review import reviewed
+
+    if not is_ledger(source):
+        return {}
+    with Ledger(source, create=False) as ledger:
+        return {"reviewed": reviewed(ledger, list(labels))}
+
+
+def _report_silence(settings, out):
+    shares = settings.get("share typed")
+    if not shares:
+        return
+    seen = settings.get("calibration")
+    typed = sorted(shares.values())[len(shares) // 2]
+    say(
+        f"Of what can be seen, {typed:.0%} seems to be typed, for the tag in the middle "
+        f"({out / 'card.md'} has all of them)."
+    )
+    if seen:
+        cells = counted(seen["cells"], "reviewed cell")
+        say(f"On {cells} the probabilities are off by {seen['error']:.3f} on average.")
+    if settings["silence judged"]:
+        say("Nobody said no, so below, what is there and was not typed counts as a mistake.")
 
 
 def _report_metrics(kind, evaluation, path):

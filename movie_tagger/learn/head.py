@@ -26,9 +26,11 @@ from .hidden import look_behind
 from movie_tagger.learn.training import (
     Model,
     about_silence,
+    calibration,
     choose_thresholds,
     judged,
     prepare,
+    untold,
 )
 
 
@@ -42,7 +44,7 @@ class Head:
     weight: np.ndarray  # float32 (d, t)
     bias: np.ndarray  # float32 (t,)
     strength: float | None  # of the regularisation; None where all is learnt from silence
-    # (t,) of what can be seen, NaN where a tag is not learnt from silence
+    # (t,) of what can be seen, NaN where a tag is known of all pictures
     share_typed: np.ndarray | None = None
 
     def logits(self, embeddings):
@@ -192,7 +194,7 @@ def fit(
             f"There are {len(x)} embeddings for {len(y)} rows of labels: give one a row."
         )
     fold = data.folds(np.arange(len(y)) if groups is None else groups, folds, seed)
-    silent = data.by_silence(y) & (kind == "multi") & (weak_no is None)
+    silent = np.isnan(y).any(0) & (kind == "multi") & (weak_no is None)
     if not silent.any():
         weight, bias, strength, p = _fit_told(kind, x, y, weak_no or 0, fold, strengths)
         return Head(list(labels), kind, weight, bias, strength), p
@@ -263,11 +265,13 @@ def recipe(
     inner: int = 5,  # folds for choosing the strength and the thresholds
     strengths=STRENGTHS,  # as for `fit`
     kind: str | None = None,  # likewise
-    silence: bool = False,  # is silence a no in the metrics too, where it is learnt from?
+    silence: bool = False,  # is silence a no in the metrics, also where others said no?
+    reviewed: pd.DataFrame | None = None,  # answers about pictures drawn by lot, items × tags
 ) -> Model:
     "A model for these labels: an encoder as it is, and a head on top."
     ready = prepare(items, labels, encoder, weights, crop_bars, min_count)
     labels, groups = ready.labels, ready.items["group"]
+    silence = silence or untold(labels)
     fitted = partial(fit, folds=inner, seed=seed, strengths=strengths, weak_no=weak_no)
     head, p = fitted(ready.embeddings, labels, groups, kind=kind or ready.kind)
     thresholds = choose_thresholds(labels, p, head.kind, head.share_typed)
@@ -292,6 +296,8 @@ def recipe(
         "min_count": min_count,
         "held_out": 0 if ready.held is None else len(ready.held.items),
     }
+    if reviewed is not None:
+        settings |= calibration(labels, p, reviewed)
     return Model(
         onnx=compose(features.export(encoder, weights).read_bytes(), head),
         tags=head.tags,

@@ -12,6 +12,8 @@ __all__ = [
     "cross_validate",
     "measured",
     "about_silence",
+    "untold",
+    "calibration",
     "measured_apart",
     "judged",
 ]
@@ -26,7 +28,7 @@ import pandas as pd
 from .. import data, features
 from ..core import MovieTaggerError, counted, progress, warn
 from ..judge.evaluation import Evaluation, evaluate, tune_thresholds
-from .hidden import expected_thresholds
+from .hidden import calibration_error, expected_thresholds
 
 
 # %% ../../nbs/learn/training.ipynb #f40181de
@@ -186,13 +188,44 @@ def about_silence(
     judged: bool = False,  # did it count in the metrics too?
     share_typed=None,  # (t,) as for `choose_thresholds`
 ) -> dict:  # for the model's settings
-    "Which tags were learnt from silence, and how much of what can be seen seems to be typed."
+    "Which tags hardly anybody said no to, and how much of what can be seen seems to be typed."
     silent = labels.columns[data.by_silence(data.to_array(labels))].tolist()
     about = {"silence": silent, "silence judged": judged}
     if share_typed is None:
         return about
-    shares = dict(zip(labels.columns, np.round(np.asarray(share_typed, float), 3).tolist()))
-    return about | {"share typed": {tag: shares[tag] for tag in silent}}
+    known = pd.Series(share_typed, labels.columns).dropna()
+    return about | {"share typed": known.round(3).to_dict()}
+
+
+def untold(
+    labels: pd.DataFrame,  # n × t
+) -> bool:
+    "Is there no tag with a known yes and a known no, so that only what was typed can judge?"
+    return not (labels.eq(True).any() & labels.eq(False).any()).any()
+
+
+def calibration(
+    labels: pd.DataFrame,  # n × t, whose index and columns `p` has
+    p: np.ndarray,  # out-of-fold probabilities (n, t)
+    reviewed: pd.DataFrame,  # items × tags: what people answered of pictures drawn by lot
+) -> dict:  # for the model's settings; empty without an answer
+    "How the probabilities stand up to what people saw who looked."
+    told = data.to_array(reviewed.reindex(index=labels.index, columns=labels.columns))
+    told[np.isnan(p)] = np.nan
+    looked = ~np.isnan(told)
+    if not looked.any():
+        return {}
+    of = {
+        tag: {
+            "reviewed": int(looked[:, j].sum()),
+            "yes": int((told[:, j] == 1).sum()),
+            "expected": round(float(p[looked[:, j], j].sum()), 1),
+        }
+        for j, tag in enumerate(labels)
+        if looked[:, j].any()
+    }
+    error = calibration_error(told[looked], p[looked])
+    return {"calibration": {"cells": int(looked.sum()), "error": round(error, 4), "tags": of}}
 
 
 def measured_apart(

@@ -98,30 +98,62 @@ def _card(name, m):
 
 
 def _on_silence(m):
-    "What silence meant, in a few sentences."
+    "What silence meant."
     settings = m["settings"]
-    silent = settings.get("silence")
+    silent, judged = settings.get("silence"), settings.get("silence judged")
+    if shares := settings.get("share typed"):
+        return _behind_silence(m["tags"], shares, settings.get("calibration"), judged)
     if not silent:
         return []
     which = "any of these tags" if len(silent) == len(m["tags"]) else ", ".join(silent)
-    judged = settings["silence judged"]
-    shares = settings.get("share typed")
-    if shares:
-        numbers = "" if judged else " not"
-        return [
-            f"Hardly anybody said no to {which}, so their probabilities are learnt behind the "
-            "silence and say how likely a tag can be seen. Of what can be seen, about so much "
-            f"seems to be typed: {', '.join(f'{tag} {shares[tag]:.0%}' for tag in silent)}. That "
-            "assumes that tags are left out by whim; stills that people review can check it. "
-            f"In the numbers below silence did{numbers} count as no.",
-            "",
-        ]
     where = (
         "in training, for the thresholds and in the numbers below"
         if judged
         else "in training and for the thresholds, not in the numbers below"
     )
     return [f"Hardly anybody said no to {which}: there silence counted as no {where}.", ""]
+
+
+def _behind_silence(tags, shares, calibration, judged):
+    "What was learnt behind silence, and whether somebody checked it."
+    which = "these tags" if len(shares) == len(tags) else "the tags in the table"
+    checked = (
+        f"People looked at {calibration['cells']:,} cells drawn by lot: the probabilities are off "
+        f"by {calibration['error']:.3f} on average (expected calibration error, ten bins)."
+        if calibration
+        else "That is assumed, not checked: it takes stills drawn by lot that people review."
+    )
+    counted = (
+        "In the numbers below silence counts as no: what is there and was not typed counts as "
+        "a mistake."
+        if judged
+        else "In the numbers below silence does not count."
+    )
+    return [
+        f"Not everybody said of each picture whether it shows {which}. The probabilities are "
+        "learnt behind that silence and say how likely a tag can be seen, if tags are left out "
+        f"by whim. {checked} {counted}",
+        "",
+        *_shares(shares, (calibration or {}).get("tags", {})),
+        "",
+    ]
+
+
+def _shares(shares, seen):
+    "A row a tag: how much of what can be seen seems to be typed, and what people saw."
+    lines = ["| tag | typed, of what can be seen |", "|---|---|"]
+    if seen:
+        lines = [
+            "| tag | typed, of what can be seen | reviewed | yes | expected |",
+            "|---" * 5 + "|",
+        ]
+    for tag, share in shares.items():
+        row = [tag.replace("|", "&#124;"), f"{share:.0%}"]
+        if seen:
+            told = seen.get(tag, {"reviewed": 0, "yes": "–", "expected": "–"})
+            row += [str(told[word]) for word in ("reviewed", "yes", "expected")]
+        lines.append(f"| {' | '.join(row)} |")
+    return lines
 
 
 def _how_good(m):

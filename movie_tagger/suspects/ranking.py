@@ -11,13 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 
 from .. import data, features
 from ..core import MovieTaggerError
 from ..data import by_silence, silence_as_no
 from ..learn import head
-from ..learn.hidden import understand
 from ..learn.ridge import components_of
 from .opinions import blocks, neighbours, reconsidered
 from .pictures import found, look, troubles
@@ -72,31 +70,19 @@ def _think(items, labels, p, embeddings, kind, **folds):
     silent = by_silence(y)
     spoken = silent & (y == 0)
     groups = items["group"].to_numpy() if "group" in items else None
-    given = p is not None
-    if not given:
+    if p is None:
         known = data.from_array(np.where(spoken, np.nan, y), labels.index, labels.columns)
         p = _out_of_fold(embeddings, known, groups, kind, **folds)
     near = alike = None
     if embeddings is not None:
         near, alike = neighbours(components_of(embeddings))
-    asked = _as_typed(y, p, silent) if given and silent.any() else p
     y = silence_as_no(y, silent)
-    q = reconsidered(y, asked, embeddings, near, groups, kind)
+    q = reconsidered(y, p, embeddings, near, groups, kind)
     return Thought(y, q, silent, spoken, p, alike)
 
 
-def _as_typed(y, p, silent):
-    "Probabilities (n, t) of being typed, also for the tags that were learnt behind silence."
-    p = np.array(p, np.float32)
-    scores = logit(np.clip(p[:, silent], 1e-4, 1 - 1e-4))
-    typing = understand(scores, y[:, silent])
-    p[:, silent] = typing.share * typing.visible(scores)
-    return p
-
-
 def _out_of_fold(embeddings, labels, groups, kind, folds, seed):
-    # what a weak no ranks first is wrong less often than what is found behind silence
-    _, p = head.fit(embeddings, labels, groups, folds, seed, weak_no=0.5, kind=kind)
+    _, p = head.fit(embeddings, labels, groups, folds, seed, kind=kind)
     if np.isnan(p).any():
         raise MovieTaggerError(
             "All pictures belong to one group, so no model can be asked that has not seen it: "
