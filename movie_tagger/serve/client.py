@@ -38,16 +38,18 @@ class Client:
         *pictures: str | Path | bytes,  # paths or the files' content
         k: int = 10,  # suggestions a still at most
         least: float = 0.0,  # leave out what is less probable
+        explain: bool = False,  # and where the model looked?
     ) -> list[dict]:
         "For each picture suggestions and advice, as the server gives them; or its `problem`."
-        return [self._one(p, k, least) for p in pictures]
+        return [self._one(p, k, least, explain) for p in pictures]
 
-    def _one(self, picture, k, least):
+    def _one(self, picture, k, least, explain):
         if isinstance(picture, bytes):
             name, data = "", picture
         else:
             name, data = Path(picture).name, Path(picture).read_bytes()
-        status, said = self._ask(f"/v1/tags?k={k}&min={least}", data, "application/octet-stream")
+        query = f"k={k}&min={least}" + ("&explain=1" if explain else "")
+        status, said = self._ask(f"/v1/tags?{query}", data, "application/octet-stream")
         if status == 200:
             return said["stills"][0] | {"name": name}
         if status in (413, 415, 422):

@@ -76,6 +76,7 @@ class Asked:
 
     most: int  # suggestions a still
     least: float  # how probable they must be
+    explain: bool  # and where the model looked?
     until: float  # when it is too late, on the clock of `time.monotonic`
 
 
@@ -95,6 +96,7 @@ class Desk:
         self.metrics = Metrics()
         self.tags_hall = Hall(self.limits.seats, self.limits.aside, self.limits.memory)
         self.feedback_hall = Hall(64, 64, 16 << 20)
+        self._explaining = asyncio.Semaphore(1)  # beside the traffic, one still at a time
 
     def served(self) -> Served:
         "The model in use; raises a `Problem` where there is none."
@@ -103,16 +105,18 @@ class Desk:
             raise Problem("not-ready", detail, {"retry-after": "5"})
         return self.champion.served
 
-    async def answers(self, request, most: int, least: float) -> dict:
+    async def answers(self, request, most: int, least: float, explain: bool = False) -> dict:
         "The document that answers a request with stills."
         self.served()
         began = time.perf_counter()
         parts = await stills_of(request, self.limits.stills)
-        asked = Asked(most, least, time.monotonic() + self.limits.deadline)
+        asked = Asked(most, least, explain, time.monotonic() + self.limits.deadline)
+        # where it looked costs a second look
+        if more := len(parts) * (2 if explain else 1) - 1:
+            request.scope["visit"].charge(more)
         if len(parts) == 1:
             done = [await self._answer(parts[0], asked)]
         else:
-            request.scope["visit"].charge(len(parts) - 1)
             done = await self._answer_all(parts, asked)
         bad = [outcome for outcome, _ in done if isinstance(outcome, Problem)]
         if len(bad) == len(done):
@@ -143,6 +147,9 @@ class Desk:
         try:
             async with asyncio.timeout(left):
                 reply = await self.batcher.ask(part.data, asked.until)
+                said = await self._words(part, reply, asked)
+                if asked.explain:
+                    said |= await self._looked(part, reply, said["suggestions"])
         except Problem as problem:
             self.metrics.one("stills", problem.type).inc()
             return problem, None
@@ -151,7 +158,13 @@ class Desk:
             detail = f"The answer would have taken more than {seconds}: try again."
             raise Problem("late", detail, {"retry-after": "5"}) from None
         self._count(reply)
-        return await self._words(part, reply, asked), reply
+        return said, reply
+
+    async def _looked(self, part, reply, suggestions):
+        served, seen, _ = reply.value
+        tags = [suggestion["tag"] for suggestion in suggestions]
+        async with self._explaining:
+            return await asyncio.to_thread(served.looked, part.data, seen, tags)
 
     async def _words(self, part, reply, asked):
         served, seen, row = reply.value

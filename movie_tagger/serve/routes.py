@@ -93,6 +93,10 @@ def _desk(request) -> Desk:
 _TagsK = Annotated[int, Query(ge=1, le=1000, description="At most so many suggestions a still.")]
 _TagsMin = Annotated[float, Query(ge=0, le=1, description="Leave out what is less probable.")]
 
+_TagsExplain = Annotated[
+    bool, Query(description="Say of each suggestion which places of the still spoke for it, too.")
+]
+
 
 @router.post(
     "/v1/tags",
@@ -102,8 +106,10 @@ _TagsMin = Annotated[float, Query(ge=0, le=1, description="Leave out what is les
     description="Suggestions for one or several stills, the most probable first, "
     "and what to do about the sensitive tags.",
 )
-async def tags(request: Request, k: _TagsK = MOST, min: _TagsMin = LEAST):
-    return JSONResponse(await _desk(request).answers(request, k, min))
+async def tags(
+    request: Request, k: _TagsK = MOST, min: _TagsMin = LEAST, explain: _TagsExplain = False
+):
+    return JSONResponse(await _desk(request).answers(request, k, min, explain))
 
 
 def tags_without_query(desk: Desk):

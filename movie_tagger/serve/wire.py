@@ -13,6 +13,8 @@ __all__ = [
     "ProblemDetails",
     "Suggestion",
     "SensitiveTag",
+    "TagPlaces",
+    "Looked",
     "Still",
     "Refused",
     "ModelName",
@@ -192,6 +194,29 @@ class SensitiveTag(BaseModel):
     score: float | None = Field(description="A detector's, where there is one.")
 
 
+class TagPlaces(BaseModel):
+    tag: str
+    logit: float
+    places: list[list[float]] = Field(
+        description="What each place adds to the logit: rows from the top, each from the left, "
+        "14 × 14 at most. They add up to the logit, to rounding."
+    )
+    lead: list[list[float]] = Field(
+        description="The same, less what it takes to be likely: above 0 a place speaks for the "
+        "tag, and so does the still where they add up to more than 0."
+    )
+
+
+class Looked(BaseModel):
+    box: list[float] = Field(
+        min_length=4,
+        max_length=4,
+        description="Left, top, right and bottom of what the places cover, as shares of the "
+        "still's width and height, turned upright.",
+    )
+    tags: list[TagPlaces] = Field(max_length=10, description="The first suggestions.")
+
+
 class Still(BaseModel):
     still: str = Field(description="SHA-256 of the file.")
     receipt: str = Field(description="To be sent back with feedback.")
@@ -204,6 +229,8 @@ class Still(BaseModel):
     sensitive: list[SensitiveTag]
     suggestions: list[Suggestion]
     model: str = Field(description="Version of the model that answered.")
+    looked: Looked | None = Field(None, description="Where the model looked; with explain=1.")
+    unexplained: str | None = Field(None, description="Why the model cannot say where it looked.")
 
 
 class Refused(BaseModel):
