@@ -1,5 +1,6 @@
 "Decisions, and the cleaner without a browser: nothing is lost or touched, errors are sentences."
 
+import io
 import json
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from movie_tagger.curate.queues import (
     paged,
 )
 from movie_tagger.curate.reviewing import Reviewing, progress_of
+from movie_tagger.judge.explanation import Explanation
 from movie_tagger.judge.promise import Progress, films_needed, promises
 from movie_tagger.ledger.ledger import Ledger
 from movie_tagger.ledger.precedence import from_labels
@@ -834,6 +836,44 @@ def test_nothing_asked_for_is_there_or_an_error_in_the_panel(pictures):
     with pytest.raises(TypeError):
         cleaner.receive({"do": "keep", "items": 5})
     assert sent[-1][0]["text"].startswith("TypeError") and cleaner.decisions().empty
+
+
+# --- where the model looked
+
+
+def spoke_left(path, tag):
+    lead = np.zeros((1, 4, 4), np.float32)
+    lead[0, :, :2], lead[0, :, 2:] = 1, -1
+    return Explanation([tag], lead, lead)
+
+
+def test_the_large_view_shows_where_the_model_looked(pictures):
+    items, labels, p = pictures
+    cleaner, sent = open_cleaner(items, labels, p, explain=spoke_left)
+    assert sent[-1][0]["explains"]
+    cleaner.receive({"do": "looked", "item": "0.jpg", "n": 1})
+    message, (jpeg,) = sent[-1]
+    assert message["kind"] == "looked" and message["errors"] == [""]
+    assert message["tag"] == cleaner.in_doubt("0.jpg") == CLASSES[p[0].argmax()]
+    grey = np.asarray(Image.open(io.BytesIO(jpeg)).convert("L"), float)
+    width = grey.shape[1]
+    assert grey[:, : width // 3].mean() > grey[:, -width // 3 :].mean() + 40
+
+
+def test_where_nothing_can_be_said_the_panel_says_so(pictures):
+    items, labels, p = pictures
+
+    def cannot(path, tag):
+        raise MovieTaggerError("Behind its last average comes Relu, which is not linear.")
+
+    for explain, why in ((None, "nothing to explain"), (cannot, "Relu")):
+        cleaner, sent = open_cleaner(items, labels, p, explain=explain)
+        cleaner.receive({"do": "looked", "item": "1.jpg"})
+        message, (jpeg,) = sent[-1]
+        assert why in message["errors"][0] and not jpeg
+    cleaner, sent = open_cleaner(items, labels, None, explain=spoke_left)
+    cleaner.receive({"do": "looked", "item": "1.jpg"})
+    assert sent[-1][0]["tag"] is None and "nothing to explain" in sent[-1][0]["errors"][0]
 
 
 # --- training again

@@ -34,13 +34,21 @@ labels = pd.get_dummies(items.pop("label")).astype("boolean")
 p = labels.to_numpy(float) * .7 + .1
 for k in range(6):  # these labels surprise the model: it is sure of the next class
     p[k] = np.roll([.01 * (k + 1), .9, .09 - .01 * k], k % 3)
+
+
+def explain(path, tag):
+    from movie_tagger.judge.explanation import Explanation
+
+    lead = np.zeros((1, 6, 4), np.float32)
+    lead[0, :2], lead[0, 4:] = 1, -1
+    return Explanation([tag], lead, lead)
 """
 CELLS = (
     """
-from drawn import items, labels, p
+from drawn import explain, items, labels, p
 from movie_tagger.curate.cleaner import ImageCleaner
 split = [k % 5 == 0 for k in range(30)]
-cleaner = ImageCleaner(items, labels, p, split, out="decisions.jsonl")
+cleaner = ImageCleaner(items, labels, p, split, out="decisions.jsonl", explain=explain)
 cleaner
 """,
     """
@@ -301,6 +309,12 @@ def test_what_can_be_clicked_can_be_pressed(lab):
     press("Home")
     press("z")
     seen(dialog.locator("img.mt-large")).to_have_attribute("alt", "00.jpg")
+    press("w")
+    seen(dialog.locator(".mt-caption")).to_contain_text("yellow spoke for romance, blue against")
+    seen(dialog.locator(".mt-where")).to_have_attribute("aria-pressed", "true")
+    page.screenshot(path=shots / "where it looked.png")
+    press("w")
+    seen(dialog.locator(".mt-caption")).not_to_contain_text("yellow")
     press("Enter")  # accepts, also in the large view, which goes on to the next picture
     seen(dialog.locator("img.mt-large")).to_have_attribute("alt", "01.jpg")
     page.screenshot(path=shots / "zoom.png")

@@ -11,7 +11,7 @@ from inspect import signature
 
 from ..core import MovieTaggerError
 from .cleaning import Cleaning
-from .panel import CARD, LARGE, Panel, small
+from .panel import CARD, LARGE, Panel, as_jpeg, small
 from .reviewing import Reviewing
 
 
@@ -62,6 +62,8 @@ class ImageCleaner(Cleaning):
             self._send_pictures("pictures", items, CARD)
         elif do == "large":
             self._send_pictures("large", [item], LARGE)
+        elif do == "looked":
+            self._send_looked(item)
 
     def _fail(self, text):
         self.panel.send({"kind": "error", "text": text, "n": self._n})
@@ -69,6 +71,15 @@ class ImageCleaner(Cleaning):
     def _send_pictures(self, what, items, side):
         jpegs, errors = zip(*self.reader.map(lambda item: small(self.path(item), side), items))
         self.panel.send({"kind": what, "items": list(items), "errors": errors}, jpegs)
+
+    def _send_looked(self, item):
+        "Where the model looked, as a picture; or why there is none."
+        try:
+            jpeg, error = as_jpeg(self.looked(item, LARGE)), ""
+        except MovieTaggerError as e:
+            jpeg, error = b"", str(e)
+        said = {"items": [item], "errors": [error], "tag": self.in_doubt(item)}
+        self.panel.send({"kind": "looked", **said}, [jpeg])
 
     def changed(self, page=False, focus=None):
         "Tells the browser what is now so; with `page` also the menus, and the page after this one."
@@ -107,6 +118,7 @@ class ImageCleaner(Cleaning):
             "decided": decided,
             "total": total,
             "trains": self.retrain is not None,
+            "explains": self.explain is not None,
             "estimate": " — ".join(filter(None, numbers)),
         }
 

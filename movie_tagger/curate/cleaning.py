@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from .. import data
 from ..core import MovieTaggerError
-from .cards import MARKS, face, opinion, suggested
+from .cards import MARKS, face, most_doubtful, opinion, suggested
 from movie_tagger.curate.decisions import (
     Decision,
     cleaned,
@@ -376,8 +377,10 @@ class Cleaning(Deciding):
         name: str = "cleaning",  # of the cleaning, for a ledger: the same name goes on with it
         retrain=None,  # function(items, labels) -> a number, or out-of-fold probabilities (n, t)
         mode: str | None = None,  # what to show first
+        explain=None,  # function(path, tag) -> an `Explanation`, such as a bundle's `explain`
     ):
         self.retrain = retrain
+        self.explain = explain
         given = (source, labels, probabilities, split, out, actor, name)
         super().__init__(*given, modes=modes, page_size=page_size, mode=mode)
 
@@ -427,6 +430,29 @@ class Cleaning(Deciding):
     @cached_property
     def _lot(self):
         return dict.fromkeys(map(str, by_lot(self.items).index))
+
+    # --- where the model looked
+
+    def in_doubt(self, item) -> str | None:
+        "The tag that an item's card is about; None where it is about none."
+        row, why = self.row(item), self._why(item)
+        tag = why.get("tag")
+        if tag in self.tags:
+            return tag
+        p = self.probabilities[row]
+        if np.isnan(p).all():
+            return None
+        now = relabelled(self.cells[row], self.tags, self._in_force(item))
+        return self.tags[most_doubtful(now, p, self.single)]
+
+    def looked(self, item, side: int = 1100) -> Image.Image:
+        "The item's picture with what spoke for the tag that its card is about, and what against."
+        tag = self.in_doubt(item)
+        if not self.explain or tag is None:
+            raise MovieTaggerError(
+                "There is nothing to explain: pass explain=a bundle's explain, and probabilities."
+            )
+        return self.explain(self.path(item), tag).draw(self.path(item), tag, side)
 
     # --- what it was worth
 

@@ -8,7 +8,7 @@ const HELP = [
   ["Shift K", "keep all that are left on this page"], ["Shift A", "accept for all that are left on this page"],
   ["Space", "select"], ["Shift ← → ↑ ↓", "select a range"], ["a", "select all on this page, or none"],
   ["n or Page Down", "next page"], ["p or Page Up", "previous page"], ["u", "undo"], ["Shift U or r", "redo"],
-  ["z", "large view, and back"], ["Esc", "close, unselect, leave"], ["?", "this help"],
+  ["z", "large view, and back"], ["w", "in it: where the model looked"], ["Esc", "close, unselect, leave"], ["?", "this help"],
 ];
 const REVIEW_HELP = [
   ["y or Enter", "yes, it is there"], ["n or k", "no, it is not there"], ["Shift N or Shift K", "no to all that are left on this page"],
@@ -90,7 +90,7 @@ class Card {
 class Panel {
   constructor(model, el) {
     Object.assign(this, { model, id: `mt-${Math.random().toString(36).slice(2)}`, g: -1, n: 0, page: 0, pages: 1, at: 0, anchor: null, faces: new Map(), pending: [], chosen: new Set(), pictures: new Map(),
-      large: new Map(), asked: new Set(), tags: [], cards: [], view: {}, inside: false });
+      large: new Map(), looked: new Map(), looking: false, asked: new Set(), tags: [], cards: [], view: {}, inside: false });
     this.build(el);
     this.receive = (message, buffers) => this.took(message, buffers);
     this.press = (event) => this.key(event);
@@ -105,7 +105,7 @@ class Panel {
     this.model.off("msg:custom", this.receive);
     for (const what of ["pointerdown", "focusin"]) window.removeEventListener(what, this.watch, true);
     window.removeEventListener("keydown", this.press, true);
-    for (const known of [this.pictures, this.large]) for (const { url } of known.values()) if (url) URL.revokeObjectURL(url);
+    for (const known of [this.pictures, this.large, this.looked]) for (const { url } of known.values()) if (url) URL.revokeObjectURL(url);
   }
 
   get words() { return this.review ? { ...MARKS, keep: `✕ no ${this.review}`, relabel: `✓ ${this.review}` } : MARKS; }
@@ -182,7 +182,7 @@ class Panel {
   // --- what the kernel says
 
   took(message, buffers) {
-    if (message.kind === "pictures" || message.kind === "large") return this.tookPictures(message, buffers);
+    if (["pictures", "large", "looked"].includes(message.kind)) return this.tookPictures(message, buffers);
     if (message.kind === "busy") return put(this.status, message.text);
     const failed = message.kind === "error" && this.pending.find((p) => p.n === message.n && p.g === this.g);
     if (message.n != null) this.pending = this.pending.filter((p) => p.n > message.n);
@@ -215,6 +215,7 @@ class Panel {
     this.undo.disabled = !message.undo;
     this.redo.disabled = !message.redo;
     this.train.hidden = !message.trains;
+    this.explains = message.explains;
     put(this.question, message.question);
     put(this.status, message.status);
     put(this.estimate, message.estimate);
@@ -223,12 +224,13 @@ class Panel {
   }
 
   tookPictures(message, buffers) {
-    const known = message.kind === "large" ? this.large : this.pictures;
+    const known = this[message.kind];
     message.items.forEach((item, k) => {
       const url = message.errors[k] ? null : URL.createObjectURL(new Blob([buffers[k]], { type: "image/jpeg" }));
       if (known.get(item)?.url) URL.revokeObjectURL(known.get(item).url);
-      known.set(item, { url, error: message.errors[k] });
+      known.set(item, { url, error: message.errors[k], tag: message.tag });
       this.asked.delete(item);
+      this.asked.delete(`looked ${item}`); // what is wanted again after a label has changed is asked again
     });
     const shown = new Set([this.page, this.page + 1].flatMap((page) => this.faces.get(page) ?? []).map((face) => face.item));
     for (const [item, { url }] of known) {
@@ -371,7 +373,7 @@ class Panel {
       k: () => this.decide("keep", this.targets(), "keep"), x: () => this.decide("exclude", this.targets(), "exclude"), c: () => this.decide("reset", this.targets(), ""),
       m: () => this.accept(), Enter: () => this.accept(), K: () => this.rest("keep_rest"), A: () => this.rest("accept_rest"), t: () => this.search(), "/": () => this.search(),
       " ": () => this.select(this.at), a: () => this.selectAll(), n: () => this.go(this.page + 1), p: () => this.go(this.page - 1),
-      u: () => this.tell("undo"), U: () => this.tell("redo"), r: () => this.tell("redo"), z: () => this.zoom(), "?": () => this.help(),
+      u: () => this.tell("undo"), U: () => this.tell("redo"), r: () => this.tell("redo"), z: () => this.zoom(), w: () => this.where(), "?": () => this.help(),
       Escape: () => (this.dialog.open ? this.dialog.close() : (this.chosen.clear(), this.paint())),
     };
     if (this.review) {
@@ -395,25 +397,38 @@ class Panel {
 
   help() {
     const classes = this.single ? this.tags.slice(0, 9).map((tag, k) => [String(k + 1), tag]) : [];
-    const rows = [...(this.review ? REVIEW_HELP : HELP).filter(([keys]) => this.single || keys !== "1 … 9"), ...classes].map(([keys, what]) => make("tr", {}, make("th", { scope: "row" }, keys), make("td", {}, what)));
+    const rows = [...(this.review ? REVIEW_HELP : HELP).filter(([keys]) => (this.single || keys !== "1 … 9") && (this.explains || keys !== "w")), ...classes].map(([keys, what]) => make("tr", {}, make("th", { scope: "row" }, keys), make("td", {}, what)));
     this.open("help", "Keys", make("h3", {}, "Keys"), make("table", {}, make("tbody", {}, ...rows)), make("button", { type: "button", onclick: () => this.dialog.close() }, "Close"));
   }
 
   zoom() {
     if (this.dialog.open) return this.dialog.close();
-    this.open("zoom", "Large view", make("img", { class: "mt-large", alt: "" }), make("div", { class: "mt-caption" }), make("button", { type: "button", onclick: () => this.dialog.close() }, "Close"));
+    this.open("zoom", "Large view", make("img", { class: "mt-large", alt: "" }), make("div", { class: "mt-caption" }),
+      ...(this.explains ? [make("button", { type: "button", class: "mt-where", "aria-pressed": String(this.looking), title: "The picture with what spoke for the tag, and what against (w)", onclick: () => this.where() }, "Where the model looked"), " "] : []),
+      make("button", { type: "button", onclick: () => this.dialog.close() }, "Close"));
     this.dialog.focus(); // and not its button: Enter accepts
+    this.drawZoom();
+  }
+
+  where() {
+    if (!this.explains || this.dialog.dataset.what !== "zoom") return;
+    this.looking = !this.looking;
+    for (const { url } of this.looked.values()) if (url) URL.revokeObjectURL(url);
+    this.looked.clear(); // the doubt may be about another tag by now
+    this.dialog.querySelector(".mt-where").setAttribute("aria-pressed", String(this.looking));
     this.drawZoom();
   }
 
   drawZoom() {
     const face = this.face(this.at), [image, caption] = this.dialog.children;
     if (!face) return;
-    const { item } = face, large = this.large.get(item), url = large?.url ?? this.pictures.get(item)?.url;
+    const { item } = face, large = this.large.get(item), looked = this.looking && this.looked.get(item), url = (looked && looked.url) || (large?.url ?? this.pictures.get(item)?.url);
     if (!large && !this.asked.has(`large ${item}`)) { this.asked.add(`large ${item}`); this.send({ do: "large", item }); }
+    if (this.looking && !looked && !this.asked.has(`looked ${item}`)) { this.asked.add(`looked ${item}`); this.send({ do: "looked", item }); }
+    const where = looked && (looked.error || `yellow spoke for ${looked.tag}, blue against it`);
     if (url && image.src !== url) image.src = url;
     image.alt = item;
-    put(caption, [face.label, face.says && `model: ${face.says}`, face.reason, (face.word || MARKS[face.mark]).replace("· ", ""), item].filter(Boolean).join("  ·  "));
+    put(caption, [where, face.label, face.says && `model: ${face.says}`, face.reason, (face.word || MARKS[face.mark]).replace("· ", ""), item].filter(Boolean).join("  ·  "));
   }
 
   search() {
