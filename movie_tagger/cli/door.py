@@ -130,7 +130,8 @@ def demo(
         "",
         f"Look at {out / 'answers.jpg'}. Next, with your own pictures in one folder a class:",
         "  movie-tagger train FOLDER --out my-model --folds 5",
-        "or open nbs/posters.ipynb in JupyterLab for the whole story.",
+        "or, for the whole story in JupyterLab, in the folder where the project lies:",
+        "  scripts/course",
     )
 
 
