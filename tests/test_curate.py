@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,6 +47,15 @@ from movie_tagger.ledger.precedence import from_labels
 from movie_tagger.ledger.review import drawn, lot, reviewed, unbroken
 
 CLASSES = ["horror", "romance", "superhero"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    "A working folder of its own, whose decisions no other kernel has opened."
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(source, "_RECORDS", {})
+    return tmp_path / "work"
 
 
 @pytest.fixture(autouse=True)
@@ -699,6 +711,107 @@ def test_two_cleaners_of_the_same_pictures_share_their_decisions(pictures):
     assert list(one.decisions().index) == list(two.decisions().index) == ["0.jpg", "1.jpg"]
     assert ImageCleaner(items, labels, p, out=Decisions()).decisions().empty
     assert ImageCleaner(*one.cleaned()).decisions().empty, "other labels, other decisions"
+
+
+def in_a_new_kernel():
+    source._RECORDS.clear()
+
+
+def _only_file(folder):
+    [file] = (path for path in folder.rglob("*") if path.is_file())
+    return file.relative_to(folder).as_posix()
+
+
+def test_decisions_are_kept_in_a_file_unasked(pictures, here):
+    cleaner, sent = open_cleaner(*pictures)
+    assert not files(here), "who only looks leaves nothing behind"
+    cleaner.exclude("0.jpg"), cleaner.keep("1.jpg"), cleaner.undo()
+    file = _only_file(here)
+    assert re.fullmatch(r"movie_tagger_decisions/pictures-[0-9a-f]{8}\.jsonl", file)
+    assert sent[-1][0]["status"].endswith(f" · kept in {file}")
+    assert repr(cleaner) == f"ImageCleaner: 9 pictures, 1 decided, kept in {file}"
+
+    in_a_new_kernel()
+    again, sent = open_cleaner(*pictures)
+    pd.testing.assert_frame_equal(again.decisions(), cleaner.decisions())
+    assert f"✕ 1 excluded · → 0 relabelled · 8 to go · kept in {file}" in sent[-1][0]["status"]
+    again.redo()
+    assert list(cleaner.decisions().index) == ["0.jpg", "1.jpg"] and _only_file(here) == file
+
+
+def test_an_interpretation_s_decisions_are_kept_too(pictures, here):
+    items, labels, p = pictures
+    seen = SimpleNamespace(items=items, labels=labels, probabilities=p, kind="single")
+    ImageCleaner(seen).exclude("0.jpg")
+    in_a_new_kernel()
+    assert list(ImageCleaner(seen).decisions().index) == ["0.jpg"]
+
+
+def test_a_step_that_was_being_written_when_the_kernel_died_is_all_that_is_lost(pictures, here):
+    ImageCleaner(*pictures).exclude("0.jpg")
+    [file] = here.rglob("*.jsonl")
+    whole = file.read_bytes()
+    ImageCleaner(*pictures).keep("1.jpg")
+    step = file.read_bytes().removeprefix(whole)
+    for torn in [*range(0, len(step), 25), len(step) - 1]:
+        file.write_bytes(whole + step[:torn])
+        in_a_new_kernel()
+        again = ImageCleaner(*pictures)
+        again.keep("2.jpg")
+        in_a_new_kernel()
+        whole_but_for_its_end = ["1.jpg"] if torn == len(step) - 1 else []
+        expected = ["0.jpg", *whole_but_for_its_end, "2.jpg"]
+        assert list(ImageCleaner(*pictures).decisions().index) == expected
+
+
+def test_two_panels_show_each_other_s_decisions_at_once(pictures, here):
+    (one, _), (two, seen) = open_cleaner(*pictures), open_cleaner(*pictures)
+    one.exclude("0.jpg")
+    assert shown(seen)["0.jpg"] == "exclude" and "✕ 1 excluded" in seen[-1][0]["status"]
+    assert seen[-1][0]["focus"] is None and seen[-1][0]["n"] is None
+    two.receive({"do": "undo", "n": 1})
+    assert one.decisions().empty
+    other, unseen = open_cleaner(*pictures, out=Decisions())
+    before = len(unseen)
+    one.keep("1.jpg")
+    assert len(unseen) == before and other.decisions().empty
+
+
+def test_a_folder_that_is_read_only_sends_decisions_to_the_user_s_own(
+    pictures, here, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    cleaner = ImageCleaner(*pictures)
+    cleaner.keep("0.jpg")
+    assert cleaner.record.where.startswith(str(tmp_path / "data" / "movie_tagger" / "decisions"))
+    assert not files(here)
+
+
+def test_earlier_decisions_about_other_labels_are_named(pictures, here):
+    items, labels, p = pictures
+    first = ImageCleaner(items, labels, p)
+    first.exclude("0.jpg"), first.relabel("1.jpg", "horror")
+    file = first.record.where
+    with pytest.warns(UserWarning, match="decisions about 1 picture of these") as told:
+        assert ImageCleaner(*first.cleaned()).decisions().empty
+    assert f"pass out='{file}'" in str(told[0].message)
+    more = items.reindex([*items.index, "new.jpg"]).ffill()
+    labels = labels.reindex(more.index).ffill()
+    with pytest.warns(UserWarning, match="decisions about 2 pictures of these"):
+        ImageCleaner(more, labels)
+    assert len(ImageCleaner(more, labels, out=file).decisions()) == 2
+
+
+@pytest.mark.parametrize("name", ["ein Ordner/mit ünd", "..", "a" * 200, "x'\"; rm -rf"])
+def test_a_file_is_named_after_any_folder(name, here):
+    items = pd.DataFrame({"path": [f"{name}/a/0.jpg", f"{name}/b/1.jpg", ""]}, list("012"))
+    labels = data.from_array(np.array([[1, 0], [0, 1], [1, 0]]), items.index, ["x", "y"])
+    cleaner = ImageCleaner(items, labels)
+    cleaner.keep("0")
+    assert Path(cleaner.record.where).exists()
+    in_a_new_kernel()
+    assert list(ImageCleaner(items, labels).decisions().index) == ["0"]
 
 
 def test_a_new_kernel_goes_on_where_the_old_one_was(pictures, tmp_path):

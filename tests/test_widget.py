@@ -1,6 +1,8 @@
 "The ImageCleaner as people meet it: a real JupyterLab, a real browser, a mouse."
 
 import json
+import os
+import signal
 
 import nbformat
 import pytest
@@ -409,3 +411,82 @@ def test_a_review_is_answered_by_key_and_shows_no_label(lab):
     seen(page.locator(".mt-alert")).to_have_text("")
     with Ledger(folder / "ledger.db") as book:
         assert book.labels().loc[second, "blood"].eq(False).all()
+
+
+TWO_CELLS = (
+    """
+import os
+from pathlib import Path
+from drawn import items, labels, p
+from movie_tagger.curate.cleaner import ImageCleaner
+Path("kernel.pid").write_text(str(os.getpid()))
+ImageCleaner(items, labels, p)
+""",
+    """
+ImageCleaner(items, labels, p, page_size=6)
+""",
+)
+
+
+def two_panels(folder):
+    notebook(folder, TWO_CELLS)
+
+
+def expect_marks(panel, marks):
+    "The marks of the first cards of a panel, once they are there."
+    for k, mark in enumerate(marks):
+        card = panel.locator(".mt-card").nth(k)
+        sync_api.expect(card.locator(".mt-mark")).to_contain_text(mark)
+
+
+def kill_kernel(page, folder):
+    "The kernel ends as if it had run out of memory; JupyterLab starts another."
+    os.kill(int((folder / "kernel.pid").read_text()), signal.SIGKILL)
+    page.locator(".jp-Dialog").get_by_role("button").last.click()
+    page.get_by_text("| Idle").wait_for()
+
+
+@pytest.mark.parametrize("lab", [two_panels], indirect=True)
+def test_a_kernel_that_is_killed_loses_no_decision_and_two_panels_see_each_other(lab):
+    page, folder, shots = lab
+    menu(page, "Run", "Run All Cells")
+    seen, one = sync_api.expect, page.locator(".mt-cleaner").first
+    two = page.locator(".mt-cleaner").nth(1)
+    seen(one.locator(".mt-card")).to_have_count(24)
+    seen(two.locator(".mt-card")).to_have_count(6)
+    made = ["✕ excluded", "✕ excluded", "→ relabelled", "✓ kept"]
+    for k in range(2):
+        one.locator(".mt-card").nth(k).get_by_role("button", name="Exclude").click()
+        expect_marks(two, made[: k + 1])
+    two.locator(".mt-card").nth(2).get_by_role("button", name="→ superhero").or_(
+        two.locator(".mt-card").nth(2).get_by_role("button", name="→ horror")
+    ).first.click()
+    expect_marks(one, made[:3])
+    one.locator(".mt-card").nth(3).get_by_role("button", name="Keep").click()
+    expect_marks(two, made)
+    [file] = folder.rglob("*.jsonl")
+    place = f"kept in movie_tagger_decisions/{file.name}"
+    assert file.name.startswith("posters-")
+    for panel in (one, two):
+        seen(panel.locator(".mt-status")).to_contain_text(place)
+    page.screenshot(path=shots / "two.png")
+
+    before = (folder / "kernel.pid").read_text()
+    kill_kernel(page, folder)
+    page.screenshot(path=shots / "killed.png")
+    page.locator(".mt-cleaner").evaluate_all("all => all.forEach(p => { p.dataset.old = 'yes' })")
+    menu(page, "Run", "Run All Cells")
+    seen(page.locator(".mt-cleaner[data-old]")).to_have_count(0)
+    seen(page.locator(".mt-cleaner")).to_have_count(2)
+    assert (folder / "kernel.pid").read_text() != before
+    for panel in (one, two):
+        choose(panel, "Decided", "all")
+        expect_marks(panel, made)
+        seen(panel.locator(".mt-status")).to_contain_text(
+            "✓ 1 kept · ✕ 2 excluded · → 1 relabelled · 26 to go"
+        )
+        seen(panel.locator(".mt-status")).to_contain_text(place)
+    page.screenshot(path=shots / "again.png")
+    one.get_by_role("button", name="↶ Undo").click()
+    expect_marks(two, [*made[:3], "undecided"])
+    assert len(Decisions(file).state()) == 3

@@ -48,6 +48,7 @@ class Decisions:
     def __init__(
         self,
         out: str | Path | None = None,  # each step is added to it at once; if there, it is read
+        begin: bool = True,  # make the file at once, or with the first step?
     ):
         self.out = out and Path(out)
         self.done = []
@@ -56,8 +57,16 @@ class Decisions:
         self._size = 0
         self._now = None
         self.sync()
-        if self.out:
+        if self.out and begin:
             self._append(b"")
+
+    @property
+    def where(self) -> str:
+        "Where the decisions are kept, as one would look for it from here."
+        if not self.out:
+            return "this kernel alone"
+        here, there = Path.cwd(), Path(os.path.abspath(self.out))
+        return str(there.relative_to(here) if there.is_relative_to(here) else there)
 
     @property
     def name(self) -> str | None:

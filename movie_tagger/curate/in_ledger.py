@@ -90,6 +90,10 @@ class LedgerDecisions:
         self._begin(tags)
 
     @property
+    def where(self) -> str:
+        return str(self.ledger.path)
+
+    @property
     def name(self) -> str:
         return f"{os.path.abspath(self.ledger.path)} {self.actor} {self.cleaning}"
 
