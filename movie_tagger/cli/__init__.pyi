@@ -1,5 +1,6 @@
 from . import collect as collect
 from . import door as door
+from . import encoders as encoders
 from . import learn as learn
 from . import ledger as ledger
 from . import retrain as retrain

@@ -1,6 +1,8 @@
+from . import catalogue as catalogue
 from . import embeddings as embeddings
 from . import encoders as encoders
 from . import engine as engine
+from . import onnx_file as onnx_file
 from . import places as places
 from .embeddings import cache_table as cache_table
 from .embeddings import clear_cache as clear_cache
