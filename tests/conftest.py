@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-pytest.register_assert_rewrite("serving")
+pytest.register_assert_rewrite("serving", "lab")
 
 REPO = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("movie-tagger")
@@ -33,10 +33,10 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    "Of several workers each takes a file after the other: those with a slow test come first."
+    "Of several workers each takes a file after the other: with slow tests, then large ones first."
     if hasattr(config, "workerinput"):
-        long = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: item.path not in long)
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (item.path not in slow, -item.path.stat().st_size))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +45,7 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
+    (folder / "cache").mkdir(exist_ok=True)
     with patch.dict(os.environ, MOVIE_TAGGER_CACHE=str(folder / "cache")):
         yield folder / "cache"
 

@@ -77,13 +77,13 @@ def jupyterlab(folder, more=None):
 
 def wait_for(url, server, log):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(300):
+    for _ in range(900):
         assert server.poll() is None, log.read_text()[-2000:]
         try:
             return opener.open(url, timeout=5).close()
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise AssertionError(f"JupyterLab did not answer in 30 s:\n{log.read_text()[-2000:]}")
+    raise AssertionError(f"JupyterLab did not answer in 90 s:\n{log.read_text()[-2000:]}")
 
 
 def end(server):

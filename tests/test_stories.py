@@ -42,6 +42,7 @@ def counts_in(cell):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # fine-tunes 459 posters three times
 @pytest.mark.parametrize("lab", [story], indirect=True)
 def test_the_poster_story_is_run_and_cleaned_with_the_mouse(lab):
     page, _, shots = lab
