@@ -4,6 +4,7 @@ import json
 import shutil
 import unicodedata
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -351,6 +352,20 @@ def test_one_class_in_two_forms(tmp_path):
         picture(tmp_path / unicodedata.normalize(form, "Com\u00e9die") / f"{i}.jpg", i)
     picture(tmp_path / "drama" / "0.jpg", 5)
     assert list(read(tmp_path)[1]) == ["Com\u00e9die", "drama"]
+
+
+@pytest.mark.parametrize("written, stored", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_of_files_in_two_forms(written, stored, tmp_path):
+    "A Mac stores accents apart; a table from elsewhere has them in one."
+    name = "Ame\u0301lie/sce\u0300ne 1.jpg"
+    picture(tmp_path / unicodedata.normalize(stored, name), 1)
+    picture(tmp_path / "b.jpg", 2)
+    (tmp_path / "a.csv").write_text(
+        f"image,tags\n{unicodedata.normalize(written, name)},sea\nb.jpg,car\n", encoding="utf-8"
+    )
+    items, labels, _ = read(tmp_path / "a.csv", absent="no")
+    assert all(Path(path).exists() for path in items["path"])
+    assert sorted(labels) == ["car", "sea"] and len(items) == 2
 
 
 MARKED = "\u200eCome\u0301die\u200f"  # with marks of direction, and accents apart

@@ -169,7 +169,11 @@ FORMS = {
     "1,000 parts": (form(*[(FILE, b"x")] * 1000), "more than the 32 parts"),
     "1,000 fields": (form(*[(b'name="f"', b"x")] * 1000), "more than the 32 parts"),
     "17 stills": (form(*[(FILE, JPEG)] * 17), "17 stills"),
-    "a part's header of 100 kB": (form((FILE + b"\r\nX-Long: " + b"x" * 100_000, JPEG)), ""),
+    "a part's header of 100 kB": (
+        form((FILE + b"\r\nX-Long: " + b"x" * 100_000, JPEG)),
+        "header is longer than the 65,536 bytes",
+    ),
+    "a part's header of 2 MB": (form((FILE + b"\r\nX-Long: " + b"x" * 2_000_000, JPEG)), ""),
     "no end": (form((FILE, JPEG), end=False), "cut off"),
     "cut in the middle": (form((FILE, JPEG))[:400], "cut off"),
     "noise": (random.Random(2).randbytes(3000), ""),
@@ -242,6 +246,15 @@ def test_a_name_is_only_a_name(site, picture, name, plain):
     assert plain_name(name) == plain
     if "\0" not in name:
         assert site.post("/v1/tags", files={"still": (name or "x", picture)}).status_code == 200
+
+
+@pytest.mark.parametrize("size", [3_000, 5_000, 60_000])
+def test_a_name_as_long_as_it_likes(site, size):
+    "Browsers send up to 255 letters; a script sends what it has."
+    long = b'name="still"; filename="' + b"x" * size + b'.jpg"'
+    kind = {"content-type": "multipart/form-data; boundary=X"}
+    answer = site.post("/v1/tags", content=form((long, JPEG)), headers=kind)
+    assert answer.status_code == 200 and answer.json()["stills"][0]["name"] == "x" * 80
 
 
 DISPOSITIONS = [

@@ -1,9 +1,11 @@
 "From the site into the ledger: one moment, checked before it is written, and people's words stay."
 
+import json
 import re
 import shutil
 import socket
 import threading
+import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -517,3 +519,54 @@ def test_an_address_with_a_password_is_in_no_file(live, url, tmp_path):
     catch_up(live)
     secret = re.search("://site:([^@]*)@", url)[1].encode()
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and secret in p.read_bytes()]
+
+
+# --- ids that are no numbers
+
+
+def uuid_of(table, id, how=str):
+    return how(uuid.uuid5(uuid.NAMESPACE_OID, f"{table} {id}"))
+
+
+def with_uuids(plan, how=str):
+    "The site with UUIDs for ids; in tags they are written in another way."
+    change(plan, "shots", lambda t: t.assign(id=[uuid_of("shots", id, how) for id in t["id"]]))
+    texts = {"id": "tags", "ref_id": "shots"}
+    change(
+        plan,
+        "tags",
+        lambda t: t.assign(**{c: [uuid_of(of, id) for id in t[c]] for c, of in texts.items()}),
+    )
+
+
+@pytest.mark.parametrize(
+    "how", [str, lambda id: f"{{{str(id).upper()}}}", lambda id: "0x" + id.hex]
+)
+def test_ids_may_be_uuids(plan, how):
+    with_numbers = catch_up(replace(plan, ledger=plan.ledger.with_name("numbers.db")))
+    with_uuids(plan, how)
+    first = catch_up(plan)
+    assert first.events == with_numbers.events and first.tags == with_numbers.tags
+    assert json.loads(json.dumps(first.facts))["shots"]["last id"] is None
+    assert catch_up(plan, first.facts).events == 0
+    new = rows(id=[uuid_of("tags", 9999)], value="car", ref_id=uuid_of("shots", 5), user_id=1)
+    change(plan, "tags", lambda t: pd.concat([t[t["id"].ne(t["id"].iloc[3])], new]))
+    second = catch_up(plan, first.facts)
+    assert (second.facts["tags"]["new"], second.events > 0) == (1, True)
+    assert second.facts["tags"]["old"] == first.facts["tags"]["rows"] - 1
+
+
+def test_a_bad_id_among_uuids_is_counted_and_the_month_goes_on(plan):
+    with_uuids(plan)
+    change(plan, "tags", lambda t: t.assign(ref_id=["7", *t["ref_id"][1:]]))
+    facts = catch_up(plan).facts
+    assert facts["left out"]["tags"] == {"whose ref_id has not 32 hexadecimal digits": 1}
+
+
+def test_numbers_that_became_uuids_are_refused_once(plan):
+    first = catch_up(plan)
+    with_uuids(plan)
+    with pytest.raises(Refused, match="Of the 100 rows that shots had last time 0 are still there"):
+        catch_up(plan, first.facts)
+    second = catch_up(plan, first.facts, accept=True)
+    assert second.events == 0 and catch_up(plan, second.facts).events == 0

@@ -149,6 +149,8 @@ def _cells(tables, rules):
 
 def _slipped(before, after):
     "In which way a column has slipped: what most changed rows say stood one row above or below."
+    if _other_ids(before["row"], after["row"]):
+        return ""
     both = before.merge(after, on="row", suffixes=("", " now")).sort_values("row")
     for column, what in (("picture", "the still"), ("tag", "the word")):
         differs = both[column].ne(both[f"{column} now"])
@@ -242,6 +244,8 @@ def moved_ids(was: Tables, now: Tables, gates: Gates = Gates()) -> list[Verdict]
         return []
     texts = dict.fromkeys(COLUMNS["shots"], "str")
     before, after = was.shots.astype(texts), now.shots.astype(texts)
+    if _other_ids(before["id"], after["id"]):
+        return []
     both = before.merge(after, on="id", suffixes=("", " now"))
     if both.empty:
         return []
@@ -268,6 +272,12 @@ def moved_ids(was: Tables, now: Tables, gates: Gates = Gates()) -> list[Verdict]
             says = f"{count:,} {what}, {stills}{_by_a_row(both, column, moved)}"
             found.append(_at_most(gate, count, n, limit, says))
     return found
+
+
+def _other_ids(before, after):
+    "Did numbers become hexadecimal texts, or the other way round?"
+    numbers = (pd.api.types.is_numeric_dtype(ids) for ids in (before, after))
+    return len({*numbers}) > 1
 
 
 def _other(both, column):

@@ -64,13 +64,22 @@ def new_rows(
     "True for rows that came after the facts `before`, by number or by time, or were not there."
     if not before or not before["rows"]:
         return np.ones(len(table), bool)
-    new = (table["id"] > before["last id"]).to_numpy(bool, na_value=False)
+    new = np.zeros(len(table), bool)
+    if before["last id"] is not None and pd.api.types.is_numeric_dtype(table["id"]):
+        new = (table["id"] > before["last id"]).to_numpy(bool, na_value=False)
     if known is not None:  # an id below the last one can have been free
         new = new | ~table["id"].isin(known).to_numpy(bool)
     if "created_at" in table and before["last time"]:
         later = table["created_at"] > pd.Timestamp(before["last time"])
         new = new | later.to_numpy(bool, na_value=False)
     return new
+
+
+def _last_id(ids):
+    "The largest; None for ids that are no numbers, which come in no order."
+    if not len(ids):
+        return 0
+    return int(ids.max()) if pd.api.types.is_numeric_dtype(ids) else None
 
 
 def _size(table, new):
@@ -80,7 +89,7 @@ def _size(table, new):
         "rows": len(table),
         "old": int((~new).sum()),
         "new": int(new.sum()),
-        "last id": int(table["id"].max()) if len(table) else 0,
+        "last id": _last_id(table["id"]),
         "last time": None if pd.isna(when) else str(when),
     }
 
@@ -115,7 +124,7 @@ def _words(shots, tags):
     return pd.DataFrame(
         {
             "tag": tags["value"].astype("str").str.strip().str.lower().fillna(""),
-            "film": film.fillna(-1).to_numpy(),
+            "film": film.astype(object).where(film.notna(), -1).to_numpy(),
             "user": tags["user_id"].to_numpy() if "user_id" in tags else None,
         }
     )

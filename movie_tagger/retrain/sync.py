@@ -75,9 +75,11 @@ def _read(plan):
             table = _drop(table, _says_yes(table[column]), DELETED, left_out[name])
         tables[name] = table[columns[name]]
     shots = tables["shots"].rename(columns={source.group: "movie_id"})
-    shots = _numbered("shots", "id", shots, left_out, missing=True)
-    tags = _numbered("tags", "id", tables["tags"], left_out)
-    tags = _numbered("tags", "ref_id", tags, left_out)
+    tags = tables["tags"]
+    digits = _hex_digits(shots["id"], tags["ref_id"])
+    shots = _identified("shots", "id", shots, left_out, digits, missing=True)
+    tags = _identified("tags", "id", tags, left_out, _hex_digits(tags["id"]))
+    tags = _identified("tags", "ref_id", tags, left_out, digits)
     shots = shots.assign(shot_image_id=_pictures_of(shots, left_out["shots"]))
     return shots, tags.assign(value=tags["value"].astype("str")), left_out
 
@@ -103,13 +105,44 @@ def _says_yes(marks):
 _WHOLE = re.compile(r"\s*([+-]?\d{1,18})(?:\.0+)?\s*")
 
 
-def _numbered(name, column, table, left_out, missing=False):
-    "The table with whole numbers in a column; other rows are left out, `missing` ones if so asked."
+_HEX = re.compile(r"\{?(?:0x)?([0-9a-f]{8,})\}?")
+
+
+def _as_hex(id):
+    "The digits of an id of bytes, such as a UUID in any of its spellings; None for another."
+    m = _HEX.fullmatch(str(id).strip().replace("-", "").lower())
+    return m and m[1]
+
+
+def _hex_digits(*columns):
+    "How many hexadecimal digits most ids have; 0 where most are whole numbers, or neither."
+    if all(pd.api.types.is_integer_dtype(ids) for ids in columns):
+        return 0
+    known = pd.concat(columns).dropna().astype(str).unique()
+    lengths = Counter(
+        len(digits) for id in known if not _WHOLE.fullmatch(id) and (digits := _as_hex(id))
+    )
+    [(length, count)] = lengths.most_common(1) or [(0, 0)]
+    return length if 2 * count > len(known) else 0
+
+
+def _identified(name, column, table, left_out, digits, missing=False):
+    """The table with whole numbers in a column, or with texts of so many hexadecimal `digits`.
+
+    Other rows are left out, those without an id if so asked.
+    """
     numbers = table[column]
     if missing:
         gone = numbers.isna().to_numpy()
         table = _drop(table, gone, f"whose {column} is missing", left_out[name])
         numbers = table[column]
+    if digits:
+        known = pd.array([_as_hex(id) for id in numbers], "str")
+        odd = (pd.Series(known).str.len() != digits).to_numpy() & numbers.notna().to_numpy()
+        table = table.assign(**{column: known})
+        return _drop(
+            table, odd, f"whose {column} has not {digits} hexadecimal digits", left_out[name]
+        )
     if pd.api.types.is_integer_dtype(numbers.dropna().convert_dtypes()) or numbers.empty:
         return table
     whole = [_WHOLE.fullmatch(str(value)) for value in numbers]

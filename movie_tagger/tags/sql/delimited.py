@@ -68,7 +68,14 @@ class Text:
 
     def _in_utf8(self, raw):
         as_is = self.encoding is None and raw.isascii() and not self.decoder.getstate()[0]
-        return raw if as_is and raw else self._decoded(raw).encode()
+        if as_is and raw:
+            return raw
+        waiting = self.decoder.getstate()[0]
+        text = self._decoded(raw)
+        if self.read_as or self.encoding:
+            return text.encode()
+        whole = waiting + raw  # is UTF-8, but for half a letter at its end
+        return whole[: len(whole) - len(self.decoder.getstate()[0])]
 
     def _decoded(self, raw):
         waiting = self.decoder.getstate()[0]
@@ -318,7 +325,7 @@ def fast_part(block, dialect, columns, final):
         return None
     a = np.frombuffer(block, np.uint8)
     quotes = np.flatnonzero(a == 34) if dialect.quoted else np.zeros(0, int)
-    end = len(block) if final else _last_end(a, quotes)
+    end = len(block) if final else _last_end(block, quotes)
     if not _tidy(block[:end], quotes[quotes < end], dialect):
         return None
     try:
@@ -328,11 +335,12 @@ def fast_part(block, dialect, columns, final):
         return None
 
 
-def _last_end(a, quotes):
+def _last_end(block, quotes):
     "Behind the last line break that is not in quotes; 0 where there is none."
-    ends = np.flatnonzero(a == 10)
-    ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-    return int(ends[-1]) + 1 if len(ends) else 0
+    end = block.rfind(b"\n")
+    while end >= 0 and np.searchsorted(quotes, end) % 2:
+        end = block.rfind(b"\n", 0, end)
+    return end + 1
 
 
 def _tidy(block, quotes, dialect):

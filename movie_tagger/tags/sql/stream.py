@@ -154,7 +154,7 @@ class Stream:
         self.ended = not read
         if self.codec:
             read = self._recoded(read)
-        self.tail = (self.tail + read)[-200:]
+        self.tail = (self.tail + read[-200:])[-200:]
         if self.literal:
             read = read.replace(b"\\", b"\\\\")
         self.buffer = self._rest() + read
