@@ -177,6 +177,17 @@ def test_ids_and_pictures_that_are_nothing(site, word):
     assert found == RIGHT
 
 
+def test_nothing_as_r_writes_it(tmp_path):
+    "R quotes texts and names alike: NA without quotes is nothing; elsewhere it may be a word."
+    file = tmp_path / "tags.csv"
+    file.write_text('"","value","ref_id"\n"1",NA,1\n"2","NA",2\n"3","sea",NA\n')
+    found = read_dump(file, columns={"tags": ["value", "ref_id"]})["tags"]
+    assert found["value"].isna().tolist() == [True, False, False]
+    assert found["ref_id"].isna().tolist() == [False, False, True]
+    file.write_text("value,ref_id\nNA,1\n")
+    assert read_dump(file, columns={"tags": ["value", "ref_id"]})["tags"]["value"][0] == "NA"
+
+
 @pytest.mark.parametrize("word", ["NULL", "null", "None", "NaN", "#N/A", "(null)", "[NULL]"])
 def test_a_word_for_nothing_that_somebody_typed(site, word):
     found, told = made(site(TAGS + f"5,{word},3\n"))

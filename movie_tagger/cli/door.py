@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from . import collect, learn, ledger, retrain, serve  # noqa: F401, their commands
+from . import collect, encoders, learn, ledger, retrain, serve  # noqa: F401, their commands
 from .shared import app, begin, say
 from ..core import MovieTaggerError, counted, is_installed, without_passwords
 

@@ -8,6 +8,7 @@ __all__ = ["ImageCleaner", "ImageReviewer"]
 
 # %% ../../nbs/curate/01_cleaner.ipynb #88f4f934
 from inspect import signature
+from weakref import WeakSet
 
 from ..core import MovieTaggerError
 from .cleaning import Cleaning
@@ -19,17 +20,20 @@ from .reviewing import Reviewing
 class ImageCleaner(Cleaning):
     """Pictures to decide about: as the last line of a cell, a panel with a card a picture.
 
-    Decisions go to a ledger, or come back as frames; no picture is touched. Over a ledger,
+    Decisions go to a ledger or a file, which the panel names; no picture is touched. Over a ledger,
     `mode="review"` with a `tag` opens a `Reviewing`, which also takes `draw` and `recall`."""
 
     def __new__(cls, *args, **kwargs):
         reviews = cls is ImageCleaner and kwargs.get("mode") == "review"
         return super().__new__(ImageReviewer if reviews else cls)
 
+    _open = WeakSet()  # all there are in this process
+
     def __init__(self, *args, **kwargs):
         self.panel = Panel(self.receive)
         self._n = None  # the number of the message that is being answered
         super().__init__(*args, **kwargs)
+        self._open.add(self)
 
     __init__.__wrapped__ = Cleaning.__init__  # whose parameters these are
 
@@ -83,6 +87,13 @@ class ImageCleaner(Cleaning):
 
     def changed(self, page=False, focus=None):
         "Tells the browser what is now so; with `page` also the menus, and the page after this one."
+        self._tell(page, focus)
+        name = self.record.name
+        for other in [*self._open] if name else ():
+            if other is not self and other.record.name == name:
+                other._tell()
+
+    def _tell(self, page=False, focus=None):
         if not self.panel.shown:
             return
         self.record.sync()
@@ -112,7 +123,7 @@ class ImageCleaner(Cleaning):
         decided, total = self.far()
         numbers = [str(self.estimate() or ""), self.measured]
         return {
-            "status": self.summary(),
+            "status": f"{self.summary()} · kept in {self.record.where}",
             "undo": bool(self.record.done),
             "redo": bool(self.record.undone),
             "decided": decided,
@@ -126,7 +137,8 @@ class ImageCleaner(Cleaning):
         self.panel.send({"kind": "busy", "text": text})
 
     def __repr__(self):
-        return f"ImageCleaner: {len(self.items)} pictures, {len(self.decisions())} decided"
+        decided = f"{len(self.decisions())} decided, kept in {self.record.where}"
+        return f"ImageCleaner: {len(self.items)} pictures, {decided}"
 
     def _repr_mimebundle_(self, **kwargs):
         return self.panel.bundle(repr(self))

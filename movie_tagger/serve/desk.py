@@ -31,7 +31,7 @@ class Limits:
 
     seats: int = 64  # requests with stills inside at once
     aside: int = 128  # uploads on slow lines beside them
-    memory: int = 256 << 20  # bytes of all bodies inside
+    memory: int = 256 << 20  # bytes of all bodies inside, each counted as it came and taken apart
     body: int = 32 << 20  # bytes a request
     stills: int = 16  # stills a request
     upload: float = 30.0  # seconds in which a body must arrive

@@ -73,6 +73,7 @@ def form_parts(
     form = _Form(most, header_bytes)
     try:
         parser = python_multipart.MultipartParser(separator, form.callbacks())
+        parser.max_header_size = 1 << 20  # `form` says what is too long, in a sentence
         parser.write(body)
         parser.finalize()
     except python_multipart.exceptions.FormParserError:

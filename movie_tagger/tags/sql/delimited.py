@@ -31,7 +31,14 @@ from .values import unescape
 
 # %% ../../../nbs/tags/sql/delimited.ipynb #6611e27a
 _EUROPEAN = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman", "cp1250": "Windows-1250"}
-_ASKED = ("cp1251", "cp1252", "cp1253", "koi8-r")  # encodings that a question shows
+_ASKED = (
+    "cp1251",
+    "cp1252",
+    "cp1253",
+    "koi8-r",
+    "cp932",
+    "gb18030",
+)  # encodings that a question shows
 _FOREIGN = re.compile(r"[^\x00-\x7f]{4}|^[^\x00-\x7f]{2,}$")  # letters, none of them plain
 _BESIDE_WORDS = "’‘‚“”„«»‹›–—…·•°ªº¹²³¼½¾©®™×÷±€£¥¢§¶†‡‰¿¡¨´¸¯\u00a0\u00ad"
 _WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
@@ -130,7 +137,7 @@ class Text:
         raise MovieTaggerError(
             f"{self.name} is not UTF-8, and in which encoding it is cannot be seen: it has a word "
             f"that is {seen or repr(word[:20])}. Say which with --encoding, such as "
-            "--encoding cp1251."
+            f"--encoding {next((e for text, e in readings if text.isalpha()), 'cp1251')}."
         )
 
     def _with_line_feeds(self, text, last):
@@ -200,11 +207,12 @@ class Dialect:
     backslash: str = ""  # "takes" the next letter as it is, or "spells" \n and \t; else a letter
     padded: bool = False  # do spaces around cells only fill columns?
     slash_n: bool = False  # is nothing written \N?
+    na: bool = False  # or NA, as R does among quoted texts?
 
     @property
     def nothing(self):
         "Texts that are nothing where they are not in quotes."
-        words = {"\\N"} if self.slash_n else NOTHING
+        words = {"\\N"} if self.slash_n else NOTHING | ({"NA"} if self.na else set())
         return words | {""} if self.quoted else words
 
 
@@ -584,7 +592,9 @@ def _dialect(head, at, end, separator):
     slash_n = bool(re.search(rb"(?:\A|\n|" + mark + rb")\\N(?:" + mark + rb"|\n|\Z)", rows))
     if separator == "\t" and not _quotes_cells(head[at:end], rows):
         return Dialect(separator, False, "spells", padded, slash_n)
-    return Dialect(separator, True, "takes" if slash_n else "", padded, slash_n)
+    names = head[at:end].strip()
+    na = bool(re.fullmatch(rb'(?:"[^"]*"(?:' + mark + rb"|\Z))+", names))
+    return Dialect(separator, True, "takes" if slash_n else "", padded, slash_n, na)
 
 
 def _quotes_cells(header, rows):
