@@ -1,3 +1,4 @@
+from . import bulk as bulk
 from . import cli as cli
 from . import core as core
 from . import curate as curate

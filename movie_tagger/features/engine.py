@@ -6,14 +6,17 @@ torch."""
 # %% auto #0
 __all__ = [
     "backends",
+    "cores",
     "backend",
     "installed",
     "shape",
     "Engine",
     "measure",
+    "compared",
     "choose",
     "ready",
     "stream",
+    "compute",
 ]
 
 # %% ../../nbs/features/engine.ipynb #966d13e9
@@ -45,6 +48,11 @@ import onnxruntime  # noqa: E402
 
 # %% ../../nbs/features/engine.ipynb #c2203893
 backends: dict[str, Callable] = {}
+
+
+def cores() -> int:
+    "Cores that may work at once: all, or as many as MOVIE_TAGGER_CORES says."
+    return int(os.environ.get("MOVIE_TAGGER_CORES") or os.cpu_count())
 
 
 def backend(name: str):
@@ -79,7 +87,7 @@ def _openvino(model, precision, threads):
     if threads > 1:
         settings |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     else:
-        settings |= {"NUM_STREAMS": os.cpu_count(), "INFERENCE_NUM_THREADS": os.cpu_count()}
+        settings |= {"NUM_STREAMS": cores(), "INFERENCE_NUM_THREADS": cores()}
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(model, b""), "CPU", settings)
     return lambda images: compiled.create_infer_request().infer({0: images})[0]
@@ -157,8 +165,8 @@ def measure(
     model: bytes,
     precision: str = "fp32",  # "fp32", or "bf16" where OpenVINO can
     batches=(1, 4, 16),  # pictures a call
-    seconds: float = 0.2,  # for each trial
-    rounds: int = 3,  # trials of each
+    seconds: float = 0.1,  # for each trial
+    rounds: int = 7,  # trials of each, in turn
 ) -> pd.DataFrame:  # backend, batch, images_per_second; the fastest first
     "Throughput of every backend at several batch sizes, on all cores."
     engines = [
@@ -166,15 +174,19 @@ def measure(
         for name in installed()
         if precision == "fp32" or name != "onnxruntime"
     ]
-    trials = [
-        (engine.backend, batch, _speed(engine, batch, seconds))
-        for _ in range(rounds)
-        for engine in engines
-        for batch in batches
-    ]
-    table = pd.DataFrame(trials, columns=["backend", "batch", "images_per_second"])
-    best = table.groupby(["backend", "batch"], as_index=False).max()
-    return best.sort_values("images_per_second", ascending=False, ignore_index=True)
+    pairs = [(engine, batch) for engine in engines for batch in batches]
+    speed = np.array([[_speed(*pair, seconds) for pair in pairs] for _ in range(rounds)])
+    names = [(engine.backend, batch) for engine, batch in pairs]
+    table = pd.DataFrame(names, columns=["backend", "batch"])
+    table["images_per_second"] = compared(speed) * np.median(speed.mean(axis=1))
+    return table.sort_values("images_per_second", ascending=False, ignore_index=True)
+
+
+def compared(
+    speed: np.ndarray,  # (rounds, contestants), of trials in turn
+) -> np.ndarray:  # (contestants,), about 1
+    "How fast each is compared with the others of the same round, in the middle of the rounds."
+    return np.median(speed / speed.mean(axis=1, keepdims=True), axis=0)
 
 
 def _speed(engine, batch, seconds):
@@ -189,9 +201,9 @@ def _speed(engine, batch, seconds):
             calls += 1
         return calls
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         start = time.perf_counter()
-        calls = sum(pool.map(work, range(os.cpu_count())))
+        calls = sum(pool.map(work, range(cores())))
         return calls * len(images) / (time.perf_counter() - start)
 
 
@@ -203,7 +215,7 @@ def _key(model, precision):
         _shape(graph),
         sum(len(i.raw_data) for i in graph.initializer) // 1_000_000,
     ]
-    versions = [onnxruntime.__version__, *installed(), os.cpu_count(), _processor()]
+    versions = [onnxruntime.__version__, *installed(), cores(), _processor()]
     return hashlib.sha256(json.dumps([kind, versions, precision]).encode()).hexdigest()[:16]
 
 
@@ -229,13 +241,29 @@ def choose(
     except (OSError, ValueError, TypeError):
         known = {}
     key = _key(model, precision)
-    if key not in known:
+    if not _to_be_trusted(known.get(key)):
         if pictures is not None and pictures < 200:
             return ("onnxruntime" if precision == "fp32" else "openvino"), 4
+        load = _load()
         best = measure(model, precision).iloc[0]
-        known[key] = [best["backend"], int(best["batch"])]
+        known[key] = {"backend": best["backend"], "batch": int(best["batch"]), "load": load}
         write_json(path, known)
-    return tuple(known[key])
+    return known[key]["backend"], known[key]["batch"]
+
+
+_BUSY = 0.5  # of the cores are at work for others
+
+
+def _load():
+    "How many processes wait or work for each core, over the last minute; 0 where nobody knows."
+    return os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 0.0
+
+
+def _to_be_trusted(found):
+    "Was it measured on a machine at peace, or at least not on a much busier one than now?"
+    if not isinstance(found, dict) or not {"backend", "batch", "load"} <= set(found):
+        return False
+    return found["load"] <= _BUSY or _load() > found["load"] / 2
 
 
 # %% ../../nbs/features/engine.ipynb #32ff6f2e
@@ -245,12 +273,15 @@ def ready(
     precision: str = "fp32",
     threads: int = 1,  # threads a call; 1 for throughput
     pictures: int | None = None,  # how many pictures will be asked for, if that is known
+    chosen: tuple[str, int] | None = None,  # backend and batch, where that is settled already
 ) -> Engine:
     "An engine for `model`; raises `MovieTaggerError` where model or backend cannot be used."
     if not isinstance(model, bytes):
         model = Path(model).read_bytes()
     batch = 4
-    if backend == "auto":
+    if chosen:
+        backend, batch = chosen
+    elif backend == "auto":
         backend, batch = choose(model, precision, pictures) if threads == 1 else ("onnxruntime", 1)
     return _opened(model, backend, precision, threads, batch)
 
@@ -263,7 +294,7 @@ def stream(
     workers: int | None = None,  # threads, one a core by default
 ):
     "Yields a chunk at a time, in order: rows, float32 (n, d), and for each None or what is wrong."
-    workers = workers or os.cpu_count()
+    workers = workers or cores()
     sources = iter(sources)
 
     def chunks(n):
@@ -271,16 +302,21 @@ def stream(
 
     pool = ThreadPoolExecutor(workers)
     try:
-        pending = deque(pool.submit(_compute, engine, chunk, read) for chunk in chunks(2 * workers))
+        pending = deque(pool.submit(compute, engine, chunk, read) for chunk in chunks(2 * workers))
         while pending:
             done = pending.popleft().result()
-            pending.extend(pool.submit(_compute, engine, chunk, read) for chunk in chunks(1))
+            pending.extend(pool.submit(compute, engine, chunk, read) for chunk in chunks(1))
             yield done
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _compute(engine, chunk, read):
+def compute(
+    engine: Engine,
+    chunk: list,  # n sources, no more than a call takes
+    read: Callable,  # as for `stream`
+) -> tuple[np.ndarray, list]:  # float32 (n, d), NaN where there is an error; n errors or Nones
+    "What comes out of the model for some sources."
     images = []
     errors = []
     for source in chunk:

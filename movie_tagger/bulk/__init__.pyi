@@ -1,0 +1,14 @@
+from . import listing as listing
+from . import local as local
+from . import on_ray as on_ray
+from . import results as results
+from . import runs as runs
+from . import tagger as tagger
+from .listing import Picture as Picture
+from .listing import pictures_in as pictures_in
+from .local import tag as tag
+from .local import tag_few as tag_few
+from .results import Choice as Choice
+from .results import write_results as write_results
+from .runs import Run as Run
+from .tagger import Tagger as Tagger
