@@ -128,10 +128,11 @@ def _is_split(root, rows):
     sorted_in = [name for name in rows["label"][deep].unique() if parts[name]]
     named = [name for name, part in parts.items() if part]
     if len(named) == len(parts):
-        if not sorted_in and len(named) > 1:
+        if not sorted_in:
+            look = "look like the parts" if len(named) > 1 else "looks like a part"
             raise MovieTaggerError(
-                f"{' and '.join(map(repr, named))} in {root} look like the parts of a split, but "
-                f"have no class folders inside, such as {root / named[0] / 'horror'}: sort the "
+                f"{' and '.join(map(repr, named))} in {root} {look} of a split, but "
+                f"{'have' if len(named) > 1 else 'has'} no class folders inside, such as {root / named[0] / 'horror'}: sort the "
                 "pictures into some, or rename the folders if they are classes."
             )
         return bool(sorted_in)
@@ -175,8 +176,30 @@ _ABSENT = (
 _COLUMNS = {"image", "id", "group", "split", "is_valid", "label", "tags"}
 
 
+_ALSO_CALLED = {
+    "image": "file file_name filename filepath file_path image_name image_path image_id img path "
+    "picture",
+    "label": "class class_name category genre target",
+    "tags": "labels classes categories genres keywords",
+}
+
+
+def _as_called_here(table):
+    "The table with columns called `image`, and `label` or `tags`; a sentence on what it called them."
+    taken = {}
+    one_a_tag = tag_columns(table, _COLUMNS).shape[1] > 1
+    for wanted in [("image",)] if one_a_tag else [("image",), ("label", "tags")]:
+        nearly = [(c, w) for w in wanted for c in _ALSO_CALLED[w].split() if c in table]
+        if not any(w in table for w in wanted) and len(nearly) == 1:
+            taken |= dict(nearly)
+    renamed = table.rename(columns=taken)
+    renamed.attrs = table.attrs
+    said = " and ".join(f"`{column}` for `{name}`" for column, name in taken.items())
+    return renamed, [f"Took the column {said}."] if taken else []
+
+
 def _read_csv(path, images, absent):
-    table = read_table(path)
+    table, taken = _as_called_here(read_table(path))
     wanted = [c for c in ("label", "tags") if c in table]
     columns = pd.DataFrame() if wanted else tag_columns(table, _COLUMNS)
     named = _naming_column(table)
@@ -188,11 +211,13 @@ def _read_csv(path, images, absent):
     if table.empty:
         raise MovieTaggerError(f"{path} has no rows.")
     rows, notes = _rows_of(path, table, named, Path(images or Path(path).parent))
+    notes = taken + notes
     if not wanted:
         labels, note = _labels_from_columns(columns, rows.index, absent)
         notes.append(note)
     elif wanted == ["label"] and (several := _several_in(path, table["label"])) is None:
         labels = _labels_of(path, table["label"], rows.index)
+        notes += _words_for_nothing(table["label"])
     else:
         if absent not in ("no", "unknown"):
             hint = f"{_several_labels(path, several)} " if wanted == ["label"] else ""
@@ -240,6 +265,13 @@ def _several_in(path, label):
     if words is None and label.str.contains(r"[|;,]").any():
         words = label.str.split(r"[|;,]", regex=True)
     return words
+
+
+def _words_for_nothing(label):
+    "A sentence where a class is called as programs write that there is none."
+    words = label[label.str.lower().isin(["nan", "none", "null", "na", "n/a", "#n/a", "<na>"])]
+    for word, n in words.value_counts().items():
+        yield f"Took {word!r} in {counted(n, 'row')} for a class: if it means none, remove them."
 
 
 def _several_labels(path, words):

@@ -354,6 +354,56 @@ def test_one_class_in_two_forms(tmp_path):
     assert list(read(tmp_path)[1]) == ["Com\u00e9die", "drama"]
 
 
+@pytest.mark.parametrize(
+    "header, cells, said",
+    [
+        (
+            "filename,class",
+            ["sea", "car"],
+            "Took the column `filename` for `image` and `class` for",
+        ),
+        ("file_name,label", ["sea", "car"], "Took the column `file_name` for `image`."),
+        ("image,genres", ["sea|car", "car"], "Took the column `genres` for `tags`."),
+        ("image,genre", ["\"['sea', 'car']\"", "['car']"], "`genre` for `label`"),
+    ],
+)
+def test_columns_by_names_that_programs_give_them(header, cells, said, tmp_path):
+    cells = [cell.replace("|", ",") for cell in cells]
+    rows = [f'{i}.jpg,"{c}"' if "[" not in c else f"{i}.jpg,{c}" for i, c in enumerate(cells)]
+    for i in range(2):
+        picture(tmp_path / f"{i}.jpg", i)
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+    _, labels, told = read(tmp_path / "a.csv", absent="no")
+    assert sorted(labels) == ["car", "sea"] and said in told
+
+
+def test_one_column_a_tag_beside_one_with_their_names(tmp_path):
+    for i in range(2):
+        picture(tmp_path / f"{i}.jpg", i)
+    table = "file,genre,car,sea\n0.jpg,Car,1,0\n1.jpg,Sea,0,1\n"
+    (tmp_path / "a.csv").write_text(table, encoding="utf-8")
+    assert sorted(read(tmp_path / "a.csv")[1]) == ["car", "sea"]
+
+
+def test_two_columns_that_may_name_the_pictures(tmp_path):
+    (tmp_path / "a.csv").write_text("file,path,label\n0.jpg,0.jpg,sea\n", encoding="utf-8")
+    with pytest.raises(MovieTaggerError, match="needs a column `image`.*it has 'file', 'path'"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_single_part_of_a_split_is_no_class(tmp_path):
+    picture(tmp_path / "images" / "train" / "0.jpg", 0)
+    with pytest.raises(MovieTaggerError, match="'train' in .* looks like a part of a split"):
+        read(tmp_path / "images")
+
+
+def test_a_class_called_as_nothing_is_said(tmp_path):
+    for i in range(2):
+        picture(tmp_path / f"{i}.jpg", i)
+    (tmp_path / "a.csv").write_text("image,label\n0.jpg,NaN\n1.jpg,sea\n", encoding="utf-8")
+    assert "Took 'NaN' in 1 row for a class" in read(tmp_path / "a.csv")[2]
+
+
 @pytest.mark.parametrize("written, stored", [("NFC", "NFD"), ("NFD", "NFC")])
 def test_names_of_files_in_two_forms(written, stored, tmp_path):
     "A Mac stores accents apart; a table from elsewhere has them in one."
