@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -142,7 +143,9 @@ def menu(page, *path):
 
 
 def choose(page, name, option):
-    page.locator(".mt-bar label", has_text=name).locator("select").select_option(label=option)
+    page.locator(".mt-bar label", has_text=re.compile(f"^{name}")).locator("select").select_option(
+        label=option
+    )
 
 
 def marks_of(page):

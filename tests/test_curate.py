@@ -25,11 +25,12 @@ from movie_tagger.curate.decisions import (
     cleaned,
     decision_table,
 )
-from movie_tagger.curate.estimates import before_and_after, error_rate, yields
+from movie_tagger.curate.estimates import before_and_after, error_rate, outlook, yields
 from movie_tagger.curate.in_ledger import LedgerDecisions
 from movie_tagger.curate.panel import Places, small
 from movie_tagger.curate.queues import (
     MODES,
+    Questions,
     as_queue,
     by_absence,
     by_doubt,
@@ -330,13 +331,34 @@ def test_near_duplicates_lie_side_by_side_those_with_other_labels_first(pictures
     for copy, of in ((6, 3), (7, 0), (8, 0)):
         Image.open(items["path"].iloc[of]).resize((100, 100)).save(items["path"].iloc[copy])
     queue = by_duplicate(items, labels)
-    assert list(queue.index) == ["0.jpg", "7.jpg", "8.jpg", "3.jpg", "6.jpg"]
+    assert list(queue.index) == ["7.jpg", "8.jpg", "0.jpg", "6.jpg", "3.jpg"]
     assert queue["cluster"].nunique() == 2
     assert queue["reason"].str.contains("other label").tolist() == [True] * 3 + [False] * 2
-    assert (
-        queue["reason"]["7.jpg"].split(" from ")[1].startswith("0.jpg")
-        and "7.jpg" in queue["reason"]["0.jpg"]
-    )
+    assert queue["suggestion"].tolist() == ["", "", "", "", "exclude"], "of equals the larger stays"
+    assert queue["reason"]["3.jpg"] == "goes: 64 × 64, looks the same as 6.jpg"
+    assert queue["reason"]["6.jpg"] == "stays: 100 × 100, looks the same as 3.jpg"
+
+
+def test_of_pairs_the_copies_go_in_one_step_and_stand_beside_what_stays(pictures):
+    items, labels, p = pictures
+    for copy, of in ((6, 3), (7, 4)):
+        Image.open(items["path"].iloc[of]).resize((40, 40)).save(items["path"].iloc[copy])
+    cleaner = Cleaning(items, labels, p, out=Decisions(), mode="near duplicates")
+    faces = [cleaner.face(item) for item in cleaner.pages[0]]
+    assert [f["item"] for f in faces] == ["4.jpg", "7.jpg", "3.jpg", "6.jpg"]
+    assert [f["cluster"] for f in faces] == [faces[0]["cluster"]] * 2 + [faces[2]["cluster"]] * 2
+    assert [f["accept"] for f in faces] == ["", "✕ It goes"] * 2
+    assert cleaner.question().startswith("Is it the same picture?")
+    assert cleaner.rest()["accept"] == "✕ The copies go"
+    cleaner.accept_rest()
+    assert cleaner.decisions()["decision"].to_dict() == {
+        "4.jpg": "keep",
+        "7.jpg": "exclude",
+        "3.jpg": "keep",
+        "6.jpg": "exclude",
+    }
+    cleaner.show(label="horror", marked=None)
+    assert set(everything(cleaner)) == {"3.jpg", "6.jpg"}, "a class chooses pictures, not tags"
 
 
 def test_no_duplicates_and_unreadable_pictures_are_no_trouble(pictures):
@@ -380,10 +402,10 @@ def test_suspects_become_questions_with_an_answer_to_accept():
     )
     queue = as_queue(table)
     assert queue["reason"].tolist() == [
-        "wrong tag: hat 90 %",
-        "missing tag: car 80 %",
-        "near duplicate 70 % like a",
-        "unreadable 100 %",
+        "hat is very doubtful",
+        "car should be there",
+        "looks like a",
+        "cannot be read",
     ]
     assert queue["suggestion"].tolist() == ["-hat", "car", "", "exclude"]
     assert [suggested(s, pd.Index(["hat", "car"])) for s in queue["suggestion"]] == [
@@ -435,7 +457,7 @@ def test_the_error_rate_is_of_all_pictures_only_where_they_were_drawn_by_lot():
         return {i: Decision(i, "exclude" if k < wrong else "keep") for k, i in enumerate(which)}
 
     queue = decided(lot[50:80], 20)
-    assert "not of all pictures" in str(error_rate(lot, queue, set(lot[50:])))
+    assert error_rate(lot, queue) is None, "the first of a queue say nothing of the others"
     found = error_rate(lot, queue | decided(lot[:20], 2))
     assert (found.wrong, found.looked, found.changed) == (
         2,
@@ -883,18 +905,83 @@ def test_a_picture_without_label_gets_one(pictures):
 def test_without_probabilities_one_can_still_decide(pictures):
     items, labels, _ = pictures
     cleaner, sent = open_cleaner(items, labels)
-    assert (
-        list(cleaner.pages[0]) == list(items.index)
-        and "9 without probability" in sent[-1][0]["status"]
-    )
+    assert [mode for mode, _ in sent[-1][0]["menus"]["mode"]] == ["random audit", "near duplicates"]
+    assert "9 without probability" in sent[-1][0]["status"]
     cleaner.exclude("3.jpg")
     assert list(cleaner.decisions().index) == ["3.jpg"]
-    cleaner.receive({"do": "show", "view": {"mode": "wrong labels"}, "n": 7})
-    assert (
-        sent[-1][0] == {"kind": "error", "text": sent[-1][0]["text"], "n": 7}
-        and "no probabilities" in sent[-1][0]["text"]
+    for mode in ("top losses", "wrong labels", "all suspects"):
+        cleaner.receive({"do": "show", "view": {"mode": mode}, "n": 7})
+        refused = sent[-1][0]
+        assert (refused["kind"], refused["n"]) == ("error", 7)
+        assert "no probabilities" in refused["text"]
+    assert cleaner.view["mode"] == "random audit"
+
+
+def test_a_mode_is_offered_only_where_it_can_ask(pictures):
+    items, labels, p = pictures
+    assert "missing tags" not in Cleaning(items, labels, p).offered()
+    with pytest.raises(MovieTaggerError, match="no tag can be missing"):
+        Cleaning(items, labels, p).show(mode="missing tags")
+    many = data.from_array([[1, 0, np.nan]] * 9, items.index, TAGS)
+    assert Cleaning(items, many, p).offered() == list(MODES)
+
+
+QUESTIONS = {
+    "top losses": ("Is the label right?", "Is what the card says of its tag right?"),
+    "wrong labels": ("Is the label right?", "Is the tag that the card names there?"),
+    "missing tags": (None, "Is the tag that the card names there?"),
+    "random audit": ("Is the label right?", "Are all the tags right?"),
+    "near duplicates": ("Is it the same picture?", "Is it the same picture?"),
+    "all suspects": ("Is the suspicion right?", "Is the suspicion right?"),
+}
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_each_mode_asks_one_question_counts_its_own_queue_and_says_when_to_stop(pictures, kind):
+    items, labels, p = pictures
+    if kind == "multi":
+        labels = labels.mask(np.eye(9, 3, dtype=bool) | (data.to_array(labels) == 0))
+        labels.iloc[:2] = True
+    cleaner, sent = open_cleaner(items, labels, p, out=Decisions())
+    assert cleaner.kind == kind
+    for mode in cleaner.offered():
+        cleaner.receive({"do": "show", "view": {"mode": mode}})
+        page = sent[-1][0]
+        question = QUESTIONS[mode][kind == "multi"]
+        assert page["question"].startswith(question), mode
+        total = len(MODES[mode](items, labels, p, kind))
+        assert (page["decided"], page["total"]) == (0, total), mode
+        assert f"{total} to go" in page["status"] and page["stop"], mode
+        if total:
+            cleaner.keep(cleaner.pages[0][0])
+            assert sent[-1][0]["decided"] >= 1, mode
+            cleaner.undo()
+
+
+def test_the_outlook_says_when_to_stop():
+    queue = pd.DataFrame({"score": np.linspace(0.8, 0.01, 100)}, [f"{k}.jpg" for k in range(100)])
+    asked = Questions(queue)
+
+    def at(looked, wrong, scores=asked.scores):
+        state = {
+            f"{k}.jpg": Decision(f"{k}.jpg", "relabel" if k < wrong else "keep")
+            for k in range(looked)
+        }
+        return outlook(asked.answers(state), asked.n, scores)
+
+    assert str(at(0, 0)) == (
+        "Of the 100 left, about 40 need a change. Stop when 24 in a row bring nothing."
     )
-    assert cleaner.view["mode"] == "top losses"
+    few, half = at(24, 4), at(24, 16)
+    assert few.expected < half.expected < queue["score"].iloc[24:].sum() * 1.2, (
+        "scores count as far as they came true"
+    )
+    assert (
+        not half.is_over and at(60, 16).is_over and str(at(60, 16)).endswith("You can stop here.")
+    )
+    assert "hardly more than" in str(at(48, 16, None)) and at(100, 16).left == 0
+    assert str(at(100, 16)) == "All 100 are answered; 16 needed a change."
+    assert str(outlook(Questions(queue[:0]).answers({}), 0)) == "There is nothing to ask here."
 
 
 def test_missing_probabilities_come_last_and_are_counted(pictures):
@@ -905,6 +992,22 @@ def test_missing_probabilities_come_last_and_are_counted(pictures):
         list(cleaner.pages[0][-2:]) == ["0.jpg", "5.jpg"]
         and "2 without probability" in cleaner.summary()
     )
+
+
+def test_the_sheet_for_other_readers_shows_what_was_decided_and_escapes_it(pictures):
+    items, labels, p = pictures
+    bold = "<b>0</b>.jpg"
+    items, labels = (frame.rename({"0.jpg": bold}) for frame in (items, labels))
+    items.loc["1.jpg", "path"] = "gone.jpg"
+    cleaner = ImageCleaner(items, labels, p, out=Decisions())
+    assert cleaner.sheet()["text/html"].count("<td") == 9, "nothing is decided: the open page"
+    cleaner.keep("2.jpg")
+    cleaner.exclude(bold, "1.jpg")
+    page = cleaner.sheet()["text/html"]
+    assert page.index("1.jpg") < page.index("&lt;b&gt;0") < page.index("2.jpg"), "changes first"
+    assert "<b>" not in page and "(no picture)" in page and "✕ excluded" in page
+    assert page.count("data:image/jpeg") == 2 and "9 pictures, 3 decided" in page
+    assert len(page) < 20_000 and "more." in cleaner.sheet(most=2)["text/html"]
 
 
 def test_a_picture_that_cannot_be_shown_says_why_and_can_be_decided_about(pictures, tmp_path):
@@ -1006,7 +1109,7 @@ def test_training_again_compares_and_the_queues_follow(pictures):
     assert (
         asked == [9, 8]
         and sent[-1][0]["trains"]
-        and "accuracy 0.750 → 1.000" in sent[-1][0]["estimate"]
+        and "accuracy 0.750 → 1.000" in sent[-1][0]["measured"]
     )
     assert "loss 0.22" in cleaner.face("1.jpg")["reason"]
     cleaner.train_again()
@@ -1145,7 +1248,9 @@ def test_is_there_a_hat_in_these(book, believed):
     }
     cleaner.receive({"do": "keep", "items": ["5.jpg"]})
     assert (
-        cleaner.face("5.jpg")["word"] == "✕ no hat" and cleaner.face("5.jpg")["keep"] == "✕ No hat"
+        cleaner.face("5.jpg")["word"] == "− no hat"
+        and cleaner.face("5.jpg")["keep"] == "− No hat"
+        and cleaner.summary().startswith("✓ 0 yes · − 1 no · 3 to go")
     )
     cleaner.receive({"do": "accept_rest"})
     assert book.labels()["hat"].to_dict() == {f"{k}.jpg": k != 5 for k in range(9)}
@@ -1260,12 +1365,14 @@ def test_a_card_says_in_words_what_is_decided_and_what_a_key_would_do():
         card(asked)["keep"],
         card(asked)["says"],
         card(asked)["word"],
-    ) == ("+ hat", "✕ No hat", "hat 90 %", "· undecided")
+    ) == ("✓ Yes, hat", "− No hat", "hat 90 %", "· undecided")
     assert card(asked, Decision("a.jpg", "keep", {"car": True}))["mark"] == "", (
         "another question was answered"
     )
     assert card(asked, Decision("a.jpg", "exclude"))["word"] == "✕ excluded"
-    assert card({"tag": "car", "suggestion": "-car"})["accept"] == "− car"
+    doubted = card({"tag": "car", "suggestion": "-car"})
+    assert (doubted["accept"], doubted["keep"]) == ("− No car", "✓ Yes, car")
+    assert doubted["yes_is"] == "keep" and card(asked)["yes_is"] == "relabel"
     assert card({"tag": "", "suggestion": "exclude"})["accept"] == "✕ Not this one"
     assert card({"reason": "drawn by lot"})["keep"] == "✓ Keep"
 
@@ -1339,8 +1446,8 @@ def test_every_answer_of_a_review_is_a_persons_word_also_against_the_typed_tag(s
     ) and review.far() == (1, 59)
     assert [review.face(i)["word"] for i in page[:2]] == [
         "✓ blood",
-        "✕ no blood",
-    ] and "✓ 1 yes · ✕ 5 no · Done: ✕ no 5 pictures" == review.summary()
+        "− no blood",
+    ] and "✓ 1 yes · − 5 no · Done: − no 5 pictures" == review.summary()
     review.undo()
     assert review.estimate().looked == 1 and site.events(actor="curator:anna")["undone"].sum() == 5
     review.exclude(page[1])

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import time
 
 import nbformat
 import pytest
@@ -388,7 +390,7 @@ def test_a_review_is_answered_by_key_and_shows_no_label(lab):
         "“blood”, drawn by lot: 4 reviewed, 1 yes in 1 film; 59 films with a yes are needed"
     )
     press("PageUp")
-    expect_decided(page, {items[0]: "✓ blood"} | dict.fromkeys(items[1:], "✕ no blood"))
+    expect_decided(page, {items[0]: "✓ blood"} | dict.fromkeys(items[1:], "− no blood"))
     card.nth(2).locator(".mt-picture").click()
     seen(card.nth(2).locator(".mt-mark")).to_have_text("✓ blood")
     page.screenshot(path=shots / "review.png")
@@ -490,3 +492,118 @@ def test_a_kernel_that_is_killed_loses_no_decision_and_two_panels_see_each_other
     one.get_by_role("button", name="↶ Undo").click()
     expect_marks(two, [*made[:3], "undecided"])
     assert len(Decisions(file).state()) == 3
+
+
+ELSEWHERE = (
+    CELLS[0],
+    """
+cleaner.exclude("00.jpg")
+""",
+)
+
+
+def elsewhere_notebook(folder):
+    notebook(folder, ELSEWHERE)
+
+
+def saved_as_html(folder):
+    "The notebook as nbviewer shows it: what is saved, without a kernel and without widgets."
+    from nbconvert import HTMLExporter
+
+    found = nbformat.read(folder / "clean.ipynb", 4)
+    found.metadata.pop("widgets", None)
+    return HTMLExporter().from_notebook_node(found)[0]
+
+
+@pytest.mark.parametrize("lab", [elsewhere_notebook], indirect=True)
+def test_who_reads_the_notebook_elsewhere_sees_a_sheet_and_a_dead_panel_says_so(lab):
+    page, folder, shots = lab
+    menu(page, "Run", "Run All Cells")
+    expect_cards(page, 24, "00.jpg")
+    card, seen = page.locator(".mt-card"), sync_api.expect
+    seen(card.first.locator(".mt-mark")).to_have_text("✕ excluded")
+    card.nth(3).get_by_role("button", name="→ romance").click()
+    seen(page.locator(".mt-status")).to_contain_text("→ 1 relabelled")
+    sheet = page.locator(".mt-static")
+    seen(sheet).to_contain_text("30 pictures, 2 decided")
+    seen(sheet).to_be_hidden()  # where the panel lives
+    menu(page, "File", "Save Notebook")
+    for _ in range(100):
+        if "2 decided" in (folder / "clean.ipynb").read_text():
+            break
+        time.sleep(0.1)
+    shown = saved_as_html(folder)
+    assert shown.count('src="data:image/jpeg;base64,') == 2
+    for words in (
+        "30 pictures, 2 decided",
+        "✕ excluded",
+        "horror → romance",
+        "Is the label right?",
+    ):
+        assert words in shown
+    (shots / "elsewhere.html").write_text(shown)
+    assert (folder / "clean.ipynb").stat().st_size < 60_000
+
+    menu(page, "Kernel", "Restart Kernel…")
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    seen(page.locator(".mt-told")).to_contain_text("Run this cell again")
+    seen(card.nth(5).get_by_role("button", name="Keep")).to_be_disabled()
+    seen(page.get_by_role("button", name="✓ Keep the rest")).to_be_disabled()
+    card.nth(5).focus()
+    page.keyboard.press("x")
+    seen(card.nth(5).locator(".mt-mark")).to_have_text("· undecided")
+    page.screenshot(path=shots / "gone.png")
+    restart(page)
+    expect_decided(page, {})  # what is decided is not asked again
+    seen(page.locator(".mt-status")).to_contain_text("✕ 1 excluded · → 1 relabelled · 28 to go")
+
+
+PID_CELLS = (
+    CELLS[0],
+    """
+import os
+from pathlib import Path
+_ = Path("kernel.pid").write_text(str(os.getpid()))
+""",
+)
+
+
+def pid_notebook(folder):
+    notebook(folder, PID_CELLS)
+
+
+@pytest.mark.parametrize("lab", [pid_notebook], indirect=True)
+def test_each_mode_asks_counts_and_says_when_to_stop_and_a_silent_kernel_is_told(lab):
+    page, folder, shots = lab
+    menu(page, "Run", "Run All Cells")
+    expect_cards(page, 24, "00.jpg")
+    seen, card = sync_api.expect, page.locator(".mt-card")
+    for mode, question, left in (
+        ("wrong labels", "Is the label right?", None),
+        ("random audit", "Is the label right?", "30 to go"),
+        ("near duplicates", "Is it the same picture?", "0 to go"),
+        ("top losses", "Is the label right?", "30 to go"),
+    ):
+        choose(page, "Show", mode)
+        seen(page.locator(".mt-question")).to_contain_text(question)
+        seen(page.locator(".mt-status")).to_contain_text(left or re.compile(r"\d+ to go"))
+        seen(page.locator(".mt-stop")).not_to_be_empty()
+    expect_cards(page, 24, "00.jpg")
+    card.nth(20).scroll_into_view_if_needed()
+    for part in (".mt-question", ".mt-status", ".mt-hints"):  # stay in sight
+        seen(page.locator(part)).to_be_in_viewport()
+    seen(page.locator(".mt-hints")).to_contain_text("1 horror")
+
+    kernel = int((folder / "kernel.pid").read_text())
+    os.kill(kernel, signal.SIGSTOP)
+    try:
+        card.nth(2).get_by_role("button", name="Exclude").click()
+        seen(page.locator(".mt-told")).to_contain_text("Waiting for the kernel")
+        seen(page.locator(".mt-told")).to_contain_text("does not answer")
+        seen(page.get_by_role("button", name="✓ Keep the rest")).to_be_disabled()
+    finally:
+        os.kill(kernel, signal.SIGCONT)
+    seen(page.locator(".mt-told")).to_be_empty()
+    seen(page.get_by_role("button", name="✓ Keep the rest")).to_be_enabled()
+    expect_decided(page, {"02.jpg": "✕ excluded"})
+    assert Decisions(folder / "decisions.jsonl").state()["02.jpg"].decision == "exclude"

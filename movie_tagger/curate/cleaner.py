@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from ..core import MovieTaggerError
 from .cleaning import Cleaning
-from .panel import CARD, LARGE, Panel, as_jpeg, small
+from .panel import CARD, LARGE, Panel, as_jpeg, small, static_sheet
 from .reviewing import Reviewing
 
 
@@ -32,6 +32,7 @@ class ImageCleaner(Cleaning):
     def __init__(self, *args, **kwargs):
         self.panel = Panel(self.receive)
         self._n = None  # the number of the message that is being answered
+        self._sheet = None  # the display of the sheet for other readers
         super().__init__(*args, **kwargs)
         self._open.add(self)
 
@@ -68,6 +69,10 @@ class ImageCleaner(Cleaning):
             self._send_pictures("large", [item], LARGE)
         elif do == "looked":
             self._send_looked(item)
+        elif do == "ping":
+            self.panel.send({"kind": "here"})
+        elif do == "sheet" and self._sheet:
+            self._sheet.update(self.sheet(), raw=True)
 
     def _fail(self, text):
         self.panel.send({"kind": "error", "text": text, "n": self._n})
@@ -115,13 +120,14 @@ class ImageCleaner(Cleaning):
             "single": self.single,
             "review": self.asked,
             "question": self.question(),
+            "click": self.click(),
+            "rest": self.rest(),
             "order": self.order(),
         }
 
     def _standing(self):
         "How far one is, and what can be done next."
         decided, total = self.far()
-        numbers = [str(self.estimate() or ""), self.measured]
         return {
             "status": f"{self.summary()} · kept in {self.record.where}",
             "undo": bool(self.record.done),
@@ -130,7 +136,9 @@ class ImageCleaner(Cleaning):
             "total": total,
             "trains": self.retrain is not None,
             "explains": self.explain is not None,
-            "estimate": " — ".join(filter(None, numbers)),
+            "stop": self.stop(),
+            "estimate": str(self.estimate() or ""),
+            "measured": self.measured,
         }
 
     def busy(self, text):
@@ -139,6 +147,27 @@ class ImageCleaner(Cleaning):
     def __repr__(self):
         decided = f"{len(self.decisions())} decided, kept in {self.record.where}"
         return f"ImageCleaner: {len(self.items)} pictures, {decided}"
+
+    def sheet(self, most: int = 24) -> dict[str, str]:
+        "What was decided, with small pictures, as Jupyter displays it where there is no kernel."
+        state = {item: d.decision for item, d in self.record.state().items() if item in self._rows}
+        changed = [item for item, what in state.items() if what != "keep"]
+        kept = [item for item, what in state.items() if what == "keep"]
+        items = [*changed[::-1], *kept[::-1]] or list(self.pages[self.page])
+        faces = [self.face(item) for item in items[:most]]
+        cells = [
+            (self.path(f["item"]), [f["item"], f["label"], f["word"] if f["mark"] else ""])
+            for f in faces
+        ]
+        rest = f"… and {len(items) - most:,} more." if len(items) > most else ""
+        lines = [self.question(), self.summary(), rest]
+        return {"text/html": static_sheet(repr(self), lines, cells), "text/plain": repr(self)}
+
+    def _ipython_display_(self):
+        from IPython.display import display
+
+        display(self._repr_mimebundle_(), raw=True)
+        self._sheet = display(self.sheet(), raw=True, display_id=True)
 
     def _repr_mimebundle_(self, **kwargs):
         return self.panel.bundle(repr(self))

@@ -26,9 +26,30 @@ from movie_tagger.curate.decisions import (
     is_changed,
     relabelled,
 )
-from .estimates import Estimate, before_and_after, error_rate, yields
+from movie_tagger.curate.estimates import (
+    Estimate,
+    Outlook,
+    before_and_after,
+    error_rate,
+    outlook,
+    yields,
+)
 from .panel import Places, small
-from .queues import ALL, MODES, by_loss, by_lot, chosen, open_questions, paged
+from movie_tagger.curate.queues import (
+    ALL,
+    ASKS,
+    MODES,
+    Ask,
+    Questions,
+    asks_about_tags,
+    by_loss,
+    by_lot,
+    chosen,
+    obstacle,
+    open_questions,
+    paged,
+    questions_of,
+)
 from .source import Collection
 
 # %% ../../nbs/curate/cleaning.ipynb #64108ea7
@@ -60,8 +81,16 @@ class Looking(Collection):
         self.reader = ThreadPoolExecutor(cpu_count())
         self.views = 0
         self._queues = {}
-        self.view = {"mode": mode or next(iter(modes)), **ALL, "marked": "undecided"}
+        first = mode or next(iter(self.offered() or modes))
+        self.view = {"mode": first, **ALL, "marked": "undecided"}
         self._resume({"mode": mode} if mode else {})
+
+    def offered(self) -> list[str]:
+        "The modes that can be shown with what there is."
+        return [name for name in self.modes if not self._obstacle(name)]
+
+    def _obstacle(self, mode):
+        return obstacle(self.modes[mode], self.probabilities, self.kind)
 
     def _resume(self, wanted):
         "Show what was shown last, or the beginning if that is not there any more."
@@ -95,6 +124,8 @@ class Looking(Collection):
         self.record.sync()
         parts = {part: view[part] for part in ALL}
         self.queue = chosen(queue, self.labels, self.split, self.record.state(), **parts)
+        del parts["marked"]
+        self.questions = Questions(questions_of(queue, self.labels, self.split, **parts))
         self.view = view
         self.pages = paged(self.queue, self.page_size)
         self.views += 1
@@ -111,8 +142,10 @@ class Looking(Collection):
         "What a mode says, without what people have decided elsewhere."
         if mode not in self.modes:
             raise MovieTaggerError(
-                f"There is no mode {mode!r} to show; there are {', '.join(self.modes)}."
+                f"There is no mode {mode!r} to show; there are {', '.join(self.offered())}."
             )
+        if why := self._obstacle(mode):
+            raise MovieTaggerError(why)
         if mode not in self._queues:
             self.busy("looking at the pictures …")
             queue = self.modes[mode](self.items, self.labels, self.probabilities, self.kind)
@@ -167,7 +200,7 @@ class Telling(Looking):
     def choices(self) -> dict[str, list]:
         "What each part of the view can be, as pairs of a text and a value; an empty value is all."
         queue = self._queues[self.view["mode"]]
-        found = {"mode": [(mode, mode) for mode in self.modes]}
+        found = {"mode": [(mode, mode) for mode in self.offered()]}
         found["label"] = _counted(self._counts(queue))
         about = queue["about"].value_counts()
         if len(about) > 1:
@@ -178,20 +211,63 @@ class Telling(Looking):
 
     def _counts(self, queue):
         "How often each tag is asked about, or given where the queue asks about none."
-        if "suggestion" in queue:
+        if asks_about_tags(queue):
             counts = queue["tag"].value_counts()
         else:
             counts = pd.Series((self.cells == 1).sum(0), self.tags)
         return {tag: counts[tag] for tag in self.tags if counts.get(tag)}
 
     def question(self) -> str:
-        "The one question that all pictures of the view ask, if they do."
+        "The one question that all pictures of the view ask."
+        label, accepts = self._one_tag()
+        if not label:
+            ask = self._ask_of()
+            return ask.single if self.single else ask.multi
+        has, rest = ("none", "yes") if accepts else ("one", "no")
+        return (
+            f"Is there a “{label}”? Click each picture that has {has}, then say {rest} to the rest."
+        )
+
+    def _ask_of(self):
+        return ASKS.get(self.modes[self.view["mode"]], Ask())
+
+    def _one_tag(self):
+        "The tag that all pictures of the view are asked about, and does accepting say yes?"
         label = self.view["label"]
         if label is None or self.single or self.queue.empty or "suggestion" not in self.queue:
-            return ""
-        if not self.queue["suggestion"].eq(label).all():
-            return ""
-        return f"Is there a “{label}”? Click each picture that has none, then accept the rest."
+            return None, None
+        for accepts, suggestion in ((True, label), (False, f"-{label}")):
+            if self.queue["suggestion"].eq(suggestion).all():
+                return label, accepts
+        return None, None
+
+    def click(self) -> str:
+        "What a click on a picture does: it says what is rare, where all ask the same."
+        return "keep" if self._one_tag()[0] else ""
+
+    def rest(self) -> dict[str, str]:
+        "The words for keeping, and for accepting, what is undecided on a page."
+        all_yes, all_no = self._suggests_only()
+        if all_yes or all_no:
+            words = ["− No to the rest", "✓ Yes to the rest"]
+            return {"keep": words[all_no], "accept": words[all_yes]}
+        if "cluster" in self.queue:
+            return {"keep": "✓ All the rest stay", "accept": "✕ The copies go"}
+        accept = "→ Accept the rest" if self._accepts() else ""
+        return {"keep": "✓ Keep the rest", "accept": accept}
+
+    def _suggests_only(self):
+        "Does accepting always say yes, or always no, to a tag?"
+        if self.single or self.queue.empty or not self.questions.about_tags:
+            return False, False
+        says_yes = self.queue["suggestion"].eq(self.queue["tag"])
+        return bool(says_yes.all()), bool(not says_yes.any())
+
+    def _accepts(self):
+        "Is there anything to accept in this view?"
+        if "suggestion" in self.queue:
+            return self.queue["suggestion"].ne("").any()
+        return not np.isnan(self.probabilities).all()
 
     def order(self) -> str:
         "What the pictures are ordered by, where that is not plain."
@@ -406,26 +482,52 @@ class Cleaning(Deciding):
     # --- how far it is
 
     def summary(self) -> str:
-        "What was decided so far, and last."
-        made = [d.decision for item, d in self.record.state().items() if item in self._rows]
-        said = [f"{mark[0]} {made.count(name)}{mark[1:]}" for name, mark in MARKS.items() if name]
-        said.append(f"{len(self._rows) - len(made)} to go")
+        "What was said so far to the questions of this view, and what was done last."
+        answers = self.questions.answers(self.record.state())
+        said = self._said_of_tags(answers) if self._counts_yes() else _marks_of(answers)
+        said.append(f"{self.questions.n - len(answers.rows)} to go")
         silent = np.isnan(self.probabilities).all(1).sum()
         if silent:
             said.append(f"{silent} without probability")
         return " · ".join([*said, self.message] if self.message else said)
 
+    def _counts_yes(self):
+        return self.questions.about_tags and not self.single
+
+    def _said_of_tags(self, answers):
+        asked = zip(answers.rows, answers.decisions)
+        said = [d.tags.get(self.questions.tags[row]) for row, d in asked if d.decision != "exclude"]
+        gone = len(answers.rows) - len(said)
+        counts = [f"✓ {said.count(True)} yes", f"− {said.count(False)} no"]
+        return [*counts, f"✕ {gone} excluded"] if gone else counts
+
     def far(self) -> tuple[int, int]:
-        "How much is done, of how much."
-        return sum(item in self._rows for item in self.record.state()), len(self._rows)
+        "How many of the questions of this view are answered, of how many."
+        return len(self.questions.answers(self.record.state()).rows), self.questions.n
+
+    def outlook(self) -> Outlook:
+        "What the questions of this view have brought, and may still bring."
+        answers = self.questions.answers(self.record.state())
+        return outlook(answers, self.questions.n, self.questions.scores)
+
+    def stop(self) -> str:
+        "When it is enough, in words."
+        if self.modes[self.view["mode"]] is not by_lot:
+            return str(self.outlook())
+        found = self.estimate()
+        if not found:
+            return "Answer the first ten, one after the other, and the share of errors is told."
+        if found.more > 0:
+            return f"{found.more} more, one after the other, tell the share to five points."
+        return "The share is known to five points: you can stop here."
 
     def progress(self) -> pd.DataFrame:
         "How many of each two dozen decisions put something right, in the order they were made."
         return yields(self.record.state())
 
     def estimate(self) -> Estimate | None:
-        "How many labels are wrong, as far as the decisions tell."
-        return error_rate(self._lot, self.record.state(), self._ranks)
+        "How many labels of all are wrong, once enough pictures drawn by lot are decided about."
+        return error_rate(self._lot, self.record.state())
 
     @cached_property
     def _lot(self):
@@ -491,3 +593,8 @@ class Cleaning(Deciding):
         every = np.full(self.labels.shape, np.nan)
         every[self.items.index.get_indexer(items.index)] = p
         return every
+
+
+def _marks_of(answers):
+    made = [decision.decision for decision in answers.decisions]
+    return [f"{mark[0]} {made.count(name)}{mark[1:]}" for name, mark in MARKS.items() if name]

@@ -5,7 +5,9 @@ that cut nothing in two that belongs together."""
 
 # %% auto #0
 __all__ = [
+    "SILENT",
     "MODES",
+    "ASKS",
     "ALL",
     "largest_loss",
     "by_loss",
@@ -15,22 +17,29 @@ __all__ = [
     "by_absence",
     "by_suspicion",
     "by_lot",
-    "answered",
+    "Ask",
+    "obstacle",
+    "Answers",
+    "Questions",
     "open_questions",
     "chosen",
+    "questions_of",
+    "asks_about_tags",
     "paged",
 ]
 
 # %% ../../nbs/curate/queues.ipynb #b0c26f1f
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from .. import data, duplicates
+from .. import data, duplicates, images
 from ..core import MovieTaggerError
 from ..suspects.ranking import suspects
+from ..suspects.sheet import in_words
 
 
 # %% ../../nbs/curate/queues.ipynb #c6d45999
@@ -71,50 +80,72 @@ def by_duplicate(
     probabilities=None,
     kind=None,
     distance: int = 8,  # bits in which the hashes of a cluster may differ, 0 to 64
-) -> pd.DataFrame:  # `reason` and `cluster` of each item
-    "Pictures that look almost the same, by cluster: those with different labels, then the closest."
+) -> pd.DataFrame:  # `reason`, `cluster` and `suggestion` of each item
+    """Pictures that look almost the same, by cluster: other labels first, then the closest.
+
+    The largest of a cluster stands first and stays; of those with the same label the others go."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         hashes = list(pool.map(duplicates.phash_or_none, items["path"]))
     rows = np.flatnonzero([h is not None for h in hashes])
     if len(rows) < 2:
-        return pd.DataFrame({"reason": [], "cluster": []}, items.index[:0])
+        empty = {"reason": [], "cluster": [], "suggestion": []}
+        return pd.DataFrame(empty, items.index[:0], dtype=object)
     hashes = np.array([h or 0 for h in hashes], np.uint64)
     groups = duplicates.duplicate_groups(hashes[rows], distance)
-    near = _beside(pd.DataFrame({"row": rows, "cluster": groups}), hashes)
+    clusters = pd.DataFrame({"row": rows, "cluster": groups})
+    near = _beside(clusters[clusters.duplicated("cluster", keep=False)], items["path"], hashes)
     cells = data.to_array(labels)
     near["label"] = [cells[row].tobytes() for row in near["row"]]
     cluster = near.groupby("cluster")
     near["agree"] = cluster["label"].transform("nunique") == 1
     near["closest"] = cluster["bits"].transform("min")
-    near = near.sort_values(["agree", "closest", "cluster", "row"])
+    near = near.sort_values(["agree", "closest", "cluster"], kind="stable")
     return pd.DataFrame(
-        {"reason": _reasons(near, items.index), "cluster": near["cluster"].to_numpy()},
+        {
+            "reason": [_of_pair(*row) for row in _pairs(near, items.index)],
+            "cluster": near["cluster"].to_numpy(),
+            "suggestion": np.where(near["agree"] & ~near["stays"], "exclude", ""),
+        },
         items.index[near["row"]],
     )
 
 
-def _beside(clusters, hashes):
-    "Of clusters of several rows: the row, the `other` that it is held against, and their `bits`."
-    near = clusters[clusters.duplicated("cluster", keep=False)].sort_values(["cluster", "row"])
+def _beside(near, paths, hashes):
+    """Rows of clusters, the largest picture of each first, which `stays`.
+
+    Each with its `size`, the `other` that it is held against, and their `bits`."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sizes = list(pool.map(_size, paths.iloc[near["row"]]))
+    near = near.assign(size=sizes, pixels=[width * height for width, height in sizes])
+    near = near.sort_values(["cluster", "pixels", "row"], ascending=[True, False, True])
     rows = near.groupby("cluster")["row"]
-    is_first = ~near.duplicated("cluster")
-    other = rows.transform("first").mask(is_first, rows.shift(-1)).astype(int)
+    stays = ~near.duplicated("cluster")
+    other = rows.transform("first").mask(stays, rows.shift(-1)).astype(int)
     bits = duplicates.hamming(hashes[near["row"]], hashes[other])
-    return near.assign(other=other, bits=bits)
+    return near.assign(stays=stays, other=other, bits=bits)
 
 
-def _reasons(near, names):
-    "Why each of these is there, in words."
-    pairs = zip(near["bits"], names[near["other"]], near["agree"])
-    return [
-        f"{bits} bits from {other}{'' if same else ', other label'}" for bits, other, same in pairs
-    ]
+def _size(path):
+    with images.opened(path, images.MAX_PIXELS) as picture:
+        return picture.size
+
+
+def _pairs(near, names):
+    columns = near["stays"], near["agree"], near["size"], near["bits"], names[near["other"]]
+    return zip(*columns)
+
+
+def _of_pair(stays, agree, size, bits, other):
+    "Why a picture is there, and what becomes of it, in words."
+    what = "other label" if not agree else "stays" if stays else "goes"
+    like = "looks the same as" if bits <= 2 else "looks much like"
+    return f"{what}: {size[0]} × {size[1]}, {like} {other}"
 
 
 # %% ../../nbs/curate/queues.ipynb #024bc2b2
 def as_queue(
     table: pd.DataFrame,  # what `suspects` returns, or what was read from suspects.csv
-) -> pd.DataFrame:  # indexed by item: reason, about, tag, suggestion
+) -> pd.DataFrame:  # indexed by item: reason, about, tag, suggestion, score
     "Suspects in their order; accepting a `suggestion` sets a label, `-label`, or does `exclude`."
     table = table.fillna({"tag": "", "suggestion": ""}).astype({"tag": str, "suggestion": str})
     of_cells = table["reason"].isin(["wrong label", "wrong tag", "missing tag"])
@@ -123,26 +154,24 @@ def as_queue(
     asked = zip(table["reason"], table["tag"], table["score"], like)
     return pd.DataFrame(
         {
-            "reason": [_in_words(*row) for row in asked],
+            "reason": [in_words(*row) for row in asked],
             "about": table["reason"],
             "tag": table["tag"].where(of_cells, ""),
             "suggestion": table["suggestion"].where(does, ""),
+            "score": table["score"],
         }
     ).set_axis(pd.Index(table["item"], name="item"))
 
 
-def _in_words(reason, tag, score, like):  # `like`: another picture
-    what = f"{reason}: {tag}" if tag else reason
-    said = f"{what} {100 * score:.0f} %"
-    return f"{said} like {like}" if like else said
+SILENT = (
+    "There are no probabilities, so nobody can say which labels are doubtful: "
+    "pass those of a model that has not seen these labels."
+)
 
 
 def _suspected(items, labels, probabilities, kind, **how):
     if np.isnan(probabilities).all():
-        raise MovieTaggerError(
-            "There are no probabilities, so nobody can say which labels are doubtful: "
-            "pass those of a model that has not seen these labels."
-        )
+        raise MovieTaggerError(SILENT)
     return as_queue(suspects(items, labels, probabilities, kind=kind, **how))
 
 
@@ -178,28 +207,106 @@ MODES = {
     "top losses": by_loss,
     "wrong labels": by_doubt,
     "missing tags": by_absence,
+    "random audit": by_lot,
     "near duplicates": by_duplicate,
     "all suspects": by_suspicion,
-    "random audit": by_lot,
 }
+
+
+class Ask(NamedTuple):
+    "What a mode asks about each of its pictures, and what it needs before it can."
+
+    single: str = "Is this right?"
+    multi: str = "Is this right?"
+    silent: bool = True  # can it ask where there are no probabilities?
+    kinds: tuple = ("single", "multi")
+
+
+ASKS = {
+    by_loss: Ask("Is the label right?", "Is what the card says of its tag right?", False),
+    by_doubt: Ask("Is the label right?", "Is the tag that the card names there?", False),
+    by_absence: Ask("", "Is the tag that the card names there?", False, ("multi",)),
+    by_lot: Ask("Is the label right?", "Are all the tags right?"),
+    by_duplicate: Ask(
+        "Is it the same picture? Then one of them goes.",
+        "Is it the same picture? Then one of them goes.",
+    ),
+    by_suspicion: Ask("Is the suspicion right?", "Is the suspicion right?", False),
+}
+
+
+def obstacle(
+    mode,  # a function of `MODES`, or one's own
+    probabilities: np.ndarray,  # (n, t), a row of NaN where there are none
+    kind: str,  # "single" or "multi"
+) -> str:  # nothing where it can be offered
+    "Why a mode cannot be offered."
+    ask = ASKS.get(mode, Ask())
+    if kind not in ask.kinds:
+        return "Each picture has one label here, so no tag can be missing."
+    return "" if ask.silent or not np.isnan(probabilities).all() else SILENT
+
 
 # %% ../../nbs/curate/queues.ipynb #48dfcb17
 ALL = {"label": None, "reason": None, "part": None, "marked": None}
 
 
-def answered(
-    queue: pd.DataFrame,  # what a mode returned
-    state: dict,  # a record's decisions
-) -> np.ndarray:  # bool (n,)
-    "Which questions are answered: by a word about the suggested tag, if any, else by any decision."
-    tags = queue["tag"] if "suggestion" in queue else [""] * len(queue)
-    said = (state.get(str(item)) for item in queue.index)
-    return np.array([_answers(decision, tag) for decision, tag in zip(said, tags)], bool)
+class Answers(NamedTuple):
+    "What people have said to the questions of a queue, in the order in which they did."
+
+    rows: list  # numbers of the questions
+    decisions: list
+    finds: list  # did the picture need what the question suspects?
+
+
+class Questions:
+    "The questions of a queue, to be held against what is decided without looking at them all."
+
+    def __init__(self, queue: pd.DataFrame):
+        asks = "suggestion" in queue and "tag" in queue
+        self.n = len(queue)
+        self.tags = queue["tag"].to_numpy(object) if asks else np.full(self.n, "", object)
+        self.suggestions = queue["suggestion"].to_numpy(object) if asks else self.tags
+        self.scores = queue["score"].to_numpy(float) if "score" in queue else None
+        self._rows = {}
+        for row, item in enumerate(map(str, queue.index)):
+            self._rows.setdefault(item, []).append(row)
+
+    @property
+    def about_tags(self) -> bool:
+        "Does each of them ask about a tag?"
+        return self.n > 0 and all(self.tags)
+
+    def answers(
+        self,
+        state: dict,  # a record's decisions
+    ) -> Answers:
+        "A question is answered by a word about its tag, if it has one, else by any decision."
+        found = Answers([], [], [])
+        for item, decision in state.items():
+            for row in self._rows.get(item, ()):
+                if _answers(decision, self.tags[row]):
+                    found.rows.append(row)
+                    found.decisions.append(decision)
+                    found.finds.append(self._is_find(decision, row))
+        return found
+
+    def _is_find(self, decision, row):
+        tag = self.tags[row]
+        if decision.decision == "exclude" or not tag or tag not in decision.tags:
+            return decision.decision in ("exclude", "relabel")
+        if self.suggestions[row] in (tag, f"-{tag}"):
+            return decision.tags[tag] == (self.suggestions[row] == tag)
+        return decision.decision == "relabel"  # to another of several classes
+
+    def answered(self, state: dict) -> np.ndarray:  # bool (n,)
+        "Which of them are answered."
+        is_answered = np.zeros(self.n, bool)
+        is_answered[self.answers(state).rows] = True
+        return is_answered
 
 
 def _answers(decision, tag):
-    if decision is None:
-        return False
     return decision.decision == "exclude" or not tag or tag in decision.tags
 
 
@@ -208,7 +315,7 @@ def open_questions(
     closed: pd.DataFrame,  # item, tag
 ) -> pd.DataFrame:
     "What people have not decided elsewhere; a queue that suggests nothing stays whole."
-    if closed.empty or "suggestion" not in queue:
+    if closed.empty or "suggestion" not in queue or "cluster" in queue:
         return queue
     asked = pd.MultiIndex.from_arrays([queue.index.map(str), queue["tag"]])
     return queue[~asked.isin(pd.MultiIndex.from_frame(closed))]
@@ -225,8 +332,17 @@ def chosen(
     marked=None,  # what to show; None is all
 ) -> pd.DataFrame:  # each item once
     "The part of a queue that one asks for; clusters stay whole."
+    queue = questions_of(queue, labels, split, label, reason, part)
+    if marked is not None:
+        keep = Questions(queue).answered(state or {}) == (marked == "decided")
+        queue = _whole(queue, keep)
+    return queue[~queue.index.duplicated()]
+
+
+def questions_of(queue, labels, split=None, label=None, reason=None, part=None) -> pd.DataFrame:
+    "The questions of a queue that one asks for, answered or not; as for `chosen`."
     rows, keep = labels.index.get_indexer(queue.index), np.ones(len(queue), bool)
-    if label is not None and "suggestion" in queue:
+    if label is not None and asks_about_tags(queue):
         keep &= (queue["tag"] == label).to_numpy()
     elif label is not None:
         keep &= data.to_array(labels[[label]])[rows, 0] == 1
@@ -234,12 +350,19 @@ def chosen(
         keep &= (queue["about"] == reason).to_numpy()
     if part is not None:
         keep &= np.asarray(split)[rows] == part
-    if marked is not None:
-        keep &= answered(queue, state or {}) == (marked == "decided")
+    return _whole(queue, keep)
+
+
+def asks_about_tags(queue: pd.DataFrame) -> bool:
+    "Does a queue ask about tags, and not about pictures as they are?"
+    return "suggestion" in queue and queue["tag"].ne("").any()
+
+
+def _whole(queue, keep):
+    "The rows to keep, with all the others of their clusters."
     if "cluster" in queue:
         keep = np.isin(queue["cluster"], queue["cluster"][keep])
-    queue = queue[keep]
-    return queue[~queue.index.duplicated()]
+    return queue[keep]
 
 
 # %% ../../nbs/curate/queues.ipynb #540bebbc

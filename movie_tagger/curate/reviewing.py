@@ -85,6 +85,15 @@ class Reviewing(Cleaning):
             "Click each picture that has it, then say no to the rest."
         )
 
+    def click(self) -> str:
+        return "relabel"
+
+    def rest(self) -> dict[str, str]:
+        return {"keep": "− No to the rest", "accept": ""}
+
+    def stop(self) -> str:
+        return ""  # the estimate says it
+
     def face(self, item) -> dict:
         "What the card of an item shows: the question and its answer, and nothing else."
         return blind(super().face(item), self.asked)
@@ -92,7 +101,7 @@ class Reviewing(Cleaning):
     def summary(self) -> str:
         "How often yes and no were said, and what was done last."
         said = [d.tags.get(self.asked) for d in self.record.state().values()]
-        counts = f"✓ {said.count(True)} yes · ✕ {said.count(False)} no"
+        counts = f"✓ {said.count(True)} yes · − {said.count(False)} no"
         return f"{counts} · {self.message}" if self.message else counts
 
     def _kept(self, item):
@@ -100,7 +109,7 @@ class Reviewing(Cleaning):
 
     def _word(self, decision):
         yes = decision.tags.get(self.asked)
-        return super()._word(decision) if yes is None else "✓ yes" if yes else "✕ no"
+        return super()._word(decision) if yes is None else "✓ yes" if yes else "− no"
 
 
 def _reviewable(source, tag):

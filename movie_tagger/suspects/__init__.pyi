@@ -1,9 +1,11 @@
 from . import opinions as opinions
 from . import pictures as pictures
 from . import ranking as ranking
+from . import sheet as sheet
 from . import visibility as visibility
 from .pictures import look as look
 from .pictures import odd as odd
 from .ranking import doubt as doubt
 from .ranking import suspects as suspects
+from .sheet import write_sheet as write_sheet
 from .visibility import visible as visible

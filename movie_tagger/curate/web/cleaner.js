@@ -18,6 +18,14 @@ const REVIEW_HELP = [
 ];
 const MENUS = { mode: "Show", label: "Tag", reason: "Reason", part: "Split", marked: "Decided" };
 const KEPT = 800; // pictures that the browser keeps
+const SLOW = 1500, SILENT = 8000, IDLE = 15000, SHEET = 1200; // milliseconds
+const SAYS = { // what the panel says of itself while nothing can be decided
+  loading: "Loading the pictures …",
+  late: "Still waiting for the kernel: it is busy with another cell, or gone. If it is gone, run this cell again.",
+  slow: "Waiting for the kernel; what you pressed is not lost …",
+  silent: "The kernel does not answer. Is it busy with another cell, it goes on by itself; was it restarted, run this cell again.",
+  gone: "The kernel has gone. Run this cell again to go on.",
+};
 
 function make(name, attributes = {}, ...children) {
   const node = document.createElement(name);
@@ -40,22 +48,23 @@ class Card {
     this.image = make("img", { alt: "", decoding: "sync", draggable: "false" });
     this.trouble = make("div", { class: "mt-none" });
     this.picture = make("div", { class: "mt-picture", onclick: (e) => panel.click(index, e), ondblclick: () => panel.asks || panel.zoom() }, this.image, this.trouble, this.select, this.zoom);
-    this.lines = Object.fromEntries(["label", "says", "reason", "item", "mark"].map((name) => [name, make("div", { class: `mt-${name}` })]));
+    this.lines = Object.fromEntries(["reason", "label", "says", "item", "mark"].map((name) => [name, make("div", { class: `mt-${name}` })]));
     this.keep = button("mt-for-keep", () => panel.toggle("keep"));
     this.exclude = button("mt-for-exclude", () => panel.toggle("exclude"));
-    this.accept = button("mt-for-relabel", () => (panel.review ? panel.toggle("relabel") : panel.accept()));
+    this.accept = button("mt-for-relabel", () => (panel.here()[index]?.yes_is ? panel.toggle("relabel") : panel.accept()));
     this.change = button("", () => panel.search());
     this.buttons = [this.select, this.zoom, this.keep, this.exclude, this.accept, this.change];
     this.node = make("div", { class: "mt-card", role: "gridcell", tabindex: -1, onfocus: () => panel.focused(index) }, this.picture,
       make("div", { class: "mt-text" }, ...Object.values(this.lines)),
-      make("div", { class: "mt-row" }, this.keep, this.exclude), make("div", { class: "mt-row" }, this.accept, this.change));
+      this.answers = make("div", { class: "mt-row" }, this.keep, this.accept),
+      make("div", { class: "mt-row mt-apart" }, this.change, this.exclude));
     this.row = make("div", { role: "row", class: "mt-line" }, this.node);
   }
 
   draw(face, chosen, focus, picture, single, review) {
-    const { item, mark } = face;
+    const { item, mark } = face, asks = Boolean(face.yes_is), tone = !asks || !mark || mark === "exclude" ? mark || "open" : mark === face.yes_is ? "yes" : "no";
     this.node.dataset.item = item;
-    this.node.className = `mt-card mt-is-${mark || "open"}${face.tint ? " mt-tint" : ""}${chosen ? " mt-chosen" : ""}`;
+    this.node.className = `mt-card mt-is-${tone}${face.tint ? " mt-tint" : ""}${chosen ? " mt-chosen" : ""}`;
     this.node.setAttribute("aria-selected", String(chosen));
     this.node.tabIndex = focus ? 0 : -1;
     for (const b of this.buttons) b.tabIndex = focus ? 0 : -1;
@@ -73,29 +82,36 @@ class Card {
     put(this.select, chosen ? "☑" : "☐");
     put(this.zoom, "⤢");
     put(this.keep, face.keep);
-    put(this.exclude, mark === "exclude" ? "✕ Excluded" : "✕ Exclude");
+    put(this.exclude, mark === "exclude" ? "✕ Excluded" : asks ? "✕ Exclude picture" : "✕ Exclude");
+    this.keep.classList.toggle("mt-says-no", asks && face.yes_is !== "keep");
+    this.accept.classList.toggle("mt-says-no", asks && face.yes_is === "keep");
+    this.answers.classList.toggle("mt-turned", asks && face.yes_is !== "keep"); // yes stands first
     put(this.accept, face.accept);
     put(this.change, single ? "Label …" : "Tag …");
     this.accept.hidden = !face.accept;
     this.change.hidden = Boolean(review);
     const tips = [[this.select, chosen ? "Unselect" : "Select"], [this.zoom, "Large view of"], [this.keep, `${face.keep}:`], [this.exclude, mark === "exclude" ? "Excluded:" : "Exclude"],
-      [this.accept, review ? `${face.accept}:` : `${face.accept}, as the model says:`], [this.change, single ? "Label … of" : "Tag … of"]];
+      [this.accept, asks ? `${face.accept}:` : `${face.accept}, as the model says:`], [this.change, single ? "Label … of" : "Tag … of"]];
     for (const [node, tip] of tips) { node.title = `${tip} ${item}`; node.setAttribute("aria-label", node.title); }
     this.keep.setAttribute("aria-pressed", String(mark === "keep"));
     this.exclude.setAttribute("aria-pressed", String(mark === "exclude"));
-    this.accept.setAttribute("aria-pressed", String(Boolean(review) && mark === "relabel"));
+    this.accept.setAttribute("aria-pressed", String(asks && mark === "relabel"));
   }
 }
 
 class Panel {
   constructor(model, el) {
     Object.assign(this, { model, id: `mt-${Math.random().toString(36).slice(2)}`, g: -1, n: 0, page: 0, pages: 1, at: 0, anchor: null, faces: new Map(), pending: [], chosen: new Set(), pictures: new Map(),
-      large: new Map(), looked: new Map(), looking: false, asked: new Set(), tags: [], cards: [], view: {}, inside: false });
+      large: new Map(), looked: new Map(), looking: false, asked: new Set(), tags: [], cards: [], view: {}, inside: false, state: "", heard: Date.now(), clicks: "" });
     this.build(el);
+    this.become("loading");
+    this.patience = setTimeout(() => this.become("loading", SAYS.late), SILENT);
     this.receive = (message, buffers) => this.took(message, buffers);
     this.press = (event) => this.key(event);
-    this.watch = (event) => { this.inside = event.composedPath().includes(this.root); }; // who works elsewhere keeps the focus there
+    this.watch = (event) => { this.inside = event.composedPath().includes(this.root); if (this.inside) this.ask(); }; // who works elsewhere keeps the focus there
+    this.left = () => this.become("gone");
     model.on("msg:custom", this.receive);
+    model.on("comm_live_update", this.left); // it lives when the panel is made, so this can only be its end
     for (const what of ["pointerdown", "focusin"]) window.addEventListener(what, this.watch, true);
     window.addEventListener("keydown", this.press, true); // before Jupyter, which listens at the document
     this.send({ do: "start" });
@@ -103,14 +119,48 @@ class Panel {
 
   end() {
     this.model.off("msg:custom", this.receive);
+    this.model.off("comm_live_update", this.left);
+    clearTimeout(this.patience);
+    clearTimeout(this.late);
     for (const what of ["pointerdown", "focusin"]) window.removeEventListener(what, this.watch, true);
     window.removeEventListener("keydown", this.press, true);
     for (const known of [this.pictures, this.large, this.looked]) for (const { url } of known.values()) if (url) URL.revokeObjectURL(url);
   }
 
-  get words() { return this.review ? { ...MARKS, keep: `✕ no ${this.review}`, relabel: `✓ ${this.review}` } : MARKS; }
+  get asks() { return Boolean(this.clicks); } // one question for all pictures, which a click answers
 
-  get asks() { return Boolean(this.question.textContent); } // one question for all pictures
+  // --- whether the kernel is there
+
+  become(state, text = SAYS[state] ?? "") {
+    this.state = state;
+    this.root.dataset.state = state;
+    this.root.setAttribute("aria-busy", String(state === "loading" || state === "busy"));
+    this.fields.disabled = state !== "ready" && state !== "slow";
+    document.documentElement.classList.toggle("mt-live", state !== "gone" && state !== "loading");
+    put(this.told, text);
+    if (this.fields.disabled && this.inside && !this.root.contains(document.activeElement)) this.cards[this.at]?.node.focus(); // the focus stays, or keys would go to the notebook
+  }
+
+  hear() {
+    this.heard = Date.now();
+    clearTimeout(this.patience);
+    if (this.state !== "gone") this.become("ready");
+  }
+
+  await() { // an answer
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => {
+      if (this.state === "busy") return;
+      this.become("slow");
+      this.patience = setTimeout(() => this.become("silent"), SILENT - SLOW);
+    }, SLOW);
+  }
+
+  ask() { // is it still there, after a while?
+    if (this.state !== "ready" || Date.now() - this.heard < IDLE) return;
+    this.send({ do: "ping" });
+    this.await();
+  }
 
   // --- what is on the screen
 
@@ -124,18 +174,23 @@ class Panel {
     this.train = button("↻ Train again", "Train with the decisions so far, and compare", () => this.tell("train_again"));
     this.keys = button("? Keys", "All keys (?)", () => this.help());
     this.status = make("div", { class: "mt-status", role: "status", "aria-live": "polite" });
+    this.told = make("div", { class: "mt-told", role: "status", "aria-live": "polite" });
+    this.hints = make("div", { class: "mt-bar mt-hints", role: "group", "aria-label": "what the keys do" });
     this.alert = make("div", { class: "mt-alert", role: "alert" });
     this.bar = make("progress", { class: "mt-progress", max: 1, value: 0, "aria-label": "decided" });
+    this.stop = make("div", { class: "mt-stop" });
     this.estimate = make("div", { class: "mt-estimate" });
+    this.measured = make("div", { class: "mt-measured", role: "status" });
     this.question = make("div", { class: "mt-question" });
     this.grid = make("div", { class: "mt-grid", role: "grid", "aria-label": "pictures", "aria-multiselectable": "true" });
     this.back = button("‹ Previous", "The page before (p)", () => this.go(this.page - 1));
     this.next = button("Next ›", "The next page (n)", () => this.go(this.page + 1));
     this.place = make("span", { class: "mt-place" });
     this.dialog = make("dialog", { class: "mt-dialog", tabindex: -1, onclose: () => this.closed(), onclick: (e) => { if (e.target === this.dialog) this.dialog.close(); } });
-    this.root = make("div", { class: "mt-cleaner", role: "region", "aria-label": "ImageCleaner" }, this.menus,
-      make("div", { class: "mt-bar" }, this.undo, this.redo, this.keepRest, this.acceptRest, this.train, this.keys, this.bar, this.status),
-      this.estimate, this.alert, this.question, this.grid, make("div", { class: "mt-bar" }, this.back, this.place, this.next), this.dialog);
+    const tools = make("div", { class: "mt-bar mt-tools" }, this.undo, this.redo, this.keepRest, this.acceptRest, this.train, this.keys);
+    const head = make("div", { class: "mt-head" }, this.question, tools, make("div", { class: "mt-bar" }, this.bar, this.status), this.alert, this.hints);
+    this.fields = make("fieldset", { class: "mt-fields" }, this.menus, this.stop, this.estimate, this.measured, head, this.grid, make("div", { class: "mt-bar" }, this.back, this.place, this.next));
+    this.root = make("div", { class: "mt-cleaner", role: "region", "aria-label": "ImageCleaner" }, this.told, this.fields, this.dialog);
     el.append(this.root);
   }
 
@@ -153,7 +208,7 @@ class Panel {
   face(index) {
     const face = this.faces.get(this.page)?.[index];
     const late = face && this.pending.findLast((p) => p.items.has(face.item));
-    return late ? { ...face, mark: late.mark, word: this.words[late.mark] } : face;
+    return late ? { ...face, mark: late.mark, word: face.words?.[late.mark] ?? MARKS[late.mark] } : face;
   }
 
   here() { return (this.faces.get(this.page) ?? []).map((_, index) => this.face(index)); }
@@ -161,16 +216,46 @@ class Panel {
   paint() {
     const faces = this.here();
     while (this.cards.length < faces.length) this.cards.push(new Card(this, this.cards.length));
-    if (this.grid.children.length !== faces.length) this.grid.replaceChildren(...this.cards.slice(0, faces.length).map((card) => card.row));
+    this.arrange(faces);
     this.at = Math.max(0, Math.min(this.at, faces.length - 1));
     faces.forEach((face, k) => this.cards[k].draw(face, this.chosen.has(face.item), k === this.at, this.pictures.get(face.item), this.single, this.review));
     put(this.place, this.pages && (faces.length || this.page) ? `page ${this.page + 1} of ${this.pages}${this.order && ` · ${this.order}`}` : "no pictures here: choose something else above");
     this.back.disabled = this.page === 0;
     this.next.disabled = this.page + 1 >= this.pages;
     this.keepRest.disabled = this.acceptRest.disabled = !faces.some((face) => !face.mark);
+    this.drawHints(faces[this.at]);
     this.want(faces);
     this.want(this.faces.get(this.page + 1) ?? []);
     if (this.dialog.open && this.dialog.dataset.what === "zoom") this.drawZoom();
+  }
+
+  arrange(faces) { // what belongs together stands together
+    const shape = JSON.stringify(faces.map((face) => face.cluster ?? null));
+    if (this.shape === shape && this.grid.querySelectorAll(".mt-card").length === faces.length) return;
+    this.shape = shape;
+    const rows = [];
+    faces.forEach((face, k) => {
+      const card = this.cards[k], last = rows.at(-1);
+      card.row.replaceChildren(card.node);
+      if (face.cluster != null && last?.cluster === face.cluster) last.nodes.push(card.node);
+      else rows.push({ cluster: face.cluster, nodes: [card.node], row: card.row });
+    });
+    this.grid.replaceChildren(...rows.map(({ nodes, row }) => {
+      row.className = nodes.length > 1 ? "mt-cluster" : "mt-line";
+      row.replaceChildren(...nodes);
+      return row;
+    }));
+  }
+
+  drawHints(face) { // what the next key would do, in sight
+    const key = (name, text, act) => make("button", { type: "button", tabindex: -1, onclick: () => { act(); this.focusOn(this.at); } }, make("kbd", {}, name), ` ${text}`);
+    const hints = !face ? [] : this.review ? [["y", face.accept, "y"], ["n", face.keep, "n"], ["x", "✕ Exclude picture", "x"]]
+      : [...(face.accept ? [["Enter", face.accept, "Enter"]] : []), ["k", face.keep, "k"], ["x", face.yes_is ? "✕ Exclude picture" : "✕ Exclude", "x"],
+        ...(this.single ? this.tags.slice(0, 9).map((tag, k) => [String(k + 1), tag, String(k + 1)]) : [["t", "another tag", "t"]])];
+    const drawn = JSON.stringify(hints);
+    if (this.hinted === drawn) return;
+    this.hinted = drawn;
+    this.hints.replaceChildren(...hints.map(([name, text, press]) => key(name, text, () => this.action({ key: press })?.())));
   }
 
   want(faces) {
@@ -183,7 +268,10 @@ class Panel {
 
   took(message, buffers) {
     if (["pictures", "large", "looked"].includes(message.kind)) return this.tookPictures(message, buffers);
-    if (message.kind === "busy") return put(this.status, message.text);
+    if (message.kind === "here") return this.hear();
+    if (message.kind === "busy") { clearTimeout(this.patience); return this.become("busy", message.text); }
+    this.hear();
+    if (message.n != null && message.n < this.n) this.await();
     const failed = message.kind === "error" && this.pending.find((p) => p.n === message.n && p.g === this.g);
     if (message.n != null) this.pending = this.pending.filter((p) => p.n > message.n);
     if (message.kind === "error") {
@@ -196,6 +284,8 @@ class Panel {
     if (message.g !== this.g) { this.faces.clear(); this.chosen.clear(); this.pending = []; this.g = message.g; this.page = message.page; this.at = 0; }
     for (const [page, faces] of Object.entries(message.faces)) this.faces.set(Number(page), faces);
     this.summary(message);
+    clearTimeout(this.late);
+    this.late = setTimeout(() => this.send({ do: "sheet" }), SHEET); // for other readers, once the hands rest
     const mine = message.n == null || message.n >= this.n; // else more has been pressed since, and the answer to that follows
     if (message.page !== this.page && mine) { this.page = message.page; this.at = 0; }
     const at = mine && message.focus != null ? this.here().findIndex((face) => face.item === message.focus) : -1;
@@ -205,10 +295,11 @@ class Panel {
   }
 
   summary(message) {
-    Object.assign(this, { pages: message.pages, view: message.view, tags: message.tags ?? this.tags, single: message.single, review: message.review, order: message.order });
-    put(this.keepRest, this.review ? "✕ No to the rest" : "✓ Keep the rest");
-    this.keepRest.title = this.review ? "Say no to all that are left on this page (Shift N)" : "Keep all undecided pictures of this page as they are (Shift K)";
-    this.acceptRest.hidden = Boolean(this.review);
+    Object.assign(this, { pages: message.pages, view: message.view, tags: message.tags ?? this.tags, single: message.single, review: message.review, order: message.order, clicks: message.click });
+    put(this.keepRest, message.rest.keep);
+    put(this.acceptRest, message.rest.accept);
+    this.keepRest.title = this.review ? "Say no to all that are left on this page (Shift N)" : "For all undecided pictures of this page (Shift K)";
+    this.acceptRest.hidden = !message.rest.accept;
     this.back.title = `The page before (${this.review ? "Page Up" : "p"})`;
     this.next.title = `The next page (${this.review ? "Page Down" : "n"})`;
     if (message.menus) this.drawMenus(message.menus);
@@ -218,8 +309,10 @@ class Panel {
     this.explains = message.explains;
     put(this.question, message.question);
     put(this.status, message.status);
+    put(this.stop, message.stop);
     put(this.estimate, message.estimate);
-    this.bar.setAttribute("aria-label", this.review ? "films with a yes, of those that are needed" : "decided");
+    put(this.measured, message.measured);
+    this.bar.setAttribute("aria-label", this.review ? "films with a yes, of those that are needed" : "answered, of the questions of this view");
     Object.assign(this.bar, { max: message.total, value: message.decided });
   }
 
@@ -243,7 +336,8 @@ class Panel {
   // --- what the person does
 
   send(message) { this.model.send(message); }
-  tell(what, more = {}) { this.send({ do: what, n: ++this.n, ...more }); }
+  get can() { return this.state === "ready" || this.state === "slow"; }
+  tell(what, more = {}) { this.send({ do: what, n: ++this.n, ...more }); this.await(); }
 
   focused(index) {
     this.inside = true;
@@ -263,7 +357,7 @@ class Panel {
     if (event.ctrlKey || event.metaKey) return this.select(index);
     if (event.shiftKey) return this.select(index, true);
     this.focusOn(index);
-    if (this.asks && event.detail === 1) this.toggle(this.review ? "relabel" : "keep"); // a click says what is rare
+    if (this.can && this.asks && event.detail === 1) this.toggle(this.clicks); // a click says what is rare
   }
 
   targets() {
@@ -361,6 +455,7 @@ class Panel {
     const act = this.action(event);
     if (!act) return;
     event.preventDefault();
+    if (!this.can && name !== "Escape") return;
     if (!event.repeat || /^Arrow|^Page/.test(name)) act();
   }
 
