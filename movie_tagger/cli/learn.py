@@ -348,11 +348,18 @@ def suspects(
     folds: Turns = 5,
     decided: Decided = None,
     most: Annotated[int, typer.Option(min=1, help="Write at most so many rows.")] = 5000,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write what is worth a look as an HTML page with pictures.")
+    ] = None,
     seed: int = 0,
 ):
     "List the labels, tags and pictures that are worth a second look."
     begin(f"Reading {source}")
     from movie_tagger.suspects.ranking import suspects as ranked
+    from movie_tagger.suspects.sheet import in_short, write_sheet
+
+    if sheet and sheet.resolve() == out.resolve():
+        raise MovieTaggerError(f"Both the table and the page would go to {out}: name two files.")
 
     before = None if decided is None else _decided(decided)
     items, labels = read_data(source, images, absent, version)
@@ -368,9 +375,11 @@ def suspects(
         most=most,
     )
     _write_suspects(table, out)
-    counts = ", ".join(f"{n} {reason}" for reason, n in table["reason"].value_counts().items())
-    found = f"wrote {len(table)} rows to {out}: {counts}." if len(table) else "nothing to look at."
-    say(f"{len(items)} pictures; {found}")
+    say(in_short(table, labels))
+    say(f"Wrote {len(table):,} rows to {out}, the surest first.")
+    if sheet:
+        write_sheet(table, items, labels, sheet)
+        say(f"Wrote {sheet}: open it in a browser.")
 
 
 def _write_suspects(table, path):
