@@ -141,6 +141,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'movie_tagger.cli.door': { 'movie_tagger.cli.door._contact_sheet': ('cli/door.html#_contact_sheet', 'movie_tagger/cli/door.py'),
                                        'movie_tagger.cli.door._demo_model': ('cli/door.html#_demo_model', 'movie_tagger/cli/door.py'),
                                        'movie_tagger.cli.door._installed': ('cli/door.html#_installed', 'movie_tagger/cli/door.py'),
+                                       'movie_tagger.cli.door._program': ('cli/door.html#_program', 'movie_tagger/cli/door.py'),
                                        'movie_tagger.cli.door._sentence': ('cli/door.html#_sentence', 'movie_tagger/cli/door.py'),
                                        'movie_tagger.cli.door._told': ('cli/door.html#_told', 'movie_tagger/cli/door.py'),
                                        'movie_tagger.cli.door._true_labels': ('cli/door.html#_true_labels', 'movie_tagger/cli/door.py'),

@@ -12,6 +12,7 @@ import sys
 import warnings
 from io import TextIOWrapper
 from pathlib import Path
+from shutil import which
 from typing import Annotated
 
 import typer
@@ -138,9 +139,17 @@ def demo(
         *(_told(path, genre) for path, [genre] in zip(pictures, words)),
         "",
         f"Look at {out / 'answers.jpg'}. Next, with your own pictures in one folder a class:",
-        "  movie-tagger train FOLDER --out my-model --folds 5",
+        f"  {_program()} train FOLDER --out my-model --folds 5",
         "or, for the whole story in JupyterLab, in the folder where the project lies:",
         "  scripts/course",
+    )
+
+
+def _program():
+    "What the shell knows this program by: its name, or where it is not on the path, its place."
+    here = Path(sys.argv[0])
+    return (
+        str(here) if here.name == "movie-tagger" and not which("movie-tagger") else "movie-tagger"
     )
 
 

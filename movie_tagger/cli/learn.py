@@ -25,6 +25,7 @@ __all__ = [
 
 # %% ../../nbs/cli/learn.ipynb #79d1765d
 import os
+import shlex
 from inspect import signature
 from pathlib import Path
 from typing import Annotated
@@ -77,7 +78,7 @@ def split(
         say(f"{path}: {counted(rows.sum(), 'picture')} in {films}.")
     _report_absent(labels, ~apart)
     known = "" if data.kind(labels) == "single" else f" --absent {absent or 'unknown'}"
-    say(f"Next: movie-tagger train {tables['train']}{known} --out model")
+    say(f"Next: movie-tagger train {shlex.quote(str(tables['train']))}{known} --out model")
 
 
 def _refuse_tables(paths, source, force):

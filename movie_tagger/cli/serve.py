@@ -24,7 +24,10 @@ from ..core import MovieTaggerError
 def start_server(
     bundle: Annotated[
         Path,
-        typer.Argument(help="The bundle to ask, or a folder of models, whose champion is asked."),
+        typer.Argument(
+            metavar="BUNDLE",
+            help="The bundle to ask, or a folder of models, whose champion is asked.",
+        ),
     ],
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine's.")
