@@ -58,7 +58,7 @@ def plot_matrix(
 def _matrix_axes(t, few):
     wide, tall = (0.8, 0.5) if few else (0.4, 0.34)  # inches a cell
     size = (1.6 + wide * t, 0.8 + tall * t)
-    return _pyplot().subplots(figsize=size, dpi=72, layout="constrained")[1]
+    return _pyplot().subplots(figsize=size, dpi=110, layout="constrained")[1]
 
 
 def _pyplot():
@@ -103,7 +103,7 @@ def _picture_axes(rows, columns, wide, tall):
     "Axes (rows × columns) for pictures of so many inches, with room for captions."
     words = 0.62  # inches a caption
     size = (1.06 * wide * columns, (tall + words) * rows)
-    fig, axes = _pyplot().subplots(rows, columns, figsize=size, dpi=72, squeeze=False)
+    fig, axes = _pyplot().subplots(rows, columns, figsize=size, dpi=110, squeeze=False)
     bottom = words / rows / (tall + words)
     fig.subplots_adjust(0, bottom, 1, 1, wspace=0.06, hspace=words / tall)
     for ax in axes.flat:
