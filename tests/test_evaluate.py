@@ -212,7 +212,9 @@ def test_single_label_metrics_are_those_of_sklearn():
     label = rng.choice(3, 200, p=[0.5, 0.3, 0.2])
     p = rng.dirichlet(np.ones(3), 200) * 0.7 + 0.3 * np.eye(3)[label]
     e = ev.evaluate(np.eye(3)[label], p, ["horror", "romance", "hero"], "single")
-    assert list(e.metrics) == ["accuracy", "balanced accuracy", "mean average precision"]
+    assert list(e.metrics) == [
+        *("accuracy", "balanced accuracy", "mean average precision", "calibration error")
+    ]
     assert (
         e.metrics["accuracy"]["value"]
         == pytest.approx(sk.accuracy_score(label, p.argmax(1)))
@@ -337,6 +339,44 @@ def test_paired_difference_uses_what_both_could_read():
         ev.paired_difference(y, p1, p2, "loss")
 
 
+# --- lists and calibration
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), t=st.integers(2, 12))
+def test_lists_are_those_of_sklearn_where_all_is_known(seed, t):
+    y, p, _ = drawn(seed, 60, t)
+    found = ev.evaluate(y, p, range(t), "multi", samples=0).metrics
+    some, order = y.any(1), np.argsort(-p, axis=1, kind="stable")
+    for k in (1, 3, 5, 10):
+        if k >= t:
+            assert f"precision at {k}" not in found
+            continue
+        said = np.zeros(y.shape)
+        np.put_along_axis(said, order[:, :k], 1, 1)
+        for what, score in (("precision", sk.precision_score), ("recall", sk.recall_score)):
+            rows = some if what == "recall" else slice(None)
+            want = score(y[rows], said[rows], average="samples", zero_division=0)
+            assert found[f"{what} at {k}"]["value"] == pytest.approx(want, abs=1e-6)
+
+
+def test_what_nobody_looked_at_is_in_no_list():
+    y = np.array([[np.nan, 1, 0], [0, 1, np.nan], [1, 0, 0], [0, 0, 1]], "float32")
+    p = np.array([[0.9, 0.8, 0.1], [0.2, 0.3, 0.9], [0.7, 0.2, 0.1], [0.6, 0.5, 0.4]])
+    found = ev.evaluate(y, p, "abc", "multi", samples=0).metrics
+    assert found["precision at 1"]["value"] == found["recall at 1"]["value"] == 0.75
+
+
+def test_calibration_error_knows_the_bold_from_the_true():
+    rng = np.random.default_rng(20)
+    z = rng.normal(-1, 1.5, (800, 4))
+    y = (rng.random(z.shape) < norm.cdf(z)).astype("float32")
+    true, bold = (
+        ev.evaluate(y, norm.cdf(k * z), TAGS, "multi").metrics["calibration error"] for k in (1, 3)
+    )
+    assert true["low"] < true["baseline"] < bold["low"] < bold["value"] < bold["high"]
+
+
 # --- what comes out
 
 
@@ -348,7 +388,8 @@ def test_json_has_the_agreed_shape_and_no_nan():
     assert d == e.to_dict() and list(d) == ["n", "kind", "metrics", "per_tag"]
     assert (
         list(d["metrics"])
-        == ["mean average precision", "F1 macro", "F1 weighted", "F1 micro"]
+        == ["mean average precision", "F1 macro", "F1 weighted", "F1 micro", "calibration error"]
+        + ["precision at 1", "precision at 3", "recall at 1", "recall at 3"]  # of four tags
         == list(e.baselines)
     )
     assert all(
@@ -428,7 +469,8 @@ def test_where_nobody_ever_said_no_precision_and_f1_are_not_measured():
 def test_no_f1_without_thresholds():
     y, p, _ = drawn(17)
     e = ev.evaluate(y, p, TAGS, "multi", samples=10)
-    assert list(e.metrics) == ["mean average precision"] and e.to_dict()["per_tag"][0]["f1"] is None
+    assert not [name for name in e.metrics if "F1" in name]
+    assert e.to_dict()["per_tag"][0]["f1"] is None
     assert "f1" not in e.table()
 
 

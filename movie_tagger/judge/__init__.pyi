@@ -1,3 +1,5 @@
+from . import aims as aims
+from . import calibration as calibration
 from . import drawing as drawing
 from . import evaluation as evaluation
 from . import explanation as explanation
@@ -6,6 +8,13 @@ from . import interpretation as interpretation
 from . import intervals as intervals
 from . import promise as promise
 from . import report as report
+from .aims import Aim as Aim
+from .aims import aims_of as aims_of
+from .aims import costs as costs
+from .calibration import Calibration as Calibration
+from .calibration import calibrate as calibrate
+from .calibration import plot_reliability as plot_reliability
+from .calibration import reliability as reliability
 from .evaluation import Evaluation as Evaluation
 from .evaluation import accuracy as accuracy
 from .evaluation import average_precision as average_precision

@@ -23,6 +23,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from ..core import MovieTaggerError, counted
+from . import calibration
 from movie_tagger.judge.intervals import (
     block_size,
     doubt_of_share,
@@ -256,17 +257,20 @@ def _one_each(thresholds, t):
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #50b7512f
+_LISTS = [(what, k) for what in ("precision", "recall") for k in (1, 3, 5, 10)]
 _BASELINES = {
     "balanced accuracy": "always the same class",
     "mean average precision": "pictures in random order",
     "F1 macro": "yes to everything",
     "F1 weighted": "yes to everything",
     "F1 micro": "yes to everything",
+    "calibration error": "true probabilities, by chance",
+    **{f"{what} at {k}": "always the most frequent tags" for what, k in _LISTS},
 }
 
 
 def _summary(counts, ap, kind, decided):
-    "What each metric is the mean of (B x t), or itself (B x 1), from counts and precisions (B x t)."
+    "What each metric is the mean of (B x t), or itself (B x 1), from counts and such precisions."
     found, _, missed = counts
     rates, yes = _rates(*counts), found + missed
     ranked = {"mean average precision": ap}
@@ -292,6 +296,31 @@ def _baselines(yes, no, kind, decided):
         base["accuracy"] = _ratio(yes.max(-1), yes.sum(-1))[:, None]
         base["balanced accuracy"] = _ratio(1, (yes > 0).sum(-1))[:, None]
     return {name: float(mean_of_known(value)[0]) for name, value in base.items()}
+
+
+# %% ../../nbs/judge/01_evaluation.ipynb #5ab862a2
+def _lists(y, p):
+    "What each picture's first k tags are worth, by name (n,); NaN where nothing is to be counted."
+    known = ~np.isnan(y) & ~np.isnan(p)
+    order = np.argsort(np.where(known, -p, np.inf), axis=1, kind="stable")
+    ranked = np.take_along_axis(np.where(known, y, np.nan), order, 1)
+    found = np.nancumsum(ranked, axis=1)
+    shown = (~np.isnan(ranked)).cumsum(1)
+    worth = {}
+    for what, k in _LISTS:
+        if k < y.shape[1]:
+            out_of = shown[:, k - 1] if what == "precision" else found[:, -1]
+            worth[f"{what} at {k}"] = _ratio(found[:, k - 1], out_of)
+    return worth
+
+
+def _mean_worth(worth):
+    "A function from weights (n x B) to the mean worth of each list by name (B x 1)."
+    known = {name: ~np.isnan(values) for name, values in worth.items()}
+    return lambda columns: {
+        name: _ratio(np.nan_to_num(values) @ columns, known[name] @ columns)[:, None]
+        for name, values in worth.items()
+    }
 
 
 # %% ../../nbs/judge/01_evaluation.ipynb #14622d18
@@ -341,10 +370,11 @@ class Evaluation:
         }
 
     def _rows(self):
-        "Name, value, interval, baseline, and what the baseline does, as texts."
+        "Name, value, interval, baseline and what that does, as texts; of lists those of 5."
         return [
             (name, _show(m["value"]), _ends(m), _show(m["baseline"]), self.baselines[name])
             for name, m in self.metrics.items()
+            if " at " not in name or name.endswith(" at 5")
         ]
 
     def _notes(self):
@@ -397,16 +427,29 @@ class _Measure:
         self.fair = (self.no > 0) | (kind == "single")  # where a yes can be wrong
         self.rankings = _rankings(y, p)
         self.count = _counter(y, said)
+        self.fair_y = np.where(self.fair, y, np.nan)
+        self.p = p
+        self.errors = calibration.errors(self.fair_y, p)
+        self.lists = _mean_worth(_lists(self.fair_y, p) if kind == "multi" else {})
 
     def __call__(self, weights):  # (n x B)
         "What each metric is the mean of, or itself, by name (B x t or B x 1)."
         ap = _ranked_precision(self.rankings, weights)
         counts = [count * self.fair for count in self.count(weights)]
-        return _summary(counts, ap, self.kind, self.decided)
+        found = _summary(counts, ap, self.kind, self.decided)
+        return found | {"calibration error": self.errors(weights)} | self.lists(weights)
 
     def baselines(self):
+        "What the trivial model scores for each metric."
         yes, no = self.yes * self.fair, self.no
-        return _baselines(yes[None], no[None], self.kind, self.decided)
+        base = _baselines(yes[None], no[None], self.kind, self.decided)
+        chance = calibration.by_chance(self.fair_y, self.p)
+        base["calibration error"] = float(mean_of_known(chance))
+        if self.kind == "multi":
+            frequent = np.broadcast_to(_ratio(yes, yes + no), self.p.shape)
+            same = _mean_worth(_lists(self.fair_y, frequent))(np.ones((len(self.p), 1)))
+            base |= {name: value.item() for name, value in same.items()}
+        return base
 
 
 def evaluate(
@@ -478,7 +521,7 @@ def _with_intervals(measure, codes, witnesses, samples, seed):
     metrics = {}
     for name, values in now.items():
         vouching = witnesses if len(values) == len(witnesses) else groups
-        doubts = doubt_of_share(values, vouching)
+        doubts = 0.0 if name == "calibration error" else doubt_of_share(values, vouching)
         ends = interval_of_mean(values, draws[name], groups, doubts)
         metrics[name] = _metric(mean_of_known(values), np.clip(ends, 0, 1))
     ap = now["mean average precision"]

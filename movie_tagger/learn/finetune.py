@@ -11,7 +11,6 @@ import gc
 import os
 import sys
 from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,10 +22,12 @@ from ..images import decode
 from . import head
 from movie_tagger.learn.training import (
     Model,
+    about_aims,
     about_silence,
-    choose_thresholds,
+    aims_within,
     judged,
     prepare,
+    settle,
 )
 
 
@@ -333,6 +334,7 @@ def recipe(
     epochs: int = 4,
     rate: float = 3e-4,  # of the head; the earliest layers get a tenth
     batch_size: int = 32,
+    aim: str | dict | None = None,
 ) -> Model:
     "A model for these labels whose encoder was trained too; metrics are of held-out pictures."
     ready = prepare(items, labels, encoder, weights, crop_bars, min_count)
@@ -345,23 +347,25 @@ def recipe(
     aims = data.from_array(y, labels.index, labels.columns)
 
     def tuned(rows):
-        "A Learner from these rows, and the thresholds that those it was validated on give."
+        "A Learner from these rows, what those it was validated on (m,) settle, and which they are."
         held = _held(groups[rows], seed)
         learn = fit(items[rows], aims[rows], x[rows], held)
-        p = np.full((rows.sum(), labels.shape[1]), np.nan, np.float32)
-        p[held] = probabilities(learn, items[rows][held])
-        return learn, p, choose_thresholds(labels[rows][held], p[held], kind)
+        p = probabilities(learn, items[rows][held])
+        told, films = labels[rows][held], groups[rows][held]
+        return learn, settle(told, p, kind, films, aim=wanted, seed=seed), held
 
     def held_out(inside, outside):
-        learn, _, cut = tuned(inside)
-        return probabilities(learn, items[outside]), cut
+        learn, settled, _ = tuned(inside)
+        p = probabilities(learn, items[outside])
+        return settled.calibration.probabilities(p, kind), settled.thresholds
 
-    learn, p, thresholds = tuned(np.ones(len(items), bool))
+    wanted = aims_within(aim, labels)
+    learn, settled, held = tuned(np.ones(len(items), bool))
 
     def ask(held):
-        return probabilities(learn, held.items)
+        return settled.calibration.probabilities(probabilities(learn, held.items), kind)
 
-    evaluation = judged(ready, kind, (p, thresholds), ask, held_out, folds, seed)
+    evaluation = judged(ready, kind, settled.among(held), ask, held_out, folds, seed)
     settings = {
         "seed": seed,
         "folds": folds or 0,
@@ -373,12 +377,13 @@ def recipe(
     }
     return to_model(
         learn,
-        thresholds,
+        settled.thresholds,
         evaluation,
         sorted(items["sha256"]),
-        settings | about_silence(labels),
+        settings | about_silence(labels) | about_aims(wanted, settled.unreached),
         ready.problems,
         ready.left_out,
+        settled.calibration,
     )
 
 
@@ -391,12 +396,15 @@ def to_model(
     settings=None,
     problems=None,
     left_out=None,
+    calibration=None,  # a `Calibration` to fold into the last layer of a Learner from `learner`
 ) -> Model:
     "The Learner as a model that a bundle can hold."
     torch, fastai = require("torch", "train"), _fastai()
     about = getattr(learn.dls, "movie_tagger", None) or _about(learn)
     normalise = [t for t in learn.dls.valid.after_batch.fs if isinstance(t, fastai.Normalize)]
     net = deepcopy(learn.model).float().cpu().eval()
+    if calibration is not None:
+        _fold_in(net.linear, calibration)
 
     class Answers(torch.nn.Module):
         def __init__(self):
@@ -429,7 +437,17 @@ def to_model(
         settings or {},
         problems,
         left_out,
+        calibration=calibration,
     )
+
+
+def _fold_in(linear, lines):
+    "Turns a last layer's logits by a `Calibration`."
+    torch = require("torch", "train")
+    slope, offset = (torch.as_tensor(a, dtype=torch.float32) for a in (lines.slope, lines.offset))
+    with torch.no_grad():
+        linear.weight.mul_(slope[:, None])
+        linear.bias.mul_(slope).add_(offset)
 
 
 def _about(learn):

@@ -9,7 +9,7 @@ __all__ = ["STRENGTHS", "Head", "probabilities", "targets", "fit", "compose", "r
 # %% ../../nbs/learn/01_head.ipynb #9f106417
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,11 +25,13 @@ from ..core import MovieTaggerError
 from .hidden import look_behind
 from movie_tagger.learn.training import (
     Model,
+    about_aims,
     about_silence,
+    aims_within,
     calibration,
-    choose_thresholds,
     judged,
     prepare,
+    settle,
     untold,
 )
 
@@ -52,6 +54,12 @@ class Head:
 
     def probabilities(self, embeddings):
         return probabilities(self.logits(embeddings), self.kind)
+
+    def calibrated(self, lines):
+        "The same head with a `Calibration` folded into its weights."
+        weight = (self.weight * lines.slope).astype(np.float32)
+        bias = (self.bias * lines.slope + lines.offset).astype(np.float32)
+        return replace(self, weight=weight, bias=bias)
 
 
 def probabilities(
@@ -267,6 +275,7 @@ def recipe(
     kind: str | None = None,  # likewise
     silence: bool = False,  # is silence a no in the metrics, also where others said no?
     reviewed: pd.DataFrame | None = None,  # answers about pictures drawn by lot, items × tags
+    aim: str | dict | None = None,  # of the thresholds, as for `judge.aims_of`
 ) -> Model:
     "A model for these labels: an encoder as it is, and a head on top."
     ready = prepare(items, labels, encoder, weights, crop_bars, min_count)
@@ -274,19 +283,23 @@ def recipe(
     silence = silence or untold(labels)
     fitted = partial(fit, folds=inner, seed=seed, strengths=strengths, weak_no=weak_no)
     head, p = fitted(ready.embeddings, labels, groups, kind=kind or ready.kind)
-    thresholds = choose_thresholds(labels, p, head.kind, head.share_typed)
+    aims = aims_within(aim, labels)
+    settled = settle(labels, p, head.kind, groups, head.share_typed, aims, seed)
+    head = head.calibrated(settled.calibration)
 
     def held_out(inside, outside):
         "Probabilities of the `outside` rows and thresholds, both from the `inside` rows alone."
         part, q = fitted(ready.embeddings[inside], labels[inside], groups[inside], kind=head.kind)
-        cut = choose_thresholds(labels[inside], q, head.kind, part.share_typed)
-        return part.probabilities(ready.embeddings[outside]), cut
+        told = settle(
+            labels[inside], q, head.kind, groups[inside], part.share_typed, aims, seed, most=0
+        )
+        part = part.calibrated(told.calibration)
+        return part.probabilities(ready.embeddings[outside]), told.thresholds
 
     def ask(held):
         return head.probabilities(held.embeddings)
 
-    own = (p, thresholds)
-    evaluation = judged(ready, head.kind, own, ask, held_out, folds, seed, silence)
+    evaluation = judged(ready, head.kind, settled, ask, held_out, folds, seed, silence)
     settings = {
         "strength": head.strength,
         "seed": seed,
@@ -297,20 +310,23 @@ def recipe(
         "held_out": 0 if ready.held is None else len(ready.held.items),
     }
     if reviewed is not None:
-        settings |= calibration(labels, p, reviewed)
+        settings |= calibration(labels, settled.probabilities, reviewed)
     return Model(
         onnx=compose(features.export(encoder, weights).read_bytes(), head),
         tags=head.tags,
         kind=head.kind,
         input={"size": features.input_size(encoder, weights), "crop_bars": crop_bars},
-        thresholds=thresholds,
+        thresholds=settled.thresholds,
         evaluation=evaluation,
         trained_on=sorted(ready.items["sha256"]),
         encoder=encoder,
         licence=features.licence(encoder, weights),
         recipe="head",
-        settings=settings | about_silence(labels, silence, head.share_typed),
+        settings=settings
+        | about_silence(labels, silence, head.share_typed)
+        | about_aims(aims, settled.unreached),
         problems=ready.problems,
         left_out=ready.left_out,
-        out_of_fold=pd.DataFrame(p, labels.index, labels.columns),
+        out_of_fold=pd.DataFrame(settled.probabilities, labels.index, labels.columns),
+        calibration=settled.calibration,
     )

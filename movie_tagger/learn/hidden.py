@@ -8,6 +8,7 @@ __all__ = [
     "understand",
     "Hidden",
     "look_behind",
+    "expected",
     "expected_thresholds",
     "calibration_error",
 ]
@@ -161,13 +162,22 @@ def _expect(x, y, groups, rounds):
 
 
 # %% ../../nbs/learn/03_hidden.ipynb #9628fb8b
+def expected(
+    y: np.ndarray,  # these as for `expected_thresholds`
+    p: np.ndarray,
+    share_typed: np.ndarray,
+) -> np.ndarray:  # (n, t)
+    "How likely each tag can be seen, knowing what was said."
+    return _seen(y, _unsaid(p, share_typed, _refused(y, p.sum(0))))
+
+
 def expected_thresholds(
     y: np.ndarray,  # (n, t): 1 yes, 0 looked and no, NaN nobody looked
     p: np.ndarray,  # (n, t): probabilities of being seen, from models that did not see the labels
     share_typed: np.ndarray,  # (t,)
 ) -> np.ndarray:  # (t,); 1.0, out of reach, without a yes
     "A threshold a tag under which the F1 against what can be seen is expected to be highest."
-    seen = _seen(y, _unsaid(p, share_typed, _refused(y, p.sum(0))))
+    seen = expected(y, p, share_typed)
     order = np.argsort(-p, axis=0, kind="stable")
     found = np.take_along_axis(seen, order, 0).cumsum(0)
     flagged = np.arange(1, len(y) + 1)[:, None]

@@ -9,11 +9,16 @@ __all__ = [
     "Ready",
     "prepare",
     "choose_thresholds",
+    "out_of_reach",
+    "Settled",
+    "settle",
     "cross_validate",
     "measured",
     "about_silence",
     "untold",
     "calibration",
+    "aims_within",
+    "about_aims",
     "measured_apart",
     "judged",
 ]
@@ -27,8 +32,10 @@ import pandas as pd
 
 from .. import data, features
 from ..core import MovieTaggerError, counted, progress, warn
+from ..judge.aims import Aim, aims_of, threshold_for, threshold_for_list
+from ..judge.calibration import Calibration, calibrate
 from ..judge.evaluation import Evaluation, evaluate, tune_thresholds
-from .hidden import calibration_error, expected_thresholds
+from .hidden import calibration_error, expected, expected_thresholds
 
 
 # %% ../../nbs/learn/training.ipynb #f40181de
@@ -51,6 +58,7 @@ class Model:
     left_out: pd.Series | None = None  # tags that were left out, and how many yes they have
     # probabilities of the pictures trained on, from models that had not seen them
     out_of_fold: pd.DataFrame | None = None
+    calibration: Calibration | None = None  # already within `onnx`
 
 
 # %% ../../nbs/learn/training.ipynb #b20c5f30
@@ -122,8 +130,9 @@ def choose_thresholds(
     p: np.ndarray,  # out-of-fold probabilities (n, t)
     kind: str,  # "single" or "multi"
     share_typed=None,  # (t,) of what can be seen; NaN for tags that are not learnt from silence
+    aim: str | dict | None = None,  # as for `aims_of`; the highest F1 by default
 ) -> list | None:  # (t,); None for single labels
-    "A threshold a tag that maximises F1 on out-of-fold probabilities."
+    "A threshold a tag that does what is aimed at, on out-of-fold probabilities."
     if kind == "single":
         return None
     if np.isnan(p).all():
@@ -133,7 +142,99 @@ def choose_thresholds(
     if share_typed is not None:
         behind = ~np.isnan(share_typed)
         cuts[behind] = expected_thresholds(y[:, behind], p[:, behind], share_typed[behind])
+    wanted = aims_of(aim, labels)
+    if set(wanted.values()) == {Aim()}:
+        return cuts.tolist()
+    seen = _seen(y, p, share_typed)
+    for j, one in enumerate(wanted.values()):
+        if one.kind == "top":
+            cuts[j] = threshold_for_list(one, p)
+        elif one != Aim():
+            cuts[j], _ = threshold_for(one, seen[:, j], p[:, j])
     return cuts.tolist()
+
+
+def _seen(y, p, share_typed):
+    "What is there (n, t): what was said, and behind silence what is expected."
+    seen = data.silence_as_no(y)
+    if share_typed is not None:
+        behind = ~np.isnan(share_typed)
+        seen[:, behind] = expected(y[:, behind], p[:, behind], share_typed[behind])
+    return seen
+
+
+def out_of_reach(
+    labels: pd.DataFrame,  # these as for `choose_thresholds`
+    p: np.ndarray,
+    share_typed=None,
+    aim: str | dict | None = None,
+) -> dict[str, tuple[str, float]]:  # tag: its aim, and the nearest to it, NaN without a known yes
+    "The aims that no threshold reaches."
+    seen, found = _seen(data.to_array(labels), p, share_typed), {}
+    for j, (tag, one) in enumerate(aims_of(aim, labels).items()):
+        if one.kind in ("precision", "recall"):
+            _, nearest = threshold_for(one, seen[:, j], p[:, j])
+            if nearest is not None:
+                found[tag] = str(one), nearest
+    return found
+
+
+@dataclass
+class Settled:
+    "Out-of-fold probabilities that mean what they say, and thresholds on them."
+
+    probabilities: np.ndarray  # float32 (n, t), calibrated without the row's films
+    cuts: np.ndarray | None  # (n, t) chosen without the row's films; None for single labels
+    thresholds: list | None  # (t,) chosen on all
+    calibration: Calibration  # learnt on all
+    unreached: dict  # as `out_of_reach` returns it
+
+    def among(
+        self,
+        rows: np.ndarray,  # bool (m,), True for the n pictures that this is about
+    ):
+        "The same as a part of more pictures, of which the others have NaN."
+        p = np.full((len(rows), self.probabilities.shape[1]), np.nan, np.float32)
+        p[rows] = self.probabilities
+        if self.cuts is None:
+            return replace(self, probabilities=p)
+        cuts = np.full(p.shape, 0.5)
+        cuts[rows] = self.cuts
+        return replace(self, probabilities=p, cuts=cuts)
+
+
+def settle(
+    labels: pd.DataFrame,  # n × t
+    p: np.ndarray,  # out-of-fold probabilities (n, t); rows of NaN were not held out
+    kind: str,  # "single" or "multi"
+    groups,  # (n,)
+    share_typed=None,  # as for `choose_thresholds`
+    aim: str | dict | None = None,  # likewise
+    seed: int = 0,
+    most: int = 20_000,  # pictures from which on nothing is gained by leaving some out
+) -> Settled:
+    "Calibration and thresholds, for the model from all pictures, for the metrics from other films."
+    y = data.to_array(labels)
+    leave = None if share_typed is None else ~np.isnan(share_typed)
+
+    def learnt(rows):
+        lines = calibrate(y[rows], p[rows], kind, leave)
+        told = lines.probabilities(p[rows], kind)
+        return lines, choose_thresholds(labels[rows], told, kind, share_typed, aim)
+
+    everything = np.ones(len(y), bool)
+    lines, thresholds = learnt(everything)
+    q = lines.probabilities(p, kind)
+    unreached = {} if kind == "single" else out_of_reach(labels, q, share_typed, aim)
+    cuts = None if thresholds is None else np.broadcast_to(thresholds, p.shape).copy()
+    fold = data.folds(groups, 5, f"settled {seed}")
+    apart = np.unique(fold) if len(y) <= most and not np.isnan(p).all() else ()
+    for k in apart if len(apart) > 1 else ():
+        part, cut = learnt(fold != k)
+        q[fold == k] = part.probabilities(p[fold == k], kind)
+        if cut is not None:
+            cuts[fold == k] = cut
+    return Settled(q, cuts, thresholds, lines, unreached)
 
 
 def cross_validate(
@@ -228,6 +329,27 @@ def calibration(
     return {"calibration": {"cells": int(looked.sum()), "error": round(error, 4), "tags": of}}
 
 
+def aims_within(
+    aim: str | dict | None,  # as for `aims_of`
+    labels: pd.DataFrame,  # that are trained on
+) -> str | dict | None:
+    "The aims of tags that are trained on; those of tags left out are dropped."
+    if isinstance(aim, dict):
+        return {tag: one for tag, one in aim.items() if tag in labels}
+    return aim
+
+
+def about_aims(
+    aim: str | dict | None,  # as for `aims_of`
+    unreached: dict,  # from `out_of_reach`
+) -> dict:  # for the model's settings
+    "What the thresholds aim at, and where they cannot reach it."
+    if not aim:
+        return {}
+    nearest = {tag: None if np.isnan(x) else round(x, 3) for tag, (_, x) in unreached.items()}
+    return {"aim": aim, "nearest": nearest}
+
+
 def measured_apart(
     held: Ready,  # what the split that came with the data holds out
     ask: Callable,  # a model that has not seen it: `Ready` -> probabilities (m, t)
@@ -246,7 +368,7 @@ def measured_apart(
 def judged(
     ready: Ready,
     kind: str,  # "single" or "multi"
-    own: tuple,  # out-of-fold probabilities (n, t) and thresholds that the recipe has anyway
+    own: Settled,  # what the recipe has anyway
     ask: Callable,  # the model, as for `measured_apart`
     held_out: Callable,  # as for `cross_validate`
     folds: int | None = None,  # nested cross-validation; without, the split that came with the data
@@ -256,6 +378,9 @@ def judged(
     "How good a recipe is: on the data's own split, in nested folds, or out of its own folds."
     groups = ready.items["group"]
     if ready.held is not None and folds is None:
-        return measured_apart(ready.held, ask, kind, own[1], silence)
-    p, cuts = own if folds is None else cross_validate(held_out, groups, folds, seed)
+        return measured_apart(ready.held, ask, kind, own.thresholds, silence)
+    if folds is None:
+        p, cuts = own.probabilities, own.cuts
+    else:
+        p, cuts = cross_validate(held_out, groups, folds, seed)
     return measured(ready.labels, kind, groups, p, cuts, silence)

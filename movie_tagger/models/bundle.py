@@ -57,6 +57,7 @@ def _manifest(model):
         "tags": model.tags,
         "input": model.input,
         "thresholds": model.thresholds,
+        "calibration": _calibration(model),
         "recipe": model.recipe,
         "encoder": model.encoder,
         "settings": model.settings,
@@ -68,6 +69,12 @@ def _manifest(model):
             "sha256": model.trained_on,
         },
     }
+
+
+def _calibration(model):
+    "The lines that are already within the model's logits, for those who ask what was done."
+    lines = getattr(model, "calibration", None)
+    return None if lines is None else {"within": "model.onnx"} | lines.to_dict()
 
 
 def _checksum(manifest):
@@ -165,10 +172,13 @@ def _how_good(m):
     if not known:
         return ["Not measured: no tag has both a known yes and a known no."]
     nested = m["settings"].get("nested")
-    how = "everything" if nested else "strength and thresholds"
-    where = "without the fold" if nested else "on the same folds"
+    how = (
+        "everything chosen without the fold"
+        if nested
+        else ("thresholds and calibration chosen on other films, the strength on the same")
+    )
     return [
-        f"On {measured['n']} pictures, out-of-fold, {how} chosen {where}; intervals are 95 %.",
+        f"On {measured['n']} pictures, out-of-fold, {how}; intervals are 95 %.",
         "",
         "| metric | value | interval | baseline |",
         "|---|---|---|---|",
