@@ -11,6 +11,7 @@ __all__ = [
     "Folds",
     "MinCount",
     "CropBars",
+    "Aim",
     "Report",
     "SameEncoder",
     "SameWeights",
@@ -131,6 +132,13 @@ Folds = Annotated[
 ]
 MinCount = Annotated[int, typer.Option(min=1, help="Leave out tags with fewer yes than this.")]
 CropBars = Annotated[bool, typer.Option(help="Cut letterbox bars before looking.")]
+Aim = Annotated[
+    str | None,
+    typer.Option(
+        help="What the thresholds are for: f1, precision=0.9, recall=0.95, top=5 (so many tags a "
+        "picture), or a CSV with columns tag and aim."
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(dir_okay=False, help="Write a page with the mistakes to look at, one HTML file."),
@@ -150,6 +158,7 @@ def train(
     version: Version = None,
     folds: Folds = None,
     min_count: MinCount = 2,
+    aim: Aim = None,
     crop_bars: CropBars = False,
     seed: int = 0,
     json: Annotated[Path | None, typer.Option(help="Write the metrics to this file too.")] = None,
@@ -166,7 +175,9 @@ def train(
 
     cook = recipe_named(recipe)
     _refuse_to_replace(bundle.vacant(out), force)
+    wanted = _aims(aim)
     items, labels = read_data(source, images, absent, version)
+    _refuse_odd_aims(wanted, labels)
     todo = features.to_compute(items, encoder, crop_bars, weights)
     what = _labels_counted(labels)
     say(
@@ -174,9 +185,11 @@ def train(
         *data.oddities(items, labels),
     )
     more = _answers(source, labels) if "reviewed" in signature(cook).parameters else {}
+    more["aim"] = wanted
     model = cook(items, labels, encoder, weights, crop_bars, folds, min_count, seed, **more)
     bundle.save(model, out)
     _report_left_out(model, out)
+    _report_unreached(model)
     if held := model.settings.get("held_out"):
         measured = "cross-validated without them" if folds else "measured on them"
         say(
@@ -213,6 +226,53 @@ def _report_of_folds(model, items, labels, path):
         path,
     )
     say(f"{path} shows the mistakes on {counted(len(p), 'picture')}, each held out in turn.")
+
+
+def _aims(given):
+    "One aim for all tags as it was given, or {tag: aim} from a table."
+    if given is None or not given.lower().endswith(".csv"):
+        return given
+    from movie_tagger.data import read_table
+
+    table = read_table(Path(given))
+    if not {"tag", "aim"} <= set(table) or table.empty:
+        raise MovieTaggerError(
+            f"{given} needs the columns tag and aim and at least one row; "
+            f"it has {', '.join(map(repr, table)) or 'none'}."
+        )
+    twice = table["tag"][table["tag"].duplicated()]
+    if len(twice):
+        raise MovieTaggerError(f"{given} has two aims for the tag {twice.iloc[0]!r}: keep one.")
+    return dict(zip(table["tag"], table["aim"]))
+
+
+def _refuse_odd_aims(wanted, labels):
+    from movie_tagger.data import kind
+    from movie_tagger.judge.aims import aims_of
+
+    if wanted is None:
+        return
+    aims_of(wanted, labels)
+    if kind(labels) == "single":
+        raise MovieTaggerError(
+            "An aim is for many tags a picture; here each picture has one label, "
+            "and the most probable one is the answer: leave out --aim."
+        )
+
+
+def _report_unreached(model):
+    "Says which aims are out of reach, and what comes nearest."
+    nearest = model.settings.get("nearest") or {}
+    far = {tag: x for tag, x in nearest.items() if x is not None}
+    if far:
+        shown = ", ".join(f"{tag} {x:.2f}" for tag, x in [*far.items()][:10])
+        more = f" and {len(far) - 10} more" if len(far) > 10 else ""
+        say(
+            f"Out of reach for {counted(len(far), 'tag')} of {len(model.tags)}, whose thresholds "
+            f"come as near as they can: {shown}{more}."
+        )
+    if never := [tag for tag, x in nearest.items() if x is None]:
+        say(f"Without a known yes there is no threshold: {', '.join(never[:10])}.")
 
 
 def _labels_counted(labels):
