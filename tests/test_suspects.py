@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_posters, movie_tagger
+from PIL import Image
 
 from movie_tagger import data, duplicates, features, suspects
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.learn import head
 from movie_tagger.suspects import opinions
+from movie_tagger.suspects.sheet import in_words, write_sheet
 from movie_tagger.tags.sql.dump import read_dump
 
 
@@ -393,3 +395,72 @@ def test_the_command_writes_the_table(posters, tmp_path):
         "suspects", posters, "--out", tmp_path / "none.csv", "--decided", tmp_path / "bad.csv"
     )
     assert done.code == 1 and "needs the columns item and tag" in done.err
+
+
+# --- in words, and as a page
+
+
+@pytest.mark.parametrize("score", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("suggestion", ["romance", "hat", "-hat", "exclude", "a.jpg", ""])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("wrong label", "wrong tag", "missing tag", "near duplicate", "leak", "unreadable"),
+        *("same picture, other labels", "not the right kind", "{0} of {my} own"),
+    ],
+)
+def test_a_suspicion_is_said_in_words_and_without_a_percentage(reason, suggestion, score):
+    said = in_words(reason, "hat", score, suggestion)
+    assert said and "%" not in said and str(score) not in said
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    "Pictures and labels with names that must be escaped, and what is suspected of them."
+    names = ["<script>alert(1)</script>.jpg", "b&b.jpg", "c.jpg", "gone.jpg"]
+    paths = [str(tmp_path / f"{k}.jpg") for k in range(3)] + ["gone.jpg"]
+    for path in paths[:3]:
+        Image.new("RGB", (3000, 2000), "#8899aa").save(path)
+    items = pd.DataFrame({"path": paths}, index=pd.Index(names, name="item"))
+    tag = '"><img src=x onerror=alert(2)>'
+    labels = data.from_array([[1, 0], [0, 1], [1, np.nan], [0, 0]], names, [tag, "hat"])
+    rows = [
+        (names[0], "wrong label", tag, 0.9, "hat"),
+        (names[1], "near duplicate", "", 0.8, names[0]),
+        (names[2], "</h2><b>own", tag, 0.7, ""),
+        (names[3], "unreadable", "", 1.0, "exclude"),
+        (names[2], "wrong tag", "hat", 0.4, "-hat"),
+    ]
+    columns = ["item", "reason", "tag", "score", "suggestion"]
+    return pd.DataFrame(rows, columns=columns), items, labels
+
+
+def test_the_page_of_suspects_is_one_small_file_in_which_all_is_escaped(hostile, tmp_path):
+    table, items, labels = hostile
+    write_sheet(table, items, labels, tmp_path / "sheet.html")
+    page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    body = page.split("<body>")[1]
+    assert page.count("<figure>") == 4, "what is hardly likely is left to the table"
+    assert body.count("<img") == 5 == body.count("data:image/jpeg"), "a duplicate has two"
+    for typed in ("<script", "<img src=x", "<b>own", "b&b.jpg"):
+        assert typed not in body
+    assert "&lt;script&gt;" in body and "default-src" in page.split("<body>")[0]
+    assert len(page) < 20_000
+    assert "Looked at 4 pictures and 2 labels: 4 pictures are worth a second look" in body
+
+
+def test_a_page_with_nothing_on_it_says_so(hostile, tmp_path):
+    table, items, labels = hostile
+    write_sheet(table[:0], items, labels, tmp_path / "sheet.html")
+    page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    assert "nothing is worth a second look" in page and "<figure>" not in page
+
+
+def test_the_command_says_what_is_worth_a_look_and_writes_the_page(posters, tmp_path):
+    out, sheet = tmp_path / "s.csv", tmp_path / "sheet.html"
+    done = movie_tagger("suspects", posters, "--out", out, "--sheet", sheet)
+    assert done.code == 0 and "Looked at 60 pictures and 3 labels" in done.out
+    assert sheet.read_text(encoding="utf-8").startswith("<!doctype html>")
+    for wrong, why in ((out, "name two files"), (tmp_path, "is a folder")):
+        done = movie_tagger("suspects", posters, "--out", out, "--sheet", wrong)
+        assert done.code == 1 and why in done.err

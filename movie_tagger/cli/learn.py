@@ -421,7 +421,8 @@ def suspects(
 
     if sheet and sheet.resolve() == out.resolve():
         raise MovieTaggerError(f"Both the table and the page would go to {out}: name two files.")
-
+    if sheet and sheet.is_dir():
+        raise MovieTaggerError(f"{sheet} is a folder: name the HTML file to write.")
     before = None if decided is None else _decided(decided)
     items, labels = read_data(source, images, absent, version)
     table = ranked(

@@ -146,8 +146,9 @@ def in_short(table: pd.DataFrame, labels: pd.DataFrame) -> str:
     if not n:
         return f"{looked}: nothing is worth a second look."
     reasons = worth["reason"].value_counts()
-    found = ", ".join(f"{k:,} {reason}" for reason, k in reasons.items())
-    return f"{looked}: {counted(n, 'picture')} worth a second look ({found})."
+    found = "; ".join(f"{k:,} {reason}" for reason, k in reasons.items())
+    are = "is" if n == 1 else "are"
+    return f"{looked}: {counted(n, 'picture')} {are} worth a second look ({found})."
 
 
 class _Pictures:
@@ -162,7 +163,7 @@ class _Pictures:
     def image(self, item):
         "An `img` with the picture in it."
         with io.BytesIO() as file:
-            small = images.thumbnail_or_cross(self._paths.get(item), 176)
+            small = images.thumbnail_or_cross(str(self._paths.get(item, "")), 176)
             small.save(file, "JPEG", quality=70, optimize=True)
             source = base64.b64encode(file.getvalue()).decode()
         return f'<img src="data:image/jpeg;base64,{source}" alt="{_escaped(item)}">'
