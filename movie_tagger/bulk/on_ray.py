@@ -59,6 +59,7 @@ class Worker:
 _PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_agent_register_timeout_ms": "120000",
 }
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # so that all its servers are on loopback
 _TRIES = 4  # Ray gives its own servers half a minute, which on a busy machine is not enough
@@ -75,8 +76,8 @@ def _ray():
     began = not ray.is_initialized()
     if began:
         _begin(ray)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield ray
     finally:
@@ -119,7 +120,7 @@ def finish_on_ray(run: Run, bundle: Bundle, todo: Iterable[Part]) -> Iterator[in
         done = parts.map(
             Worker,
             fn_constructor_args=(str(run.folder.resolve()), str(bundle.path)),
-            concurrency=(1, actors),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
             num_cpus=1,
         )
         for row in done.iter_rows():

@@ -120,11 +120,13 @@ def tag(
 
 # %% ../../nbs/cli/bulk.ipynb #166d95b4
 def _refuse_one_file_for_two(targets):
-    names = {}
+    first = {}
     for what, path in targets.items():
-        other = names.setdefault(path and path.resolve(), what)
-        if path and other != what:
-            raise MovieTaggerError(f"Both {other} and {what} would go to {path}: name two files.")
+        if path is None:
+            continue
+        other, same = first.setdefault(path.resolve(), (what, path))
+        if other != what:
+            raise MovieTaggerError(f"Both {other} and {what} would go to {same}: name two files.")
 
 
 def _aside(text):
