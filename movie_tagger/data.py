@@ -129,10 +129,12 @@ def _is_split(root, rows):
     named = [name for name, part in parts.items() if part]
     if len(named) == len(parts):
         if not sorted_in:
-            look = "look like the parts" if len(named) > 1 else "looks like a part"
+            look = "looks like a part of a split, but has"
+            if len(named) > 1:
+                look = "look like the parts of a split, but have"
             raise MovieTaggerError(
-                f"{' and '.join(map(repr, named))} in {root} {look} of a split, but "
-                f"{'have' if len(named) > 1 else 'has'} no class folders inside, such as {root / named[0] / 'horror'}: sort the "
+                f"{' and '.join(map(repr, named))} in {root} {look} "
+                f"no class folders inside, such as {root / named[0] / 'horror'}: sort the "
                 "pictures into some, or rename the folders if they are classes."
             )
         return bool(sorted_in)
@@ -185,7 +187,7 @@ _ALSO_CALLED = {
 
 
 def _as_called_here(table):
-    "The table with columns called `image`, and `label` or `tags`; a sentence on what it called them."
+    "The table with columns `image`, and `label` or `tags`; a sentence on what it called them."
     taken = {}
     one_a_tag = tag_columns(table, _COLUMNS).shape[1] > 1
     for wanted in [("image",)] if one_a_tag else [("image",), ("label", "tags")]:

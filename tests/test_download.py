@@ -194,6 +194,12 @@ def test_a_column_is_found_or_chosen(tmp_path, text, options, took):
     assert read.to_numpy().tolist() == [[f"{A}1.jpg", "horror"]]
 
 
+def test_a_remark_behind_an_address_is_none_of_it(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text(f"{A}1.jpg # the poster\n{A}2.jpg#top\n{A}a # b.jpg\n")
+    assert download.read_urls(path)["url"].tolist() == [f"{A}1.jpg", f"{A}2.jpg#top", f"{A}a"]
+
+
 @pytest.mark.parametrize(
     "content, says",
     [

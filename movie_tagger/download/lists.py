@@ -39,6 +39,9 @@ _ENDING = r"\.(?:jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|hif|jxl)"
 _WITH_COMMA = re.compile(rf"(.*(?:[\"'”’»`>]|{_ENDING}))\s*[,;]", re.I)
 
 
+_REMARK = re.compile(r"\s+#\s.*")  # behind an address; a part of it has no blank before
+
+
 def is_address(text: str) -> bool:
     "Does `text` begin like an address that can be asked for?"
     return _ADDRESS.match(text) is not None
@@ -56,7 +59,7 @@ def tidy(cell) -> str:
 
 def bare(cell) -> str:
     "The address in a cell or a line, without brackets, bullets and Markdown either."
-    text = tidy(cell)
+    text = _REMARK.sub("", tidy(cell))
     if ":" not in text or is_address(text) and text[-1:] not in ",;":
         return text
     if bullet := _BULLET.match(text):
