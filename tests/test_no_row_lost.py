@@ -636,6 +636,18 @@ def test_the_rows_of_a_part_are_those_of_the_table(how, tmp_path):
     assert len(read_dump(written(tmp_path, text + copied), ["tags_1"])["tags_1"]) == 2
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_rows_of_parts_of_parts(order, tmp_path):
+    create = "CREATE TABLE public.{} (id integer, value text, ref_id integer);\n"
+    attach = "ALTER TABLE ONLY public.{} ATTACH PARTITION public.{} DEFAULT;\n"
+    text = "-- PostgreSQL database dump\n" + "".join(
+        [create.format(name) for name in ("tags", "tags_1", "tags_1_a")]
+        + [attach.format(*pair) for pair in (("tags", "tags_1"), ("tags_1", "tags_1_a"))][::order]
+    )
+    rows = "COPY public.tags_1_a (id, value, ref_id) FROM stdin;\n1\tcar\t5\n\\.\n"
+    assert typed(written(tmp_path, text + rows))[0] == [(1, "car", 5)]
+
+
 def test_a_create_table_that_is_not_understood(tmp_path):
     odd = "CREATE FOREIGN TABLE tags SERVER s;\n"
     rows = "INSERT INTO tags (id, value, ref_id) VALUES (1,'car',1);\n"

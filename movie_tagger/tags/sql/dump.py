@@ -173,9 +173,15 @@ class _Dump:
 
     def _attach(self, part, whole):
         "From here on, the rows of a part are those of the whole table, unless it is asked for."
-        if self.tables is None or part not in self.tables:
-            whole = self.wholes.get(whole, whole)
+        asked = self.tables is not None and part in self.tables
+        if not asked and self._whole_of(whole) != part:
             self.wholes[part] = whole
+
+    def _whole_of(self, name):
+        "The table whose rows those of a part, and of a part of it, are."
+        while name in self.wholes:
+            name = self.wholes[name]
+        return name
 
     def _insert(self, stream, m):
         table = self.meet(stream, m[1])
@@ -184,7 +190,7 @@ class _Dump:
         self._check_shown(stream, line, table.name)
         if table.name in self.wholes:
             names = names or list(table.types or [])
-            table = self.found[self.wholes[table.name]]
+            table = self.found[self._whole_of(table.name)]
         if table.name in self.triggered and self._concerns(self.triggered[table.name], table.name):
             self._tell(stream, line, f"table {table.name} with a trigger")
         if not self.wants(table.name):
@@ -261,6 +267,8 @@ class _Dump:
         line = stream.line
         said = statement(stream)
         late_insert(stream, said, self.wants)
+        if self._heed_tables(stream, said, line):
+            return
         if m := CHARSET_KEPT.match(said):
             self.charsets[m[1].upper()] = stream.declared
         elif (m := CHARSET.match(said)) and not self.encoding:
@@ -277,16 +285,6 @@ class _Dump:
             self.zone = "UTC" if zone in ("+00:00", "-00:00", "+0:00", "Etc/UTC") else zone
         elif m := USE.match(said):
             self.database = name_of(m[1], stream.encoding)
-        elif m := VIEW.match(said):
-            self.views[name_of(m["table"], stream.encoding)] = said[m.end() :]
-        elif m := OTHER_CREATE.match(said):
-            self.odd[name_of(m["table"], stream.encoding)] = line
-        elif m := ATTACHED.match(said):
-            whole, part = (name_of(name, stream.encoding) for name in (m["table"], m[2]))
-            if whole in self.found and part in self.found:
-                if self.found[part].rows:
-                    self._unapplied(stream, line, "ATTACH PARTITION", [whole])
-                self._attach(part, whole)
         elif m := EMPTIED.match(said):
             for quoted in tables_of(m[2]):
                 self._empty(stream, quoted, dropped=m["dropped"])
@@ -301,6 +299,20 @@ class _Dump:
             )
         else:
             self._heed_transaction(stream, said, line)
+
+    def _heed_tables(self, stream, said, line):
+        "Takes down what a statement makes of tables; does it speak of any?"
+        if m := VIEW.match(said):
+            self.views[name_of(m["table"], stream.encoding)] = said[m.end() :]
+        elif m := OTHER_CREATE.match(said):
+            self.odd[name_of(m["table"], stream.encoding)] = line
+        elif m := ATTACHED.match(said):
+            whole, part = (name_of(name, stream.encoding) for name in (m["table"], m[2]))
+            if whole in self.found and part in self.found:
+                if self.found[part].rows:
+                    self._unapplied(stream, line, "ATTACH PARTITION", [whole])
+                self._attach(part, whole)
+        return bool(m)
 
     def _heed_transaction(self, stream, said, line):
         if OPENS.match(said):

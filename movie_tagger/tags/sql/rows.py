@@ -360,17 +360,10 @@ def plain_rows(
     outside_texts = np.bitwise_or.reduceat(kinds, np.append(0, quotes))[::2]
     said = int(np.bitwise_or.reduce(outside_texts))
     spaced = bool(said & _SPACED)
-    if not _well_quoted(a, quotes, spaced) or not _well_escaped(a, quotes, escaped):
+    well = _well_quoted(a, quotes, spaced) and _well_escaped(a, quotes, escaped)
+    if not well or said & _ODD or _mixed(outside_texts):
         return None
-    if said & _ODD or _mixed(outside_texts):
-        return None
-    b = np.frombuffer(bytearray(block[:size]), np.uint8)
-    b[escaped] = _MEANS[b[escaped]]
-    for start, stop in blanks:
-        b[start:stop] = 10
-    b[gaps] = 10
-    b[opens[data]] = 44
-    b[closes[data]] = 44
+    b = _as_lines(block[:size], escaped, gaps, blanks, (opens[data], closes[data]))
     powers = False
     if said & _SIGNED:
         if not _signed_well(b, kinds, quotes):
@@ -380,6 +373,18 @@ def plain_rows(
         blank = outside(_BLANK[a] & (kinds > 0), quotes)
         b = np.delete(b, blank)
     return Plain(memoryview(b), int(data.sum()), size, signs.breaks, powers)
+
+
+def _as_lines(text, escaped, gaps, blanks, brackets):
+    "The characters of rows as lines with commas, as if they were CSV."
+    b = np.frombuffer(bytearray(text), np.uint8)
+    b[escaped] = _MEANS[b[escaped]]
+    for start, stop in blanks:
+        b[start:stop] = 10
+    b[gaps] = 10
+    for places in brackets:
+        b[places] = 44
+    return b
 
 
 class _Signs(NamedTuple):

@@ -144,8 +144,8 @@ CHANGED = re.compile(
     + rb"(?P<how>[^;]*)"
 )
 OTHER_COLUMNS = re.compile(
-    rb"(?i)(?:^|,)\s*(?:ADD\s+(?:COLUMN\b|(?!(?:CONSTRAINT|PRIMARY|KEY|INDEX|UNIQUE|FULLTEXT|SPATIAL|"
-    rb"FOREIGN|CHECK|GENERATED|PARTITION|PERIOD)\b)[`\"\w(])"
+    rb"(?i)(?:^|,)\s*(?:ADD\s+(?:COLUMN\b|(?!(?:CONSTRAINT|PRIMARY|KEY|INDEX|UNIQUE|FULLTEXT|"
+    rb"SPATIAL|FOREIGN|CHECK|GENERATED|PARTITION|PERIOD)\b)[`\"\w(])"
     rb"|DROP\s+(?!(?:CONSTRAINT|PRIMARY|KEY|INDEX|FOREIGN|CHECK|PARTITION|PERIOD)\b)"
     rb"|RENAME\s+(?!(?:KEY|INDEX|CONSTRAINT)\b)|CHANGE\b|EXCHANGE\b)"
 )
@@ -153,17 +153,15 @@ OTHER_COLUMNS = re.compile(
 RUNS = re.compile(
     rb"(?is)(CALL|EXECUTE|WITH)\b|SET\s+(STATEMENT)\b|PREPARE\b(?!.*@rocksdb)|DO\s+(?:\$|')"
 )
-OPENS = re.compile(
-    rb"(?i)(?:BEGIN|START\s+TRANSACTION)\b|SET\s+(?:SESSION\s+|@@(?:SESSION\.)?)?AUTOCOMMIT\s*:?=\s*(?:0|OFF)"
-)
-COMMITS = re.compile(
-    rb"(?i)(?:COMMIT|END)\b|SET\s+(?:SESSION\s+|@@(?:SESSION\.)?)?AUTOCOMMIT\s*:?=\s*(?:1|ON)"
-)
+_AUTOCOMMIT = rb"SET\s+(?:SESSION\s+|@@(?:SESSION\.)?)?AUTOCOMMIT\s*:?=\s*"
+OPENS = re.compile(rb"(?i)(?:BEGIN|START\s+TRANSACTION)\b|" + _AUTOCOMMIT + rb"(?:0|OFF)")
+COMMITS = re.compile(rb"(?i)(?:COMMIT|END)\b|" + _AUTOCOMMIT + rb"(?:1|ON)")
 ROLLS_BACK = re.compile(rb"(?i)ROLLBACK\b(?!\s+TO)")
 PROGRAM = re.compile(
     rb"(?i)CREATE\s+(?:OR\s+REPLACE\s+)?"
     rb"(?:DEFINER\s*=\s*[^\s@]+(?:\s*@\s*\S+)?\s+)?"
-    rb"(?:TEMP(?:ORARY)?\s+|AGGREGATE\s+|CONSTRAINT\s+)?(?:TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b"
+    rb"(?:TEMP(?:ORARY)?\s+|AGGREGATE\s+|CONSTRAINT\s+)?"
+    rb"(?:TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b"
 )
 DELIMITER = re.compile(rb"(?i)DELIMITER\s+(?!;\s)(\S+)")
 _KNOWN = (
@@ -385,7 +383,8 @@ class Table:
 
 
 _NO_COLUMN = re.compile(
-    rb"(?i)(PRIMARY|UNIQUE|KEY|INDEX|CONSTRAINT|FULLTEXT|SPATIAL|FOREIGN|CHECK|PERIOD\s+FOR|LIKE|EXCLUDE)\b"
+    rb"(?i)(PRIMARY|UNIQUE|KEY|INDEX|CONSTRAINT|FULLTEXT|SPATIAL|FOREIGN|CHECK|PERIOD\s+FOR|"
+    rb"LIKE|EXCLUDE)\b"
 )
 _KEY = re.compile(
     rb"(?is)(?:CONSTRAINT\s+(?:" + _NAME + rb"\s+)??)?(?:PRIMARY\s+KEY|UNIQUE)\b[^(]*\((.*)\)"
