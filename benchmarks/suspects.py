@@ -10,7 +10,8 @@ and as many other yes turned to no; 3. stills: 60 % of the yes hidden, everythin
 unknown; what is ranked are the cells nobody looked at. They are those of MOVIE_TAGGER_DATA; where
 it is not set, drawn posters stand for the first and drawn stills for the other two.
 
-Everybody gets the same out-of-fold probabilities, of the built-in head. `all opinions` also gets
+Everybody gets the same out-of-fold probabilities, of the built-in head; of the third set, cleanlab
+is also shown with those of a head that takes silence for a weak no. `all opinions` also gets
 the embeddings that the head was fitted on, `probabilities alone` nothing more. Of cleanlab, each of
 its rankings is tried, and the best one on each set is the peer. The size is measured in a process
 of its own: 243,000 pictures × 183 tags from given probabilities; its peak includes the input.
@@ -47,6 +48,7 @@ from movie_tagger.sample.make import draw_posters, draw_stills
 from movie_tagger.suspects.ranking import suspects
 
 METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
+WEAK = "cleanlab self_confidence, silence a weak no"
 RANKINGS = [(method, False) for method in METHODS] + [(method, True) for method in METHODS[:2]]
 
 
@@ -150,8 +152,8 @@ def contest(name, seed, items, labels, x):
     keep = (y == 1).sum(0) >= 2
     y, bad = y[:, keep], bad if single else bad[:, keep]
     noisy = data.from_array(y, items.index, labels.columns[keep])
-    _, p = head.fit(x, noisy, items["group"], seed=seed, weak_no=0.5)
-    p = p.astype(float)
+    p = head.fit(x, noisy, items["group"], seed=seed)[1].astype(float)
+    weak = head.fit(x, noisy, items["group"], seed=seed, weak_no=0.5)[1].astype(float)
     highest = np.where(y == 1, -1, p)
     scores = {
         "all opinions": ours(items, noisy, p, x, single),
@@ -159,6 +161,8 @@ def contest(name, seed, items, labels, x):
         **dict(cleanlab_rankings(y, p, single)),
         "highest probability first": highest.max(1) if single else highest,
     }
+    if np.isnan(y).any():
+        scores[WEAK] = np.where(y == 1, -1, weak)
     among = np.isnan(y) if name == "stills" else np.ones(bad.shape, bool)
     truth = bad[among]
     k = int(bad.sum()) if single else 200

@@ -106,7 +106,7 @@ def test_a_whole_plan_is_read_and_its_paths_start_at_the_file(plan_file, tmp_pat
         ),
         (
             ('encoder = "lite0"', 'recipe = "magic"'),
-            ", line 15: [train] `recipe`: it is 'head' or 'finetune', not 'magic'.",
+            ", line 15: [train] `recipe`: it is 'head', 'best' or 'finetune', not 'magic'.",
         ),
         (('models = "models"', 'models = ""'), ", line 3: `models`: it is empty."),
         (('ledger = "ledger.db"\n', ""), ": `ledger`: it is missing; add ledger = …."),

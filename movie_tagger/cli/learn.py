@@ -103,10 +103,10 @@ def _report_absent(labels, train):
 
 # %% ../../nbs/cli/learn.ipynb #af2aa2a7
 Encoder = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="lite0, lite1, lite2, any timm name, or torchvision/NAME; "
-        "@SIZE for another input size."
+        help="lite0, lite1, lite2, any timm name, or torchvision/NAME; several with +; "
+        "@SIZE for another input size. The recipe's own by default."
     ),
 ]
 Weights = Annotated[
@@ -115,13 +115,14 @@ Weights = Annotated[
         help="File with the encoder's weights, or 'random'; its published ones by default."
     ),
 ]
-RECIPES = ["head", "finetune"]  # those of `learn.recipes`, told without loading them
+RECIPES = ["head", "best", "finetune"]  # those of `learn.recipes`, told without loading them
 Recipe = Annotated[
     str,
     typer.Option(
         metavar=f"<{'|'.join(RECIPES)}>",
         autocompletion=lambda: RECIPES,
-        help="'head': the encoder as it is, seconds. 'finetune': the encoder too, minutes.",
+        help="'head': the encoder as it is, seconds. 'best': three encoders side by side, several "
+        "times as long. 'finetune': the encoder too, minutes.",
     ),
 ]
 Folds = Annotated[
@@ -151,7 +152,7 @@ def train(
     source: Data,
     out: Annotated[Path, typer.Option(help="The bundle to write, a folder.")],
     recipe: Recipe = "head",
-    encoder: Encoder = "lite0",
+    encoder: Encoder = None,
     weights: Weights = None,
     images: Images = None,
     absent: Absent = None,
@@ -178,15 +179,17 @@ def train(
     wanted = _aims(aim)
     items, labels = read_data(source, images, absent, version)
     _refuse_odd_aims(wanted, labels)
+    known = signature(cook).parameters
+    encoder = encoder or known["encoder"].default
     todo = features.to_compute(items, encoder, crop_bars, weights)
     what = _labels_counted(labels)
     say(
         f"{counted(len(items), 'picture')}, {what}; {todo} to embed, the others are in the cache.",
         *data.oddities(items, labels),
     )
-    more = _answers(source, labels) if "reviewed" in signature(cook).parameters else {}
-    more["aim"] = wanted
-    model = cook(items, labels, encoder, weights, crop_bars, folds, min_count, seed, **more)
+    how = {"encoder": encoder, "weights": weights, "crop_bars": crop_bars, "folds": folds}
+    more = _answers(source, labels) if "reviewed" in known else {}
+    model = cook(items, labels, **how, min_count=min_count, seed=seed, aim=wanted, **more)
     bundle.save(model, out)
     _report_left_out(model, out)
     _report_unreached(model)

@@ -45,7 +45,7 @@ class Head:
     kind: str  # "single" or "multi"
     weight: np.ndarray  # float32 (d, t)
     bias: np.ndarray  # float32 (t,)
-    strength: float | None  # of the regularisation; None where all is learnt from silence
+    strength: float | None  # of the regularisation; None where each tag has its own
     # (t,) of what can be seen, NaN where a tag is known of all pictures
     share_typed: np.ndarray | None = None
 
@@ -190,8 +190,9 @@ def fit(
     groups=None,  # (n,) pictures of one group are never on both sides; each is its own by default
     folds: int = 5,  # for choosing the strength
     seed: int = 0,  # of the folds
-    strengths=STRENGTHS,  # of the regularisation, the strongest first
-    weak_no: float | None = None,  # as for `targets`; None looks behind silence instead
+    strengths=STRENGTHS,  # of the logistic regression, the strongest first
+    # as for `targets`; None, for many tags a picture: squared loss, and a look behind silence
+    weak_no: float | None = None,
     kind: str | None = None,  # "single" or "multi"; what the labels look like by default
 ) -> tuple[Head, np.ndarray]:  # the head, and out-of-fold probabilities (n, t)
     "A head for these labels; NaN out of fold where there are too few groups to hold some out."
@@ -201,22 +202,19 @@ def fit(
         raise MovieTaggerError(
             f"There are {len(x)} embeddings for {len(y)} rows of labels: give one a row."
         )
+    if kind == "multi" and weak_no is None:
+        return _fit_seen(list(labels), x, y, groups, folds, seed)
     fold = data.folds(np.arange(len(y)) if groups is None else groups, folds, seed)
-    silent = np.isnan(y).any(0) & (kind == "multi") & (weak_no is None)
-    if not silent.any():
-        weight, bias, strength, p = _fit_told(kind, x, y, weak_no or 0, fold, strengths)
-        return Head(list(labels), kind, weight, bias, strength), p
-    weight = np.empty((x.shape[1], len(silent)), np.float32)
-    bias, p, strength = np.empty(len(silent), np.float32), np.empty(y.shape, np.float32), None
-    if not silent.all():
-        told = _fit_told(kind, x, y[:, ~silent], 0, fold, strengths)
-        weight[:, ~silent], bias[~silent], strength, p[:, ~silent] = told
-    behind = look_behind(x, y[:, silent], groups, folds, seed)
-    weight[:, silent], bias[silent] = behind.weight, behind.bias
-    p[:, silent] = behind.probabilities
-    share = np.full(len(silent), np.nan)
-    share[silent] = behind.share_typed
-    return Head(list(labels), kind, weight, bias, strength, share), p
+    weight, bias, strength, p = _fit_told(kind, x, y, weak_no or 0, fold, strengths)
+    return Head(list(labels), kind, weight, bias, strength), p
+
+
+def _fit_seen(tags, x, y, groups, folds, seed):
+    "What `fit` returns for many tags a picture, by squared loss and behind what is unknown."
+    found = look_behind(x, y, groups, folds, seed)
+    silent = np.isnan(y).any(0)
+    share = np.where(silent, found.share_typed, np.nan) if silent.any() else None
+    return Head(tags, "multi", found.weight, found.bias, None, share), found.probabilities
 
 
 def _fit_told(kind, x, y, weak_no, fold, strengths):
@@ -276,6 +274,7 @@ def recipe(
     silence: bool = False,  # is silence a no in the metrics, also where others said no?
     reviewed: pd.DataFrame | None = None,  # answers about pictures drawn by lot, items × tags
     aim: str | dict | None = None,  # of the thresholds, as for `judge.aims_of`
+    name: str = "head",  # what the recipe calls itself
 ) -> Model:
     "A model for these labels: an encoder as it is, and a head on top."
     ready = prepare(items, labels, encoder, weights, crop_bars, min_count)
@@ -321,7 +320,7 @@ def recipe(
         trained_on=sorted(ready.items["sha256"]),
         encoder=encoder,
         licence=features.licence(encoder, weights),
-        recipe="head",
+        recipe=name,
         settings=settings
         | about_silence(labels, silence, head.share_typed)
         | about_aims(aims, settled.unreached),

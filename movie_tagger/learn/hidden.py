@@ -74,6 +74,7 @@ def understand(
     mean, scale = scores.mean(0), np.maximum(scores.std(0), 1e-9)
     x = (scores - mean) / scale
     typed = (y == 1).sum(0)
+    silent = np.isnan(y).any(0)
     known = np.full(y.shape[1], 0.5) if share is None else np.asarray(share, float)
     refused = np.zeros(y.shape[1])
     slope = np.ones(y.shape[1])
@@ -85,7 +86,7 @@ def understand(
         expected = seen.sum(0)
         refused = _refused(y, expected)
         if share is None:
-            common = typed.sum() / max(expected.sum(), 1e-9)
+            common = typed[silent].sum() / max(expected[silent].sum(), 1e-9)
             known = np.clip((typed + pull * common) / (expected + pull), 0.02, 0.98)
     slope = slope / scale
     return Typing(known, refused, slope, offset - slope * mean)
@@ -152,12 +153,13 @@ def _expect(x, y, groups, rounds):
         groups = np.arange(len(y))
     components = components_of(x)
     aims, share = (y == 1).astype(np.float32), None
-    for _ in range(rounds):
+    for _ in range(rounds if np.isnan(y).any() else 0):
         scores, _ = strongest(components, aims, groups)
         typing = understand(scores, y, share)
         share = typing.share
         aims = _seen(y, typing.behind_silence(scores)).astype(np.float32)
     scores, strength = strongest(components, aims, groups)
+    share = np.ones(y.shape[1]) if share is None else share
     return *line(x, components, aims, strength), share, scores
 
 

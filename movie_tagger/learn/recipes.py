@@ -9,15 +9,21 @@ __all__ = ["RECIPES", "train", "recipe_named"]
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 
 import pandas as pd
 
 from ..core import MovieTaggerError
+from ..features.encoders import BEST
 from . import finetune, head
 from .training import Model
 
 # %% ../../nbs/learn/recipes.ipynb #8836bdcf
-RECIPES = {"head": head.recipe, "finetune": finetune.recipe}
+RECIPES = {
+    "head": head.recipe,
+    "best": partial(head.recipe, encoder=BEST, name="best"),
+    "finetune": finetune.recipe,
+}
 
 
 def train(
@@ -29,9 +35,10 @@ def train(
     "A model for these labels."
     cook = recipe if callable(recipe) else recipe_named(recipe)
     known = inspect.signature(cook).parameters
-    for name in settings.keys() - known.keys():
+    for setting in settings.keys() - known.keys():
         raise MovieTaggerError(
-            f"The recipe {recipe!r} has no setting {name!r}; it has {', '.join(list(known)[2:])}."
+            f"The recipe {recipe!r} has no setting {setting!r}; "
+            f"it has {', '.join(list(known)[2:])}."
         )
     return cook(items, labels, **settings)
 
@@ -43,7 +50,6 @@ def recipe_named(
     if recipe in RECIPES:
         return RECIPES[recipe]
     near = get_close_matches(str(recipe), RECIPES, 1)
-    hint = (
-        f"did you mean {near[0]!r}?" if near else f"there are {' and '.join(map(repr, RECIPES))}."
-    )
+    known = ", ".join(map(repr, RECIPES))
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {known}."
     raise MovieTaggerError(f"There is no recipe {recipe!r}; {hint}")

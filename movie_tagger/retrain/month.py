@@ -123,7 +123,7 @@ def make_challenger(
     return train_by(
         items,
         labels,
-        "head",
+        how.recipe,
         **same,
         silence=True,
         kind="multi",

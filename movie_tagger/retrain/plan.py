@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 import pandas as pd
 
 from ..core import MovieTaggerError, without_passwords
+from ..features.encoders import BEST
 from .gates import Gates
 from ..tags.rules import Rules, normalise, read_rules
 from ..tags.sql.site import is_database
@@ -149,8 +150,8 @@ def _placeholders(template):
 class Train:
     "How the challenger is made."
 
-    encoder: str = "lite0"
-    recipe: str = "head"  # or "finetune"
+    encoder: str = ""  # as for `features.find`; the recipe's own where it is not given
+    recipe: str = "head"  # or "best" or "finetune"
     crop_bars: bool = False
     min_count: int = 20  # stills to learn from that a tag needs
     most: int = 200_000  # stills to learn from
@@ -158,8 +159,11 @@ class Train:
     seed: int = 0
 
     def __post_init__(self):
-        if self.recipe not in ("head", "finetune"):
-            raise _Wrong("recipe", f"it is 'head' or 'finetune', not {self.recipe!r}")
+        if self.recipe not in ("head", "best", "finetune"):
+            raise _Wrong("recipe", f"it is 'head', 'best' or 'finetune', not {self.recipe!r}")
+        if not self.encoder:
+            own = BEST if self.recipe == "best" else "lite0"
+            object.__setattr__(self, "encoder", own)
         if self.min_count < 2:
             raise _Wrong("min_count", "it must be 2 or more")
         if self.most < 100:

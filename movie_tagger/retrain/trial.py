@@ -40,7 +40,7 @@ def answers(
 
 def _its_head(made):
     "The head of a bundle that is this machine's encoder and a head; None for others."
-    if made.manifest["recipe"] != "head":
+    if made.manifest["recipe"] not in ("head", "best"):
         return None
     file = (made.path / "model.onnx").read_bytes()
     parts = {i.name: i for i in onnx.load_model_from_string(file).graph.initializer}
