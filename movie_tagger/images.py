@@ -31,6 +31,7 @@ __all__ = [
     "thumbnail_or_cross",
     "letterbox",
     "decode",
+    "upright_size",
     "part_seen",
     "is_system_folder",
     "Looked",
@@ -1044,6 +1045,15 @@ def _middle(size, height, width):
     return left, top, left + w, top + h
 
 
+def upright_size(
+    source,  # what `open_image` takes
+    max_memory: int = MAX_MEMORY,  # as for `decode`
+) -> tuple[int, int]:  # width and height
+    "The size of a picture as its owner sees it; nothing is unpacked."
+    with opened(source, MAX_PIXELS, max_memory) as im:
+        return im.size[::-1] if _lying(im) else im.size
+
+
 def part_seen(
     source,  # these as for `decode`
     size: int | tuple[int, int],
@@ -1054,8 +1064,7 @@ def part_seen(
     "Which part of the upright picture `decode` looks at, as shares of its width and height."
     height, width = _sides(size)
     if resize == "crop":
-        with opened(source, MAX_PIXELS, max_memory) as im:
-            whole = im.size[::-1] if _lying(im) else im.size
+        whole = upright_size(source, max_memory)
         box = _middle(whole, height, width)
     elif crop_bars and resize == "squish":
         im, _ = _small(source, height, width, crop_bars, max_memory)

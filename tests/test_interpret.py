@@ -1,6 +1,7 @@
 "Mistakes counted by hand and by scikit-learn; what unknown cells and hostile texts do not break."
 
 import html.parser
+import itertools
 import math
 import re
 from importlib.util import find_spec
@@ -19,7 +20,9 @@ from movie_tagger.core import MovieTaggerError
 from movie_tagger.judge import interpretation as it
 from movie_tagger.judge.drawing import shade
 from movie_tagger.judge.evaluation import evaluate
+from movie_tagger.judge.explanation import Explanation
 from movie_tagger.judge.report import write_report
+from movie_tagger.judge.slices import looks, slices
 
 plain_fastai = pytest.mark.skipif(find_spec("fastai") is None, reason="fastai is not installed")
 TAGS = ["car", "rain", "phone", "kiss"]
@@ -51,6 +54,93 @@ def drawn_multi(n=150, t=4, seed=0, unknown=0.4):
     y = (rng.random((n, t)) < 0.4).astype(np.float32)
     y[rng.random(y.shape) < unknown] = np.nan
     return y, rng.random((n, t)).astype(np.float32)
+
+
+# --- suggested where another was true
+
+
+def test_false_suggestions_are_those_counted_one_by_one():
+    y, p = drawn_multi()
+    seen = it.interpret(*frames(y), p)
+    said = p >= 0.5
+    table = seen.false_suggestions(1).set_index(["suggested", "true"])
+    for (b, tag_b), (a, tag_a) in itertools.permutations(enumerate(TAGS), 2):
+        wrong, known = (y[:, b] == 0) & said[:, b], ~np.isnan(y[:, a])
+        no = (y[:, b] == 0) & known
+        count = (wrong & (y[:, a] == 1)).sum()
+        expected = (wrong & known).sum() * (y[no, a] == 1).mean()
+        if count <= expected:
+            assert (tag_b, tag_a) not in table.index
+            continue
+        row = table.loc[(tag_b, tag_a)]
+        assert row["count"] == count and math.isclose(row["expected"], expected, rel_tol=1e-5)
+        assert row["missed"] == (wrong & (y[:, a] == 1) & ~said[:, a]).sum()
+        assert len(seen.examples(tag_b, tag_a, 1000)) == count
+
+
+def test_a_tag_suggested_where_another_is_true_comes_first():
+    rng = np.random.default_rng(0)
+    y = (rng.random((200, 4)) < [0.2, 0.2, 0.7, 0.2]).astype(np.float32)
+    p = np.clip(0.8 * y + 0.1, 0, 1)
+    phone = y[:, 2] == 0
+    p[(y[:, 0] == 1) & (y[:, 3] == 0), 3] = 0.9  # a kiss is suggested where there is a car
+    p[:5, 1] = 0.9
+    seen = it.interpret(*frames(y), p)
+    first = seen.false_suggestions().iloc[0]
+    assert phone.any() and (first["suggested"], first["true"]) == ("kiss", "car")
+    assert first["count"] > 3 * first["expected"] and first["missed"] == 0
+    examples = seen.examples("kiss", "car", 2)
+    assert len(examples) == 2 and (examples["p"] > 0.85).all()
+
+
+def test_nothing_is_suggested_wrongly_by_a_flawless_model():
+    y = np.eye(4)[np.arange(40) % 4]
+    assert it.interpret(*frames(y), y, kind="multi").false_suggestions().empty
+
+
+# --- slices
+
+
+def night_and_day(tmp_path, n=80):
+    "A model that is right in bright pictures and guesses in dark ones."
+    rng = np.random.default_rng(0)
+    truth, dark = rng.integers(2, size=n), np.arange(n) % 2 == 0
+    paths = []
+    for k in range(n):
+        colour = tuple(rng.integers(0, 40, 3)) if dark[k] else (200, 120, 60)
+        paths.append(str(tmp_path / f"{k}.png"))
+        Image.new("RGB", (260, 220), tuple(map(int, colour))).save(paths[-1])
+    said = np.where(dark, rng.integers(2, size=n), truth)
+    items, labels = frames(np.eye(2)[truth], ["a", "b"], paths)
+    items["group"] = [f"film {k // 4}" for k in range(n)]
+    items["user"] = np.where(np.arange(n) < n // 2, "anna", "ben")
+    return it.interpret(items, labels, 0.8 * np.eye(2)[said] + 0.1), dark, truth == said
+
+
+def test_the_worst_slice_is_where_the_model_guesses(tmp_path):
+    seen, dark, right = night_and_day(tmp_path)
+    table = slices(seen)
+    assert table.attrs["metric"] == "accuracy" and table.index[0] == "dark"
+    worst = table.iloc[0]
+    assert worst["pictures"] == dark.sum() and math.isclose(worst["value"], right[dark].mean())
+    assert worst["rest"] == 1 and worst["low"] <= worst["value"] <= worst["high"] < 1
+    assert {"user: anna", "user: ben"} <= set(table.index)
+    assert not any(name.startswith("film") for name in table.index)  # four pictures each
+    assert (table["rest"] - table["value"]).is_monotonic_decreasing
+
+
+def test_a_film_with_many_pictures_is_a_slice_with_an_interval(tmp_path):
+    seen, _, _ = night_and_day(tmp_path)
+    seen.items["group"] = ["one film"] * 30 + [f"film {k}" for k in range(50)]
+    row = slices(seen).loc["film: one film"]
+    assert row["pictures"] == 30 and row["low"] < row["value"] < row["high"]
+
+
+def test_a_few_pictures_or_no_files_have_no_slices(tmp_path):
+    y, p = drawn_multi(30)
+    assert slices(it.interpret(*frames(y[:10]), p[:10])).empty
+    assert slices(it.interpret(*frames(y), p)).empty  # none of these files is there
+    assert not looks([tmp_path / "gone.jpg"]).any(axis=None)
 
 
 # --- single labels
@@ -394,7 +484,38 @@ def test_report_shows_the_evaluation_it_is_given(tmp_path):
             and f"{m['low']:.3f} – {m['high']:.3f}" in page.text
         )
     assert "What the model gets wrong" in page.text and "wrongly said" in page.text
-    assert sum(tag == "img" for tag, _ in page.tags) == 3
+    assert len(re.findall(r"loss \d", page.text)) == 3
+
+
+def spoke(path, tag):
+    lead = np.zeros((1, 4, 4), np.float32)
+    lead[0, :2] = 1
+    return Explanation([tag], lead, lead)
+
+
+def test_report_shows_where_the_model_looked(tmp_path):
+    paths = [str(path) for path in coloured(tmp_path / "pictures", 12)]
+    seen = it.interpret(
+        *frames(np.eye(3)[np.arange(12) % 3], list("abc"), paths), np.eye(3)[[0] * 12]
+    )
+    write_report(seen, None, tmp_path / "report.html", pictures=5, explain=spoke)
+    page = read_report(tmp_path / "report.html")
+    alts = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
+    assert len(alts) == 10 and alts.count("where the model looked for a") == 5
+    assert "yellow spoke for it" in page.text
+
+
+def test_report_of_a_model_that_cannot_say_where(tmp_path):
+    def cannot(path, tag):
+        raise MovieTaggerError("Its logits are no sums.")
+
+    paths = [str(path) for path in coloured(tmp_path / "pictures", 6)]
+    seen = it.interpret(
+        *frames(np.eye(3)[np.arange(6) % 3], list("abc"), paths), np.eye(3)[[0] * 6]
+    )
+    write_report(seen, None, tmp_path / "report.html", explain=cannot)
+    page = read_report(tmp_path / "report.html")
+    assert sum(tag == "img" for tag, _ in page.tags) == 6 and "yellow" not in page.text
 
 
 def test_report_of_a_flawless_model(tmp_path):

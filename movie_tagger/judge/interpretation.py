@@ -73,6 +73,18 @@ class Interpretation:
             said = p >= self.thresholds[use]
         return _Counting(y, p, said, use)
 
+    def counts(self) -> np.ndarray:  # (n,) True
+        "Which pictures count: readable, and with a known label."
+        return self._counting().use
+
+    def part(
+        self,
+        rows: np.ndarray,  # (n,) True
+    ) -> "Interpretation":
+        "The same of some of the pictures."
+        told = self.items[rows], self.labels[rows], self.probabilities[rows]
+        return Interpretation(*told, self.kind, self.thresholds[rows])
+
     @property
     def unreadable(self):
         return int(self.probabilities.isna().any(axis=1).sum())  # pictures without probabilities
@@ -117,6 +129,53 @@ class Interpretation:
         pairs = pairs[mistaken & (pairs["count"] >= max(1, min_count))]
         by = ["count", "share"]
         return pairs.sort_values(by, ascending=False, kind="stable", ignore_index=True)
+
+    def false_suggestions(
+        self,
+        min_count: int = 3,  # only pairs with at least so many pictures
+    ) -> pd.DataFrame:  # suggested, true, count, expected, missed
+        """Which tag was true where another was wrongly suggested, if that is more than chance.
+
+        `expected` is how many pictures that would be if the wrong suggestions fell on any
+        picture without the tag alike; `missed`: on how many the true tag was missed, too. The
+        pairs with the largest excess come first."""
+        seen = self._counting()
+        yes, known = _counts(seen.y == 1), _counts(~np.isnan(seen.y))
+        no, wrong = _counts(seen.y == 0), _counts((seen.y == 0) & seen.said)
+        count = yes.T @ wrong  # (t × t): true, suggested
+        missed = _counts((seen.y == 1) & ~seen.said).T @ wrong
+        share = (yes.T @ no) / np.maximum(known.T @ no, 1)
+        expected = share * (known.T @ wrong)
+        np.fill_diagonal(count, 0)
+        true, suggested = np.nonzero(count >= max(1, min_count))
+        names, at = self.labels.columns.to_numpy(), (true, suggested)
+        table = pd.DataFrame({"suggested": names[suggested], "true": names[true]})
+        table["count"] = count[at].astype(int)
+        table["expected"] = expected[at]
+        table["missed"] = missed[at].astype(int)
+        excess = (table["count"] - table["expected"]).sort_values(ascending=False, kind="stable")
+        return table.loc[excess.index[excess > 0]].reset_index(drop=True)
+
+    def examples(
+        self,
+        suggested: str,
+        true: str,
+        n: int = 3,
+    ) -> pd.DataFrame:  # path, and p of what was suggested
+        "Pictures on which one tag was true and another wrongly suggested, the surest first."
+        seen = self._counting()
+        i, j = (self.labels.columns.get_loc(tag) for tag in (true, suggested))
+        rows = np.flatnonzero((seen.y[:, i] == 1) & (seen.y[:, j] == 0) & seen.said[:, j])
+        rows = rows[np.argsort(-seen.p[rows, j], kind="stable")][:n]
+        found = self.items[seen.use].iloc[rows][["path"]].copy()
+        return found.assign(p=seen.p[rows, j])
+
+    def in_doubt(self) -> pd.Series:  # of the pictures that count
+        "The tag whose answer was the worst: with one label, what was said; else the largest loss."
+        seen = self._counting()
+        cells = _cell_losses(seen.y, seen.p, self.kind)
+        column = seen.p.argmax(1) if self.kind == "single" else np.nanargmax(cells, axis=1)
+        return pd.Series(self.labels.columns[column], self.labels.index[seen.use])
 
     def totals(self) -> pd.Series:
         "How many of the pictures that count have each tag."
@@ -191,6 +250,11 @@ class Interpretation:
         "Draws the pictures with the top losses and their captions, and returns the axes."
         table = self.top_losses(n)
         return plot_pictures(table, self.kind, columns or max(1, min(5, len(table))))
+
+
+def _counts(mask):
+    "What can be multiplied to counts, exact up to 2**24 pictures."
+    return mask.astype(np.float32)
 
 
 def _words(mask, names):

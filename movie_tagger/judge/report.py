@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import write_text
+from ..core import MovieTaggerError, write_text
 from ..images import thumbnail_or_cross
 from .drawing import captions, shade
 from .evaluation import Evaluation
 from .interpretation import Interpretation
+from .slices import slices
 
 # %% ../../nbs/judge/report.ipynb #b3c36756
 _TABLE = """<div class="scroll" tabindex="0"><table{css}>
@@ -88,27 +89,49 @@ def _matrix_cell(n, share, right):
 
 
 # %% ../../nbs/judge/report.ipynb #a45efe46
-def _figure(item, row, kind):
-    "A picture as a list item, with what was said of it; the picture itself is part of the text."
+def _picture(picture, says):
+    "A Pillow image as a part of the text; `says` what is on it to those who do not see it."
     with io.BytesIO() as file:
-        thumbnail_or_cross(row["path"], 224).save(file, "JPEG", quality=78, optimize=True)
+        picture.save(file, "JPEG", quality=78, optimize=True)
         source = base64.b64encode(file.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{source}" alt="{_cell(says)}">'
+
+
+def _where(path, tag, explain):
+    "The picture with what spoke for a tag, or nothing where nobody can say."
+    if explain is None:
+        return ""
+    try:
+        drawn = explain(path, tag).draw(path, tag, 224)
+    except MovieTaggerError:
+        return ""
+    said = f'<span class="small">where it looked for {_cell(tag)}</span><br>'
+    return _picture(drawn, f"where the model looked for {tag}") + said
+
+
+def _figure(item, row, kind, where=""):
+    "A picture as a list item, with what was said of it, and where the model looked."
+    picture = _picture(thumbnail_or_cross(row["path"], 224), item)
     caption = "".join(
         f'<span class="{"fine" if fine else "wrong"}">{_cell(text)}</span><br>'
         for text, fine in captions(row, kind)
     )
-    return (
-        f'<li><figure><img src="data:image/jpeg;base64,{source}" alt="{_cell(item)}">'
-        f'<figcaption>{caption}<span class="small">{_cell(item)}</span></figcaption></figure></li>'
-    )
+    small = f'<span class="small">{_cell(item)}</span>'
+    return f"<li><figure>{picture}<figcaption>{caption}{small}</figcaption>{where}</figure></li>"
 
 
 # %% ../../nbs/judge/report.ipynb #36b6be3e
 _STYLE = """
-:root { color-scheme: light; --line: #d9dce1; --soft: #5a6270; }
+:root {
+    color-scheme: light dark; --line: #d9dce1; --soft: #5a6270; --ink: #1c2128; --paper: #fff;
+    --wrong: #b2182b;
+}
+@media (prefers-color-scheme: dark) {
+    :root { --line: #3a414b; --soft: #a9b2bf; --ink: #e6e9ee; --paper: #15181d; --wrong: #ff8a8a; }
+}
 body {
-    font: 16px/1.5 system-ui, sans-serif; color: #1c2128; background: #fff; max-width: 66rem;
-    margin: 0 auto; padding: 2rem 1.2rem 4rem;
+    font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+    max-width: 66rem; margin: 0 auto; padding: 2rem 1.2rem 4rem;
 }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .4rem; }
@@ -119,7 +142,7 @@ th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(
 th { font-weight: 600; }
 thead th { color: var(--soft); font-size: .875rem; vertical-align: bottom; }
 tbody th, .text { text-align: left; }
-.matrix td { text-align: center; min-width: 3.2rem; border: 2px solid #fff; }
+.matrix td { text-align: center; min-width: 3.2rem; border: 2px solid var(--paper); }
 .matrix thead th { text-align: center; border: 0; }
 .matrix .text { font-weight: 400; }
 .matrix tbody th { text-align: right; border: 0; white-space: nowrap; }
@@ -129,11 +152,18 @@ tbody th, .text { text-align: left; }
     display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr));
     gap: 1.6rem 1rem; padding: 0; margin: 0; list-style: none;
 }
+.scroll + .pictures { margin-top: 1.4rem; }
 figure { margin: 0; }
+figcaption + img { margin-top: .5rem; }
 img { max-width: 100%; max-height: 11rem; display: block; border-radius: 4px; }
 figcaption { font-size: .875rem; line-height: 1.4; margin-top: .4rem; overflow-wrap: anywhere; }
-.wrong { color: #b2182b; font-weight: 600; }
+.wrong { color: var(--wrong); font-weight: 600; }
 .small { font-size: .8rem; color: var(--soft); }
+@media (max-width: 30rem) {
+    body { padding: 1.2rem .9rem 3rem; }
+    th, td { padding: .3rem .5rem; }
+    .pictures { grid-template-columns: repeat(2, 1fr); }
+}
 """.strip()
 
 
@@ -161,13 +191,16 @@ def write_report(
     path: str | Path,  # the HTML file to write
     title: str = "What the model gets wrong",
     pictures: int = 24,  # how many of the top losses to show
+    explain=None,  # function(path, tag) -> an `Explanation`, such as a bundle's `explain`
 ):
-    "Writes the metrics, the confusions, the top losses and the tags as one HTML file."
+    "Writes metrics, confusions, slices, top losses and tags as one HTML file."
     sections = [
         _how_good(evaluation or interpretation.evaluation()),
         _taken_for(interpretation),
         _most_confused(interpretation),
-        _surprises(interpretation, pictures),
+        _instead(interpretation),
+        _worse_parts(interpretation),
+        _surprises(interpretation, pictures, explain),
         _tag_by_tag(interpretation),
     ]
     summary, body = _cell(repr(interpretation)), "".join(sections)
@@ -176,6 +209,10 @@ def write_report(
 
 def _section(name, text, content):
     return f"<section>\n<h2>{name}</h2>\n<p>{_cell(text)}</p>\n{content}\n</section>\n"
+
+
+def _list(figures):
+    return '<ul class="pictures">\n' + "\n".join(figures) + "\n</ul>"
 
 
 def _how_good(evaluation):
@@ -207,11 +244,57 @@ def _most_confused(it):
     return _section("Most confused", text, _table(pairs, "truth"))
 
 
-def _surprises(it, pictures):
+def _instead(it):
+    "Pairs of a tag that was true and one that was wrongly suggested, with pictures."
+    pairs = it.false_suggestions() if it.kind == "multi" else pd.DataFrame()
+    if pairs.empty:
+        return ""
+    text = (
+        "The first tag was wrongly suggested where the second was true, more often than chance: "
+        "`expected` is how often that would be if wrong suggestions fell on any picture. Below, "
+        "the surest of the first pairs."
+    )
+    figures = []
+    for pair in pairs.head(6).itertuples():
+        said = f"{pair.suggested} where {pair.true} is true"
+        for item, row in it.examples(pair.suggested, pair.true, 2).iterrows():
+            shown = _picture(thumbnail_or_cross(row["path"], 224), item)
+            caption = f'<span class="wrong">{_cell(said)}</span><br>said with {row["p"]:.2f}'
+            figures.append(f"<li><figure>{shown}<figcaption>{caption}</figcaption></figure></li>")
+    told = pairs.head(20).assign(expected=pairs["expected"].map("{:.1f}".format))
+    table = _table(told.set_index("suggested"), "suggested")
+    return _section("Suggested where another was true", text, table + _list(figures))
+
+
+def _worse_parts(it):
+    found = slices(it)
+    if found.empty:
+        return ""
+    metric = found.attrs["metric"]
+    text = (
+        f"How good the model is ({metric}) on parts of the pictures, and on the rest; the worst "
+        "first. One of many looks bad by chance alone: where the interval holds the rest's "
+        "value, it may be nothing."
+    )
+    interval = [f"{_cell(low)} – {_cell(high)}" for low, high in zip(found["low"], found["high"])]
+    columns = {"pictures": "pictures", "value": metric, "interval": "95 % interval", "rest": "rest"}
+    told = found.assign(interval=interval)[[*columns]].rename(columns=columns)
+    return _section("Where it is worse", text, _table(told.head(15), "part"))
+
+
+def _surprises(it, pictures, explain):
     text = "The model was most certain against these labels. Either it is wrong, or the label is."
-    worst = it.top_losses(pictures)
-    figures = "\n".join(_figure(item, row, it.kind) for item, row in worst.iterrows())
-    return _section("The largest surprises", text, f'<ul class="pictures">\n{figures}\n</ul>')
+    worst, doubt = it.top_losses(pictures), dict(it.in_doubt())
+    where = [_where(row["path"], doubt[item], explain) for item, row in worst.iterrows()]
+    if any(where):
+        text += (
+            " Below each picture, where the model looked for the tag in doubt: yellow spoke for "
+            "it, blue against it, and a ring marks the place that spoke most."
+        )
+    figures = [
+        _figure(item, row, it.kind, seen) for (item, row), seen in zip(worst.iterrows(), where)
+    ]
+    return _section("The largest surprises", text, _list(figures))
 
 
 def _tag_by_tag(it):
