@@ -367,15 +367,15 @@ def evaluate(
     if report:
         seen = judged.items, judged.labels, judged.probabilities
         cuts = model.manifest["thresholds"]
-        _write_mistakes(seen, model.kind, cuts, judged.evaluation, report)
+        _write_mistakes(seen, model.kind, cuts, judged.evaluation, report, model.explain)
 
 
-def _write_mistakes(seen, kind, thresholds, evaluation, path):
+def _write_mistakes(seen, kind, thresholds, evaluation, path, explain=None):
     "`seen`: items, labels and probabilities."
     from movie_tagger.judge.interpretation import interpret
     from movie_tagger.judge.report import write_report
 
-    write_report(interpret(*seen, kind, thresholds), evaluation, path)
+    write_report(interpret(*seen, kind, thresholds), evaluation, path, explain=explain)
 
 
 # %% ../../nbs/cli/learn.ipynb #6fb9c774

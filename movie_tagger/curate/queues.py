@@ -268,9 +268,12 @@ class Questions:
         self.tags = queue["tag"].to_numpy(object) if asks else np.full(self.n, "", object)
         self.suggestions = queue["suggestion"].to_numpy(object) if asks else self.tags
         self.scores = queue["score"].to_numpy(float) if "score" in queue else None
-        self._rows = {}
-        for row, item in enumerate(map(str, queue.index)):
-            self._rows.setdefault(item, []).append(row)
+        names = list(map(str, queue.index))
+        self._row = dict(zip(names, range(self.n)))  # the last one of each item
+        self._rows = {}  # all of each item, where some have several
+        if len(self._row) < self.n:
+            for row, item in enumerate(names):
+                self._rows.setdefault(item, []).append(row)
 
     @property
     def about_tags(self) -> bool:
@@ -284,7 +287,8 @@ class Questions:
         "A question is answered by a word about its tag, if it has one, else by any decision."
         found = Answers([], [], [])
         for item, decision in state.items():
-            for row in self._rows.get(item, ()):
+            last = [self._row[item]] if item in self._row else []
+            for row in self._rows.get(item, last):
                 if _answers(decision, self.tags[row]):
                     found.rows.append(row)
                     found.decisions.append(decision)
