@@ -116,7 +116,7 @@ def test_the_version():
 
 def test_choices_are_listed_are_completed_and_are_all_there_are():
     assert learn.RECIPES == [*RECIPES]
-    assert "<head|finetune>" in movie_tagger("train", "--help").out
+    assert f"<{'|'.join(RECIPES)}>" in movie_tagger("train", "--help").out
     words = "movie-tagger train --recipe "
     asked = {"_MOVIE_TAGGER_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "3"}
     assert shell(env=os.environ | asked).out.split() == [*RECIPES]
