@@ -1,4 +1,4 @@
-"`?explain=1`: which places of an upload spoke for each suggestion, and what is said where none can."
+"`?explain=1`: which places of an upload spoke for each suggestion, and what none of them can say."
 
 import io
 import math
