@@ -22,7 +22,7 @@ from movie_tagger.judge.drawing import shade
 from movie_tagger.judge.evaluation import evaluate
 from movie_tagger.judge.explanation import Explanation
 from movie_tagger.judge.report import write_report
-from movie_tagger.judge.slices import looks, slices
+from movie_tagger.judge.slicing import looks, slices
 
 plain_fastai = pytest.mark.skipif(find_spec("fastai") is None, reason="fastai is not installed")
 TAGS = ["car", "rain", "phone", "kiss"]

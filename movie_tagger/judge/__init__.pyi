@@ -8,7 +8,7 @@ from . import interpretation as interpretation
 from . import intervals as intervals
 from . import promise as promise
 from . import report as report
-from . import slices as slices
+from . import slicing as slicing
 from .aims import Aim as Aim
 from .aims import aims_of as aims_of
 from .aims import costs as costs

@@ -21,7 +21,7 @@ from ..images import thumbnail_or_cross
 from .drawing import captions, shade
 from .evaluation import Evaluation
 from .interpretation import Interpretation
-from .slices import slices
+from .slicing import slices
 
 # %% ../../nbs/judge/report.ipynb #b3c36756
 _TABLE = """<div class="scroll" tabindex="0"><table{css}>
