@@ -53,11 +53,9 @@ def wait_for(run, is_so):
 
 
 def workers(run):
-    "The processes of Ray's actors."
+    "The processes of Ray's actors, which it names."
     below = psutil.Process(run.pid).children(recursive=True)
-    return [
-        p for p in below if "Worker" in " ".join(_words(p)) or "ray::Map" in " ".join(_words(p))
-    ]
+    return [p for p in below if " ".join(_words(p)).startswith("ray::MapWorker")]
 
 
 def _words(process):

@@ -222,5 +222,6 @@ def clear_cache() -> int:  # bytes freed
     size = folder_size(cache_dir())
     kept = [*cache_dir().glob("encoders/*"), *cache_dir().glob("embeddings/*")]
     for path in [*kept, cache_dir() / "engines.json"]:
-        path.unlink(missing_ok=True)
+        if not path.is_dir():  # the work of an export under way
+            path.unlink(missing_ok=True)
     return size - folder_size(cache_dir())

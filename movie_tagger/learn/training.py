@@ -280,8 +280,12 @@ def measured(
     y = data.to_array(labels)
     rows &= data.split(groups, most / rows.sum(), "judged")
     cuts = thresholds[rows] if np.ndim(thresholds) == 2 else thresholds
-    y = data.silence_as_no(y) if silence else y
-    return evaluate(y[rows], p[rows], list(labels), kind, groups[rows], cuts)
+    told = data.silence_as_no(y) if silence else y
+    found = evaluate(told[rows], p[rows], list(labels), kind, groups[rows], cuts)
+    if np.isnan(y).sum() > np.isnan(told).sum():
+        # what can be seen is not what was typed, so this would call right probabilities wrong
+        found.metrics.pop("calibration error", None)
+    return found
 
 
 def about_silence(
