@@ -6,13 +6,16 @@ input size, licence, and one export that needs torch, once."""
 # %% auto #0
 __all__ = [
     "registry",
+    "LITE",
     "UNKNOWN_LICENCE",
     "BEST",
+    "TODAY",
     "Encoder",
     "register",
     "as_module",
     "stages",
     "find",
+    "onnx_source",
     "licence",
     "export",
     "checksum",
@@ -31,6 +34,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from ..core import MovieTaggerError, atomic, cache_dir, require, sha256, write_json
+from . import onnx_file
 
 
 # %% ../../nbs/features/encoders.ipynb #d04f325b
@@ -42,6 +46,7 @@ class Encoder:
     size: tuple[int, int]  # height and width of its input, pixels
     module: Callable  # () -> torch module: pictures (n, 3, h, w), 0 to 255 -> embeddings (n, d)
     licence: str
+    graph: Callable | None = None  # () -> ONNX, where there is no torch module
 
 
 registry: dict[str, Callable[[], Encoder]] = {}
@@ -112,8 +117,10 @@ def _efficientnet_lite(k, size):
     return Encoder(f"lite{k}", (size, size), module, terms)
 
 
+LITE = ("lite0", "lite1", "lite2")  # whose weights are installed
+
 for k, size in enumerate((224, 240, 260)):
-    register(f"lite{k}")(partial(_efficientnet_lite, k, size))
+    register(LITE[k])(partial(_efficientnet_lite, k, size))
 
 # %% ../../nbs/features/encoders.ipynb #26e7efa3
 UNKNOWN_LICENCE = "see the weights' page"
@@ -131,7 +138,10 @@ def find(
         raise MovieTaggerError(
             f"The input size in {name!r} must be a number of pixels from 32 to 1024."
         )
-    if "+" in base:
+    source = onnx_source(base)
+    if source:
+        found = _foreign(base, source, size, weights)
+    elif "+" in base:
         found = _side_by_side(base, weights)
     elif base in registry and weights is None:
         found = registry[base]()
@@ -168,19 +178,60 @@ def _side_by_side(name, weights):
     return Encoder(name, max(encoder.size for encoder in found), module, "; ".join(licences))
 
 
+def onnx_source(name: str) -> Path | None:
+    "The ONNX file that a name means: itself, or what was got under that name."
+    if name.endswith(".onnx"):
+        return Path(name)
+    got = cache_dir("weights") / name / "model.onnx"
+    return got if "/" not in name and got.exists() else None
+
+
+def _foreign(name, source, size, weights):
+    "An encoder that somebody else made."
+    if size or weights is not None:
+        raise MovieTaggerError(f"{name} is an ONNX file: its size and its weights are fixed.")
+
+    def module():
+        raise MovieTaggerError(
+            f"{name} is an ONNX file, which can be asked and not trained further: "
+            "use the recipe 'head', or an encoder of timm."
+        )
+
+    kept = cache_dir("encoders") / f"{_stem(name)}.onnx"
+    about = kept.with_suffix(".json")
+    if _is_whole(kept, about):
+        said = json.loads(about.read_text())
+        return Encoder(name, tuple(said["size"]), module, said["licence"], kept.read_bytes)
+    got = source.with_name("about.json")
+    if source.name == "model.onnx" and got.exists():  # tried when it was got
+        said = json.loads(got.read_text(encoding="utf-8"))
+        return Encoder(name, tuple(said["size"]), module, said["licence"], source.read_bytes)
+    content, pixels, terms = onnx_file.adapted(source)
+    return Encoder(name, pixels, module, terms, lambda: content)
+
+
+# Names for what many use today; the weights are fetched from timm's hub.
+TODAY = {
+    "datacomp": "vit_base_patch32_clip_256.datacompxl",
+    "siglip2": "vit_base_patch16_siglip_224.v2_webli",
+    "tinyclip": "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m",
+    "dinov3": "vit_small_patch16_dinov3.lvd1689m",
+}
+
+
 def _timm(name, weights):
     timm = require("timm", "train")
-    architecture = f"tf_efficientnet_{name}" if name in registry else name
+    architecture = f"tf_efficientnet_{name}" if name in LITE else TODAY.get(name, name)
     try:
         config = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
     except RuntimeError:
         config = None  # timm knows the network, and no such weights for it
     if config is None:
-        close = difflib.get_close_matches(name, [*registry, *timm.list_models()], 3)
+        close = difflib.get_close_matches(name, [*registry, *TODAY, *timm.list_models()], 3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "."
         raise MovieTaggerError(
-            f"There is no encoder {name!r}{hint} Built in are {', '.join(registry)}; "
-            "any timm name works too."
+            f"There is no encoder {name!r}{hint} Built in are {', '.join(LITE)}; "
+            "any timm name works too, and an ONNX file."
         )
 
     def module():
@@ -189,7 +240,7 @@ def _timm(name, weights):
             net = _published(name, partial(_from_hub, partial(create, pretrained=True)))
         else:
             net = _loaded(create(), weights)
-        return as_module(net, config.mean, config.std, stages if name in registry else None)
+        return as_module(net, config.mean, config.std, stages if name in LITE else None)
 
     height, width = config.input_size[1:]
     return Encoder(name, (height, width), module, config.license or UNKNOWN_LICENCE)
@@ -239,6 +290,8 @@ def _from_hub(create):
     "What `create` makes with weights from timm's hub, or with those of an earlier download."
     constants = require("huggingface_hub.constants", "train")
     before = constants.HF_HUB_OFFLINE
+    if before:
+        return create()
     knock = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
         urllib.request.urlopen(knock, timeout=10).close()
@@ -259,7 +312,7 @@ def _published(name, create):
         raise MovieTaggerError(
             f"The weights of {name} cannot be reached ({type(e).__name__}). "
             "Connect to the network once, pass a file with --weights, "
-            f"or use {', '.join(registry)}, whose weights are installed with movie_tagger[train]."
+            f"or use {', '.join(LITE)}, whose weights are installed with movie_tagger[train]."
         ) from e
 
 
@@ -282,19 +335,33 @@ def export(
 ) -> Path:
     "The encoder as an ONNX file, uint8 pictures (n, height, width, 3) to embeddings (n, d)."
     name = encoder if isinstance(encoder, str) else encoder.name
-    path = cache_dir("encoders") / f"{name.replace('/', '_')}{_mark(weights)}.onnx"
+    path = cache_dir("encoders") / f"{_stem(name)}{_mark(weights)}.onnx"
     about = path.with_suffix(".json")
     if _is_whole(path, about):
         return path
     if isinstance(encoder, str):
         encoder = find(name, weights)
     with atomic(path) as t:
-        t.write_bytes(to_onnx(encoder.module(), encoder.size))
+        t.write_bytes(encoder.graph() if encoder.graph else to_onnx(encoder.module(), encoder.size))
     write_json(
         about,
         {"name": name, "size": encoder.size, "licence": encoder.licence, "sha256": checksum(path)},
     )
     return path
+
+
+def _stem(name):
+    "Names a file; that of an ONNX file changes with what it holds and what is said of it."
+    source = onnx_source(name.partition("@")[0])
+    if source is None:
+        return name.replace("/", "_")
+    said = source.with_suffix(".toml")
+    try:
+        digests = [checksum(file) for file in (source, said) if file is source or file.exists()]
+    except OSError as e:
+        raise MovieTaggerError(f"The encoder {source} cannot be read: {e.strerror}.") from None
+    stem = source.parent.name if source.name == "model.onnx" else source.stem
+    return f"{stem}-{sha256(''.join(digests).encode())[:12]}"
 
 
 def _mark(weights):
