@@ -3403,6 +3403,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'movie_tagger/suspects/opinions.py'),
                                                 'movie_tagger.suspects.opinions._directions': ( 'suspects/opinions.html#_directions',
                                                                                                 'movie_tagger/suspects/opinions.py'),
+                                                'movie_tagger.suspects.opinions._downhill': ( 'suspects/opinions.html#_downhill',
+                                                                                              'movie_tagger/suspects/opinions.py'),
                                                 'movie_tagger.suspects.opinions._logistic': ( 'suspects/opinions.html#_logistic',
                                                                                               'movie_tagger/suspects/opinions.py'),
                                                 'movie_tagger.suspects.opinions._logits': ( 'suspects/opinions.html#_logits',

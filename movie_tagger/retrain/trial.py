@@ -115,7 +115,7 @@ def _first(y, q, tags, items):
     low, high, chance = m["low"], m["high"], m["baseline"]
     says = (
         f"Mean average precision is {m['value']:.3f} (95 % interval {low:.3f} to {high:.3f}, "
-        f"on {counted(measured.n, 'picture')}); "
+        f"on {counted(measured.n, 'picture')} of {counted(measured.groups, 'film')}); "
         f"pictures in random order would give {chance:.3f}."
     )
     verdict = Verdict("better than chance", bool(low > chance), m["value"], chance, says, low, high)

@@ -130,6 +130,12 @@ def _logistic(x, y, steps):
     known = ~np.isnan(y)
     y = np.nan_to_num(y)
     weight, bias = np.full(k, 1 / k), np.zeros(y.shape[1])
+
+    def loss(weight, bias):
+        z = x @ weight + bias
+        apart = known * (np.logaddexp(0, z) - y * z)
+        return apart.sum() + 1e-3 * (bias**2).sum() / 2
+
     for _ in range(steps):  # Newton's method
         p = expit(x @ weight + bias)
         slope = known * (y - p)
@@ -142,9 +148,19 @@ def _logistic(x, y, steps):
         share = bend_both / bend_bias
         bend = bend_weight - share @ bend_both.T
         step = np.linalg.solve(bend, push_weight - share @ push_bias)
-        weight = weight + step
-        bias = bias + (push_bias - bend_both.T @ step) / bend_bias
+        shift = (push_bias - bend_both.T @ step) / bend_bias
+        weight, bias = _downhill(loss, (weight, bias), (step, shift))
     return weight, bias
+
+
+def _downhill(loss, now, step, halvings=8):
+    "Where a step leads, or the half of it, and so on, until the loss has not grown."
+    before = loss(*now)
+    for k in range(halvings):
+        there = tuple(part + move / 2**k for part, move in zip(now, step))
+        if loss(*there) <= before:
+            return there
+    return now
 
 
 # %% ../../nbs/suspects/opinions.ipynb #8845ca10
