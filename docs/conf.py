@@ -3,6 +3,7 @@
 import configparser
 import inspect
 import os
+import re
 from pathlib import Path
 
 from fastcore.docments import docments
@@ -69,12 +70,18 @@ def parameters(app, what, name, thing, options, lines):
         if (note := " ".join((about.get("docment") or "").split()))
     ]
     if fields:
-        lines += ["", *(field.replace("*", "\\*").replace("`", "``") for field in fields), ""]
+        lines += ["", *map(_as_rst, fields), ""]
 
 
 def code_in_backticks(app, what, name, thing, options, lines):
     "The docstrings write code as Markdown does."
-    lines[:] = [line.replace("`", "``").replace("*", "\\*") for line in lines]
+    lines[:] = map(_as_rst, lines)
+
+
+def _as_rst(line):
+    "Code in single backticks as reStructuredText has it, also where a letter follows, as in `X`s."
+    line = line.replace("*", "\\*")
+    return re.sub(r"`([^`]*)`(\w?)", lambda m: f"``{m[1]}``" + (rf"\ {m[2]}" if m[2] else ""), line)
 
 
 def own(app, what, name, thing, skip, options):

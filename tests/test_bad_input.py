@@ -92,8 +92,8 @@ def test_all_pictures_the_same(work, posters):
 @pytest.mark.parametrize(
     "header, rows, options, says",
     [
-        ("image,genre", ["posters/horror/000.jpg,horror"], [], ["`label` or `tags`", "'genre'"]),
-        ("path,label", ["posters/horror/000.jpg,horror"], [], ["a column `image`", "'path'"]),
+        ("image,colour", ["posters/horror/000.jpg,horror"], [], ["`label` or `tags`", "'colour'"]),
+        ("where,label", ["posters/horror/000.jpg,horror"], [], ["a column `image`", "'where'"]),
         (
             "image,Image,label",
             ["posters/horror/000.jpg,posters/horror/001.jpg,horror"],
@@ -740,5 +740,6 @@ def test_an_unknown_recipe(work):
 
 def test_errors_of_a_real_process(work):
     done = shell("train", "nowhere", "--out", "model", cwd=work)
-    assert refused(done, "There is no file or folder nowhere") and done.out == ""
+    assert refused(done, "There is no file or folder nowhere")
+    assert done.out == "Reading nowhere ...\n"
     assert shell("train", cwd=work).code == 2

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import SCRIPT, draw_poster, files, movie_tagger, shell
 
-from movie_tagger import features, images
+from movie_tagger import features
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.features import encoders, engine
 
@@ -199,19 +199,30 @@ def test_a_killed_process_leaves_a_usable_cache(own_cache, many, undisturbed, tm
     assert counted(own_cache) == 600
 
 
-def test_an_interrupted_embedding_ends_and_keeps_what_it_has(own_cache, pictures, monkeypatch):
-    asked, decode = [], images.decode
+INTERRUPTED = f"""
+import os, signal, sys
+from movie_tagger import features, images
 
-    def interrupted(*args, **kwargs):
-        asked.append(args)
-        if len(asked) == 40:
-            os.kill(os.getpid(), signal.SIGINT)
-        return decode(*args, **kwargs)
+asked, decode = [], images.decode
 
-    with monkeypatch.context() as during:
-        during.setattr(images, "decode", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            embed(pictures)
+def interrupted(*args, **kwargs):
+    asked.append(args)
+    if len(asked) == 40:
+        os.kill(os.getpid(), signal.SIGINT)
+    return decode(*args, **kwargs)
+
+images.decode = interrupted
+try:
+    features.embed(sys.argv[1:], **{ENCODER})
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupted_embedding_ends_and_keeps_what_it_has(own_cache, pictures):
+    command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, *map(str, pictures)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.stdout == "interrupted\n", done.stderr
     under_way = 3 * os.cpu_count() * 4
     assert max(1, 40 - under_way) <= counted(own_cache) < len(pictures)
     again = embed(pictures)

@@ -156,9 +156,6 @@ def test_resnets_by_name_run_through_the_same_code(drawn, tmp_path, encoder):
         and np.allclose(p.sum(axis=1), 1, atol=1e-5)
         and saved.manifest["encoder"] == encoder
     )
-    logits = np.stack([saved.explain(path).logits for path in items["path"][:3]])
-    odds = np.exp(logits - logits.max(1, keepdims=True))
-    assert np.allclose(odds / odds.sum(1, keepdims=True), p[:3], atol=1e-4)
 
 
 def test_unknown_cells_carry_no_gradient(drawn):

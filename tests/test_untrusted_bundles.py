@@ -230,6 +230,7 @@ def make(tmp_path):
             "encoder": "lite0",
             "settings": {},
             "licences": {"encoder": "MIT"},
+            "calibration": None,
             "evaluation": None,
             "data": {"pictures": 1, "version": "0" * 16, "sha256": ["0" * 64]},
             "checksums": {f: sha256(folder / f) for f in ("model.onnx", "card.md")},

@@ -198,7 +198,7 @@ def tags(
     ] = None,
 ):
     "Turn a site's database into a table to train on, and say where every row went."
-    begin(f"Reading {without_passwords(source)}")
+    begin("Reading the database" if "://" in source else f"Reading {without_passwords(source)}")
     from movie_tagger import tags as cleaning
 
     decided = _rules(rules, min_count)

@@ -68,7 +68,7 @@ def ledger_import(
     Take over pictures and what is said about them; a second time only what is new.
     The ledger is made where there is none.
     """
-    begin(f"Reading {without_passwords(source)}")
+    begin("Reading the database" if "://" in source else f"Reading {without_passwords(source)}")
     from movie_tagger.ledger import exchange
     from movie_tagger.ledger.ledger import Ledger
     from movie_tagger.tags import is_site, read_site

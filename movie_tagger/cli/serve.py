@@ -98,7 +98,7 @@ def start_server(
         allow_host or (LOOPBACK if local else None),
         workers=workers,
     )
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():
         server.logs.log.addHandler(_Invitation())
     server.run(app, host, port)
     _leave()

@@ -78,7 +78,7 @@ def begin(line: str, to=None):
 
 def begin_quietly(line: str):
     "The same where standard output is for results: on a terminal's standard error, or not at all."
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():  # there may be none
         begin(line, sys.stderr)
 
 
