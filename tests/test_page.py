@@ -181,7 +181,7 @@ def test_what_is_likely_says_from_where_on(browser, models, stills, tmp_path):
         serving(create_app(models)) as client,
         page_of(browser, str(client.base_url), "phone", tmp_path) as page,
     ):
-        drop(page, stills / "superhero.jpg")
+        drop(page, *(stills / f"{genre}.jpg" for genre in ("romance", "superhero", "horror")))
         rows = {row["tag"]: row["threshold"] for row in client.get("/v1/vocabulary").json()}
         see(page.locator("#why")).to_contain_text("Each tag has its own threshold")
         for box, words in ((".likely", "{} % is enough"), (".perhaps", "it takes {} %")):
