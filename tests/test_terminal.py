@@ -29,7 +29,7 @@ DOOR = "from movie_tagger.cli.door import main\nsys.argv = ['movie-tagger', *sys
         ("split posters --out parts", "Reading posters ..."),
         ("download urls.csv --out posters", "Fetching the pictures of urls.csv ..."),
         ("search horror --out urls.csv", "Asking ddgs for 'horror' ..."),
-        ("tags mysql://me:secret@host/site --out t.csv", "Reading mysql://me:***@host/site ..."),
+        ("tags mysql://me:secret@host/site --out t.csv", "Reading the database ..."),
         ("ledger import l.db posters", "Reading posters ..."),
         ("retrain plan.toml", "Looking at what plan.toml asks for ..."),
         ("demo", "Drawing 300 posters and 600 stills ..."),
