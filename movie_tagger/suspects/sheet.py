@@ -7,15 +7,14 @@ a phone, or by somebody who only knows films."""
 __all__ = ["WORTH", "in_words", "worth_a_look", "write_sheet", "in_short"]
 
 # %% ../../nbs/suspects/sheet.ipynb #292782f5
-import base64
 import html
-import io
 from pathlib import Path
 
 import pandas as pd
 
 from .. import images
 from ..core import counted, write_text
+from ..judge.report import as_img, as_page
 
 # %% ../../nbs/suspects/sheet.ipynb #564c9469
 WORTH = 0.5  # from this score on a suspect is worth a look
@@ -85,23 +84,6 @@ strong { color: var(--warn); }
 small { color: var(--soft); font-size: .8rem; }
 """.strip()
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{style}
-</style></head>
-<body><main>
-<h1>{title}</h1>
-<p>{summary}</p>
-{body}
-</main></body>
-</html>
-"""
-
 _ABOUT = {
     "wrong label": "Is the label right? Beside it stands what it could be instead.",
     "wrong tag": "Is the tag to be seen?",
@@ -129,12 +111,7 @@ def write_sheet(
         for reason, rows in worth.groupby("reason", sort=False)
     ]
     body = "\n".join(sections) or "<p>Nothing here is worth a look.</p>"
-    page = _PAGE.format(
-        title="Worth a second look",
-        style=_STYLE,
-        summary=_escaped(in_short(table, labels)),
-        body=body,
-    )
+    page = as_page("Worth a second look", in_short(table, labels), body + "\n", _STYLE)
     write_text(path, page)
 
 
@@ -162,11 +139,8 @@ class _Pictures:
 
     def image(self, item):
         "An `img` with the picture in it."
-        with io.BytesIO() as file:
-            small = images.thumbnail_or_cross(str(self._paths.get(item, "")), 176)
-            small.save(file, "JPEG", quality=70, optimize=True)
-            source = base64.b64encode(file.getvalue()).decode()
-        return f'<img src="data:image/jpeg;base64,{source}" alt="{_escaped(item)}">'
+        small = images.thumbnail_or_cross(str(self._paths.get(item, "")), 176)
+        return as_img(small, item, quality=70)
 
     def words(self, item):
         "What is said of it."
