@@ -43,14 +43,8 @@ KNOWN = {
 
 # What is known of files that are published as ONNX and say it nowhere in themselves.
 WANTS = {
-    "cinemaclip": "\n".join(
-        [
-            "# CinemaCLIP: ViT-B/32 tuned on film frames; RGB from 0 to 1, squashed.",
-            "size = 256",
-            'licence = "OpenRAIL-M"',
-            "",
-        ]
-    )
+    # ViT-B/32 tuned on film frames
+    "cinemaclip": onnx_file.Wants(size=(256, 256), licence="OpenRAIL-M"),
 }
 
 
@@ -148,26 +142,21 @@ def _take(what, name, wants, sha256, offline):
         raise MovieTaggerError(f"{name!r} is no name: use letters, digits, dots, - and _.")
     if name in encoders.registry or name in encoders.TODAY:
         raise MovieTaggerError(f"{name} is the name of another encoder: choose one with --as.")
-    wanted, said = _wanted(file, name, wants)
-    content, size, licence = onnx_file.adapted(file, wanted)
+    content, size, licence = onnx_file.adapted(file, _wanted(file, name, wants))
     folder = cache_dir("weights") / name
     folder.mkdir(exist_ok=True)
     with atomic(folder / "model.onnx") as t:
         t.write_bytes(content)  # made ready: it takes our pictures as they are
     about = {"from": what, "size": size, "licence": licence, "numbers": engine.shape(content)[1]}
-    write_json(folder / "about.json", about | {"sha256": _checksum(file), "wants": said})
+    write_json(folder / "about.json", about | {"sha256": _checksum(file)})
     return encoders.find(name)
 
 
 def _wanted(file, name, wants):
-    "What it wants, and the text that says so; None where the file has its own beside it."
+    "What it wants; None where the file has its own TOML beside it, or says all itself."
     if wants is not None:
-        return onnx_file.wants(wants), Path(wants).read_text(encoding="utf-8")
-    if file.with_suffix(".toml").exists() or name not in WANTS:
-        return None, ""
-    with atomic(cache_dir("weights") / f"{name}.toml") as t:
-        t.write_text(WANTS[name], encoding="utf-8")
-    return onnx_file.wants(cache_dir("weights") / f"{name}.toml"), WANTS[name]
+        return onnx_file.wants(wants)
+    return None if file.with_suffix(".toml").exists() else WANTS.get(name)
 
 
 def _checksum(file):

@@ -32,6 +32,7 @@ import onnx
 import onnx.inliner
 
 from ..core import MovieTaggerError, cache_dir, sha256
+from ..features.onnx_file import odd_operator, tensors_of
 
 try:
     import resource
@@ -150,24 +151,14 @@ def inspect(
 def _look_at_operators(model):
     if not model.graph.node:
         raise Refused("is not in the ONNX format")
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            raise Refused(f"uses operators of {node.domain!r:.60}, which are not ONNX's own")
-        if any(a.HasField("g") or a.graphs for a in node.attribute):
-            raise Refused(f"loops or branches ({node.op_type:.40}), which none of ours does")
+    if odd := odd_operator(model.graph):
+        raise Refused(odd)
     if model.training_info:
         raise Refused("brings a way to train it, which none of ours does")
 
 
 def _look_at_weights(model):
-    tensors = [*model.graph.initializer]
-    for sparse in model.graph.sparse_initializer:
-        tensors += [sparse.values, sparse.indices]
-    for node in model.graph.node:
-        for a in node.attribute:
-            sparse = [a.sparse_tensor, *a.sparse_tensors]
-            tensors += [a.t, *a.tensors, *(part for s in sparse for part in (s.values, s.indices))]
-    for tensor in tensors:
+    for tensor in tensors_of(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             where = [entry.value for entry in tensor.external_data if entry.key == "location"]
             raise Refused(f"reads another file, {where[0] if where else '':.80}")
