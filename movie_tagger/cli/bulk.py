@@ -166,6 +166,10 @@ def _print(told, choice):
             bad += error is not None
             first = first or error
             say(f"{picture.path}: {error or _spoken(words, row, choice.bundle.tags)}")
+    _refuse_if_none(bad, n, first)
+
+
+def _refuse_if_none(bad, n, first):
     if bad == n:
         raise MovieTaggerError(f"None of the {bad} pictures can be read; the first: {first}")
 
@@ -175,10 +179,7 @@ def _spoken(words, p, tags):
 
 
 def _report(counts):
-    if counts.unreadable == counts.pictures:
-        raise MovieTaggerError(
-            f"None of the {counts.unreadable} pictures can be read; the first: {counts.first}"
-        )
+    _refuse_if_none(counts.unreadable, counts.pictures, counts.first)
     if counts.unreadable:
         _aside(
             f"{counts.unreadable} of {counts.pictures} pictures cannot be read, the column `error` "

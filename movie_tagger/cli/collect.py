@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from .shared import app, begin, say
-from ..core import MovieTaggerError, counted, without_passwords, write_frame
+from .shared import app, begin, begin_reading, say
+from ..core import MovieTaggerError, counted, write_frame
 
 
 # %% ../../nbs/cli/collect.ipynb #1833cb94
@@ -198,7 +198,7 @@ def tags(
     ] = None,
 ):
     "Turn a site's database into a table to train on, and say where every row went."
-    begin("Reading the database" if "://" in source else f"Reading {without_passwords(source)}")
+    begin_reading(source)
     from movie_tagger import tags as cleaning
 
     decided = _rules(rules, min_count)

@@ -27,8 +27,8 @@ from typing import Annotated
 
 import typer
 
-from .shared import Absent, Images, Version, app, begin, say
-from ..core import MovieTaggerError, without_passwords
+from .shared import Absent, Images, Version, app, begin_reading, say
+from ..core import MovieTaggerError
 
 # %% ../../nbs/cli/ledger.ipynb #01853960
 ledgers = typer.Typer(help="The record of who said what about which picture.", no_args_is_help=True)
@@ -68,7 +68,7 @@ def ledger_import(
     Take over pictures and what is said about them; a second time only what is new.
     The ledger is made where there is none.
     """
-    begin("Reading the database" if "://" in source else f"Reading {without_passwords(source)}")
+    begin_reading(source)
     from movie_tagger.ledger import exchange
     from movie_tagger.ledger.ledger import Ledger
     from movie_tagger.tags import is_site, read_site

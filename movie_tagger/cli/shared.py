@@ -11,6 +11,7 @@ __all__ = [
     "Version",
     "say",
     "begin",
+    "begin_reading",
     "begin_quietly",
     "read_data",
     "run",
@@ -24,7 +25,7 @@ from typing import Annotated
 
 import typer
 
-from ..core import for_spreadsheets
+from ..core import for_spreadsheets, without_passwords
 
 # %% ../../nbs/cli/shared.ipynb #8b017a12
 _SHORT = {"help_option_names": ["-h", "--help"]}
@@ -74,6 +75,12 @@ def say(*lines):
 def begin(line: str, to=None):
     "What a command is about to do, said before it loads what it needs for that."
     print(f"{line} ...", file=to or sys.stdout, flush=True)
+
+
+def begin_reading(source: str):
+    "The first line about data: a path, or a database, whose address is nobody's business."
+    known = "the database" if "://" in source else without_passwords(source)
+    begin(f"Reading {known}")
 
 
 def begin_quietly(line: str):
