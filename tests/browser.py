@@ -19,6 +19,14 @@ FLAGS = [
 ]
 
 
+HOW = {
+    "executable_path": CHROMIUM,
+    "args": FLAGS,
+    "ignore_default_args": ["--headless"],
+    "chromium_sandbox": False,
+}
+
+
 def need_chromium():
     if not CHROMIUM:
         lacking("Chromium is not installed: apt-get install chromium")

@@ -14,7 +14,7 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from browser import CHROMIUM, FLAGS, need_chromium
+from browser import HOW, need_chromium
 from conftest import REPO
 
 pytest.importorskip("ipywidgets")
@@ -106,11 +106,8 @@ def page_of(url, folder):
     with sync_api.sync_playwright() as p:
         context = p.chromium.launch_persistent_context(
             str(folder / "profile"),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            ignore_default_args=["--headless"],
             viewport={"width": 1360, "height": 1000},
-            chromium_sandbox=False,
+            **HOW,
         )
         try:
             page = context.new_page()

@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from browser import CHROMIUM, FLAGS, need_chromium
+from browser import HOW, need_chromium
 from conftest import draw_poster
 from serving import serving, with_promises
 
@@ -35,12 +35,7 @@ WIDTHS = {
 def browser(tmp_path_factory):
     need_chromium()
     with sync_api.sync_playwright() as p:
-        found = p.chromium.launch(
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            ignore_default_args=["--headless"],
-            chromium_sandbox=False,
-        )
+        found = p.chromium.launch(**HOW)
         yield found
         found.close()
 

@@ -4,7 +4,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from browser import CHROMIUM, FLAGS, need_chromium
+from browser import HOW, need_chromium
 from web import picture
 
 from movie_tagger.download import SNIPPET, download_images, read_urls
@@ -82,11 +82,8 @@ def page(tmp_path):
     with sync_api.sync_playwright() as p:
         context = p.chromium.launch_persistent_context(
             str(tmp_path / "profile"),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            ignore_default_args=["--headless"],
             viewport={"width": 800, "height": 700},
-            chromium_sandbox=False,
+            **HOW,
             accept_downloads=True,
         )
         try:
