@@ -24,12 +24,14 @@ __all__ = [
     "visible",
     "one_form",
     "counted",
+    "did_you_mean",
     "warn",
     "without_passwords",
 ]
 
 # %% ../nbs/core.ipynb #cd90ef8f
 import csv
+import difflib
 import hashlib
 import importlib.util
 import json
@@ -281,6 +283,16 @@ def _is_emoji(sign):
 def counted(n: int, noun: str) -> str:
     "A number with its noun, such as `1 picture` or `1,200 pictures`."
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def did_you_mean(
+    name,  # what nobody knows
+    known,  # the names there are
+    otherwise: str,  # what is said where none of them is near
+) -> str:
+    "The end of a sentence about an unknown name."
+    near = difflib.get_close_matches(str(name), known, 1)
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 def warn(text: str):

@@ -79,14 +79,15 @@ _LONG = 64 << 20  # bytes of a table; a longer one is read in pieces, its names 
 
 def _in_table(path, tell):
     "The pictures of a table with a column `image` and perhaps `id`, told from its folder."
-    pieces = _pieces(path) if _is_long(path) else [read_table(path)]
+    is_long = path.exists() and path.stat().st_size > _LONG
+    pieces = _pieces(path) if is_long else [read_table(path)]
     empty = True
     for table in pieces:
         if "image" not in table:
             break
         if "://" in "".join(table["image"].head(3)):
             found = list(table["image"])
-        elif _is_long(path):
+        elif is_long:
             found = [os.path.join(path.parent, name) for name in table["image"]]
         else:
             found, notes = place(table["image"], path.parent)
@@ -99,10 +100,6 @@ def _in_table(path, tell):
             yield Picture(item or picture, picture)
     if empty:
         raise MovieTaggerError(f"{path} needs a column `image` and at least one row.")
-
-
-def _is_long(path):
-    return path.exists() and path.stat().st_size > _LONG
 
 
 def _pieces(path):

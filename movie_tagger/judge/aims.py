@@ -8,12 +8,11 @@ __all__ = ["Aim", "aim", "aims_of", "costs", "threshold_for", "threshold_for_lis
 
 # %% ../../nbs/judge/06_aims.ipynb #6e32a4b8
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
 
-from ..core import MovieTaggerError
+from ..core import MovieTaggerError, did_you_mean
 
 
 # %% ../../nbs/judge/06_aims.ipynb #7d8910a2
@@ -59,8 +58,7 @@ def aims_of(
         return dict.fromkeys(tags, Aim() if given is None else aim(given))
     for tag in given:
         if tag not in tags:
-            near = get_close_matches(str(tag), tags, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(tags[:5])}."
+            hint = did_you_mean(tag, tags, f"there are {', '.join(tags[:5])}.")
             raise MovieTaggerError(
                 f"There is an aim for the tag {tag!r}, which is not here; {hint}"
             )

@@ -7,13 +7,12 @@ own coordinates, and drawn over it."""
 __all__ = ["Explanation", "numbers_of", "overlay"]
 
 # %% ../../nbs/judge/explanation.ipynb #688149c1
-import difflib
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..core import MovieTaggerError
+from ..core import MovieTaggerError, did_you_mean
 from ..images import thumbnail
 
 
@@ -80,8 +79,7 @@ def numbers_of(
     "Where the tags stand among those that are known; raises `MovieTaggerError` for another one."
     for tag in tags:
         if tag not in known:
-            near = difflib.get_close_matches(str(tag), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known[:9])}."
+            hint = did_you_mean(tag, known, f"there are {', '.join(known[:9])}.")
             raise MovieTaggerError(f"There is no tag {tag!r} to explain; {hint}")
     return [known.index(tag) for tag in tags]
 

@@ -8,12 +8,11 @@ __all__ = ["RECIPES", "train", "recipe_named"]
 # %% ../../nbs/learn/recipes.ipynb #7109070c
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 
 import pandas as pd
 
-from ..core import MovieTaggerError
+from ..core import MovieTaggerError, did_you_mean
 from ..features.encoders import BEST
 from . import finetune, head
 from .training import Model
@@ -49,7 +48,5 @@ def recipe_named(
     "A recipe by its name."
     if recipe in RECIPES:
         return RECIPES[recipe]
-    near = get_close_matches(str(recipe), RECIPES, 1)
-    known = ", ".join(map(repr, RECIPES))
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {known}."
+    hint = did_you_mean(recipe, RECIPES, f"there are {', '.join(map(repr, RECIPES))}.")
     raise MovieTaggerError(f"There is no recipe {recipe!r}; {hint}")

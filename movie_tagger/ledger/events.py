@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 # %% ../../nbs/ledger/events.ipynb #30e8a430
-import difflib
 import heapq
 import json
 import sqlite3
@@ -58,7 +57,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core import MovieTaggerError
+from ..core import MovieTaggerError, did_you_mean
 from .precedence import BITS, PERSON, event_of, rank
 
 # %% ../../nbs/ledger/events.ipynb #022a7be5
@@ -291,8 +290,8 @@ def number(db, table, name) -> int | None:
 
 def close_to(name, names) -> str:
     "A guess at what was meant, to be put behind a sentence."
-    near = difflib.get_close_matches(str(name), names, 1)
-    return f"; did you mean {near[0]!r}?" if near else "."
+    guess = did_you_mean(name, names, "")
+    return f"; {guess}" if guess else "."
 
 
 def present(db, names) -> list:

@@ -8,12 +8,11 @@ __all__ = ["Limits", "stills_of", "Asked", "Desk", "take_feedback"]
 
 # %% ../../nbs/serve/desk.ipynb #8adabec6
 import asyncio
-import difflib
 import logging
 import time
 from dataclasses import asdict, dataclass
 
-from ..core import MovieTaggerError
+from ..core import MovieTaggerError, did_you_mean
 from .admission import Hall, Metrics
 from .batching import Batcher, Late, Reply
 from .champion import Champion, Looks, Served
@@ -263,8 +262,7 @@ def _believe(desk, said: Said):
             "and its receipt with the feedback.",
         )
     if said.tag not in desk.champion.tags:
-        near = difflib.get_close_matches(said.tag, desk.champion.tags, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "/v1/vocabulary has them all."
+        hint = did_you_mean(said.tag, desk.champion.tags, "/v1/vocabulary has them all.")
         raise Problem("unknown-tag", f"There is no tag {said.tag!r}; {hint}")
 
 
