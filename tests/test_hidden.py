@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from movie_tagger import data
+from movie_tagger.judge.calibration import calibration_error
 from movie_tagger.judge.evaluation import average_precision
 from movie_tagger.learn.head import fit
-from movie_tagger.learn.hidden import calibration_error, expected_thresholds, look_behind
-from movie_tagger.learn.training import calibration, untold
+from movie_tagger.learn.hidden import expected_thresholds, look_behind
+from movie_tagger.learn.training import on_reviewed, untold
 from movie_tagger.models.bundle import _on_silence
 
 FILMS = np.repeat([f"film {i}" for i in range(50)], 8)
@@ -110,7 +111,7 @@ def test_where_nothing_is_hidden_the_result_is_that_of_what_is_known(world):
     assert head.share_typed is None
     gain = average_precision(there, p) - average_precision(there, known)
     assert abs(gain.mean()) < 0.02
-    assert calibration_error(there.ravel(), p.ravel()) < 0.05
+    assert calibration_error(there, p) < 0.05
 
 
 @pytest.mark.parametrize("reviewed", [0, 60])
@@ -121,7 +122,7 @@ def test_probabilities_say_what_can_be_seen(world, reviewed):
     y[looked] = there[looked]
     head, p = fit(x, frame(y), FILMS, kind="multi")
     assert np.isfinite(head.share_typed).all()
-    assert calibration_error(there.ravel(), p.ravel()) < 0.08
+    assert calibration_error(there, p) < 0.08
     assert abs(p.mean(0) - there.mean(0)).max() < 0.12
 
 
@@ -146,12 +147,12 @@ def test_the_card_has_a_table_and_says_whether_somebody_checked(world):
     assert "assumed, not checked" in card and card.count("| hat |") == 1
     answers = pd.DataFrame(pd.NA, labels.index[:50], ["hat"], dtype="boolean")
     answers["hat"] = there[:50, 1] == 1
-    found = calibration(labels, p, answers)
-    assert found["calibration"]["tags"]["hat"]["reviewed"] == 50
-    assert found["calibration"]["tags"]["hat"]["yes"] == there[:50, 1].sum()
+    found = on_reviewed(labels, p, answers)
+    assert found["reviewed"]["tags"]["hat"]["reviewed"] == 50
+    assert found["reviewed"]["tags"]["hat"]["yes"] == there[:50, 1].sum()
     card = "\n".join(_on_silence({"tags": TAGS, "settings": settings | found}))
     assert "looked at 50 cells drawn by lot" in card and "| hat |" in card
-    assert calibration(labels, p, answers.iloc[:0]) == {}
+    assert on_reviewed(labels, p, answers.iloc[:0]) == {}
 
 
 def test_old_manifests_are_told_as_before():

@@ -318,7 +318,7 @@ def _report_silence(settings, out):
     shares = settings.get("share typed")
     if not shares:
         return
-    seen = settings.get("calibration")
+    seen = settings.get("reviewed")
     typed = sorted(shares.values())[len(shares) // 2]
     say(
         f"Of what can be seen, {typed:.0%} seems to be typed, for the tag in the middle "

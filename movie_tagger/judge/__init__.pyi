@@ -14,6 +14,7 @@ from .aims import aims_of as aims_of
 from .aims import costs as costs
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
+from .calibration import calibration_error as calibration_error
 from .calibration import plot_reliability as plot_reliability
 from .calibration import reliability as reliability
 from .evaluation import Evaluation as Evaluation

@@ -9,6 +9,7 @@ __all__ = [
     "LEAST",
     "parts_of",
     "errors",
+    "calibration_error",
     "by_chance",
     "Calibration",
     "as_it_is",
@@ -66,6 +67,15 @@ def _distances(y, p):
     part = parts_of(p[rows])
     gaps = csr_array(((y - p)[rows], (part, rows)), shape=(part.max(initial=0) + 1, len(y)))
     return gaps.astype("float32"), known.astype("float32")
+
+
+def calibration_error(
+    y: np.ndarray,  # labels of any shape: 1, 0 or NaN
+    p: np.ndarray,  # probabilities of the same shape
+) -> float:  # 0 to 1, NaN without known cells
+    "How far said and true are apart over all known cells at once, whatever their tag."
+    cells = np.reshape(y, (-1, 1)), np.reshape(p, (-1, 1))
+    return float(errors(*cells)(np.ones((np.size(y), 1)))[0, 0])
 
 
 def by_chance(

@@ -28,8 +28,8 @@ from movie_tagger.learn.training import (
     about_aims,
     about_silence,
     aims_within,
-    calibration,
     judged,
+    on_reviewed,
     prepare,
     settle,
     untold,
@@ -309,7 +309,7 @@ def recipe(
         "held_out": 0 if ready.held is None else len(ready.held.items),
     }
     if reviewed is not None:
-        settings |= calibration(labels, settled.probabilities, reviewed)
+        settings |= on_reviewed(labels, settled.probabilities, reviewed)
     return Model(
         onnx=compose(features.export(encoder, weights).read_bytes(), head),
         tags=head.tags,

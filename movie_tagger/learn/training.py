@@ -16,7 +16,7 @@ __all__ = [
     "measured",
     "about_silence",
     "untold",
-    "calibration",
+    "on_reviewed",
     "aims_within",
     "about_aims",
     "measured_apart",
@@ -33,9 +33,9 @@ import pandas as pd
 from .. import data, features
 from ..core import MovieTaggerError, counted, progress, warn
 from ..judge.aims import Aim, aims_of, threshold_for, threshold_for_list
-from ..judge.calibration import Calibration, calibrate
+from ..judge.calibration import Calibration, calibrate, calibration_error
 from ..judge.evaluation import Evaluation, evaluate, tune_thresholds
-from .hidden import calibration_error, expected, expected_thresholds
+from .hidden import expected, expected_thresholds
 
 
 # %% ../../nbs/learn/training.ipynb #f40181de
@@ -309,7 +309,7 @@ def untold(
     return not (labels.eq(True).any() & labels.eq(False).any()).any()
 
 
-def calibration(
+def on_reviewed(
     labels: pd.DataFrame,  # n × t, whose index and columns `p` has
     p: np.ndarray,  # out-of-fold probabilities (n, t)
     reviewed: pd.DataFrame,  # items × tags: what people answered of pictures drawn by lot
@@ -329,8 +329,8 @@ def calibration(
         for j, tag in enumerate(labels)
         if looked[:, j].any()
     }
-    error = calibration_error(told[looked], p[looked])
-    return {"calibration": {"cells": int(looked.sum()), "error": round(error, 4), "tags": of}}
+    error = calibration_error(told, p)
+    return {"reviewed": {"cells": int(looked.sum()), "error": round(error, 4), "tags": of}}
 
 
 def aims_within(

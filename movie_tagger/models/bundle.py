@@ -109,7 +109,7 @@ def _on_silence(m):
     settings = m["settings"]
     silent, judged = settings.get("silence"), settings.get("silence judged")
     if shares := settings.get("share typed"):
-        return _behind_silence(m["tags"], shares, settings.get("calibration"), judged)
+        return _behind_silence(m["tags"], shares, settings.get("reviewed"), judged)
     if not silent:
         return []
     which = "any of these tags" if len(silent) == len(m["tags"]) else ", ".join(silent)
@@ -121,13 +121,13 @@ def _on_silence(m):
     return [f"Hardly anybody said no to {which}: there silence counted as no {where}.", ""]
 
 
-def _behind_silence(tags, shares, calibration, judged):
+def _behind_silence(tags, shares, reviewed, judged):
     "What was learnt behind silence, and whether somebody checked it."
     which = "these tags" if len(shares) == len(tags) else "the tags in the table"
     checked = (
-        f"People looked at {calibration['cells']:,} cells drawn by lot: the probabilities are off "
-        f"by {calibration['error']:.3f} on average (expected calibration error, ten bins)."
-        if calibration
+        f"People looked at {reviewed['cells']:,} cells drawn by lot: the probabilities are off "
+        f"by {reviewed['error']:.3f} on average (expected calibration error)."
+        if reviewed
         else "That is assumed, not checked: it takes stills drawn by lot that people review."
     )
     counted = (
@@ -141,7 +141,7 @@ def _behind_silence(tags, shares, calibration, judged):
         "learnt behind that silence and say how likely a tag can be seen, if tags are left out "
         f"by whim. {checked} {counted}",
         "",
-        *_shares(shares, (calibration or {}).get("tags", {})),
+        *_shares(shares, (reviewed or {}).get("tags", {})),
         "",
     ]
 
