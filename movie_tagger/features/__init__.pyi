@@ -2,6 +2,7 @@ from . import catalogue as catalogue
 from . import embeddings as embeddings
 from . import encoders as encoders
 from . import engine as engine
+from . import index as index
 from . import onnx_file as onnx_file
 from . import places as places
 from .embeddings import cache_table as cache_table
@@ -17,3 +18,5 @@ from .encoders import licence as licence
 from .encoders import register as register
 from .encoders import registry as registry
 from .encoders import to_onnx as to_onnx
+from .index import Index as Index
+from .index import index_of as index_of
