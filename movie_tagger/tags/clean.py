@@ -66,6 +66,7 @@ def clean_tags(
         kept = kept[np.argsort(row[kept], kind="stable")]
     value = pa.array(words.names, pa.string()).take(pa.array(tag[kept])).to_pandas().array
     clean = tags.drop(columns="value").iloc[row[kept]].assign(value=value)[list(tags)]
+    pa.default_memory_pool().release_unused()
     return clean, report
 
 
@@ -245,17 +246,16 @@ def tag_table(
             "where tags are on too few stills, ask for fewer with --min-count."
         )
     stills, words = _joined(place[usable], code[usable], names)
-    rows = shots.iloc[stills]
-    image = rows["shot_image_id"]
+    image = shots["shot_image_id"].take(stills)
     if images is not None:
         where = _below(images)
         image = image.map(lambda name: where.get(name, name))
     return pd.DataFrame(
         {
-            "id": rows["id"].array,
+            "id": shots["id"].take(stills).array,
             "image": image.array,
             "tags": words,
-            "group": rows[group].array if group else "",
+            "group": shots[group].take(stills).array if group else "",
         }
     )
 
