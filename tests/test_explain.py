@@ -89,11 +89,11 @@ def test_the_parts_add_up_to_the_logits(bundle, new_posters, backend):
 
 
 def test_encoders_of_other_makers_add_up():
-    encoder = features.export("resnet10t@32", "random").read_bytes()
+    encoder = features.export("resnet10t@64", "random").read_bytes()
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(engine.shape(encoder)[1], 3)).astype(np.float32)
     model = compose(encoder, Head(["a", "b", "c"], "multi", weight / 20, weight[0], None))
-    assert_sums(model, noise(2, (32, 32)), "onnxruntime")
+    assert_sums(model, noise(2, (64, 64)), "onnxruntime")
 
 
 def test_layers_before_the_logits_that_are_affine_are_carried_along():
@@ -107,6 +107,69 @@ def test_layers_before_the_logits_that_are_affine_are_carried_along():
     graph.node.append(helper.make_node("Add", ["steep", "shift"], ["calibrated"]))
     graph.output[0].name = "calibrated"
     assert_sums(model.SerializeToString(), noise(3, (16, 16)), "onnxruntime")
+
+
+def between(*more, size=16, **constants):
+    "The model that listens to average colours, with these nodes between `average` and `centred`."
+    model = onnx.load_model_from_string(red(size=size))
+    graph = model.graph
+    at = [node.output[0] for node in graph.node].index("average") + 1
+    for node in reversed(more):
+        graph.node.insert(at, node)
+    graph.node[at + len(more)].input[0] = more[-1].output[0]
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph.initializer.extend(tensors)
+    return model.SerializeToString()
+
+
+def picked_anew(order):
+    "The averages picked one after another, as torch writes a ResNet's, in an order of colours."
+    return between(
+        helper.make_node("Shape", ["images"], ["many"], end=1),
+        helper.make_node("Squeeze", ["many"], ["n"]),
+        helper.make_node("Range", ["zero", "n", "one"], ["pictures"]),
+        helper.make_node("Mul", ["pictures", "three"], ["firsts"]),
+        helper.make_node("Unsqueeze", ["firsts", "side"], ["column"]),
+        helper.make_node("Add", ["column", "colours"], ["index"]),
+        helper.make_node("Reshape", ["average", "all"], ["row"]),
+        helper.make_node("Gather", ["row", "index"], ["picked"], axis=0),
+        zero=np.array(0),
+        one=np.array(1),
+        three=np.array(3),
+        side=np.array([1]),
+        colours=np.array([order]),
+        all=np.array([-1]),
+    )
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_averages_that_are_picked_in_their_order_are_followed(backend):
+    if backend not in engine.installed():
+        pytest.skip(f"{backend} is not installed")
+    assert_sums(picked_anew([0, 1, 2]), noise(3, (16, 16)), backend)
+
+
+@pytest.mark.parametrize("order", [[2, 1, 0], [0, 0, 2], [1, 2, 3]])
+def test_averages_that_are_picked_in_another_order_are_refused(order):
+    with pytest.raises(NoPlaces, match="a choice among"):
+        with_places(picked_anew(order))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_layer_normalisation_of_the_averages_is_followed(backend):
+    "As in a ConvNeXt, where the averages are laid out anew before."
+    if backend not in engine.installed():
+        pytest.skip(f"{backend} is not installed")
+    model = between(
+        helper.make_node("Unsqueeze", ["average", "sides"], ["tall"]),
+        helper.make_node("Transpose", ["tall"], ["flat"], perm=[0, 2, 3, 1]),
+        helper.make_node("LayerNormalization", ["flat", "gain", "more"], ["level"], epsilon=0.5),
+        helper.make_node("Flatten", ["level"], ["normal"]),
+        sides=np.array([2, 3]),
+        gain=np.array([40, 10, 30], np.float32),
+        more=np.array([5, 0, -3], np.float32),
+    )
+    assert_sums(model, noise(3, (16, 16)), backend)
 
 
 @pytest.mark.parametrize("n, m", [(7, 28), (7, 16), (9, 33), (5, 3), (1, 4), (6, 6)])

@@ -7,11 +7,13 @@ pytest.importorskip("fastai")
 import torch
 from fastai.callback.core import Callback
 
-from movie_tagger import data, features
+from movie_tagger import data, features, images
 from movie_tagger.core import MovieTaggerError
+from movie_tagger.features import engine
 from movie_tagger.learn import finetune, head
 from movie_tagger.models import bundle as bundles
 from movie_tagger.models import load
+from movie_tagger.models.explainer import Explainer
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +128,22 @@ def test_no_room_for_a_single_picture_is_one_sentence(drawn, room):
         finetune.recipe(*drawn, encoder="lite0@64", epochs=1, batch_size=2)
 
 
-def test_pictures_that_are_left_when_a_fifth_is_set_apart_can_be_trained_on(drawn):
+def assert_adds_up(path, picture):
+    "What a saved model says of a picture is the sum over its places, with every engine."
+    content, manifest = (path / "model.onnx").read_bytes(), load(path).manifest
+    for backend in engine.installed():
+        found = Explainer.of(content, manifest, backend).explain(picture)
+        said = engine.ready(content, backend)(images.decode(picture, **manifest["input"])[None])[0]
+        assert found.parts[0].size > 1
+        assert np.abs(found.logits - said).max() < 1e-4 * max(1, np.abs(said).max() / 10)
+
+
+def test_pictures_that_are_left_when_a_fifth_is_set_apart_can_be_trained_on(drawn, tmp_path):
     items, labels = drawn
     rest = ~data.split(items["group"])
     model = finetune.recipe(items[rest], labels[rest], encoder="lite0@64", epochs=1)
     assert 0 < model.evaluation.n < rest.sum() and len(model.trained_on) == rest.sum()
+    assert_adds_up(bundles.save(model, tmp_path / "own"), items["path"].iloc[0])
 
 
 def test_a_class_that_the_split_leaves_empty_is_named(drawn):
@@ -147,6 +160,7 @@ def test_resnets_by_name_run_through_the_same_code(drawn, tmp_path, encoder):
     items, labels = (frame.iloc[few] for frame in drawn)
     model = finetune.recipe(items, labels, encoder, weights="random", epochs=1, batch_size=8)
     saved = load(bundles.save(model, tmp_path / "resnet"))
+    assert_adds_up(saved.path, items["path"].iloc[0])
     p = saved.predict(items["path"])
     assert (
         p.shape == (24, 3)

@@ -21,7 +21,7 @@ class NoPlaces(MovieTaggerError):
     "The model's logits are no sums over places; the text says what is in the way."
 
 
-_SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze")
+_SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,15 @@ class _Map:
     name: str  # of the tensor: (n, c, h, w), or (n, h, w, c)
     channels_last: bool
     weight: np.ndarray  # (c, t)
-    divisors: tuple  # tensors (n, 1) or (n, c) by which its averages are divided
+    divisors: tuple  # tensors (n, 1) or (n, c), or `_Spread`, by which its averages are divided
+
+
+@dataclass(frozen=True)
+class _Spread:
+    "The standard deviation of the averages of a picture, as a layer normalisation takes it."
+
+    name: str  # of the averages: (n, c), or with rows and columns of length 1
+    epsilon: float  # beside their variance
 
 
 class _Walk:
@@ -39,6 +47,7 @@ class _Walk:
 
     def __init__(self, model):
         self.graph = onnx.shape_inference.infer_shapes(model).graph
+        self.opset = model.opset_import
         self.made = {name: node for node in self.graph.node for name in node.output}
         self.fixed = {tensor.name: tensor for tensor in self.graph.initializer}
         known = [*self.graph.value_info, *self.graph.output, *self.graph.input]
@@ -55,6 +64,9 @@ class _Walk:
             "Mul": self._mul,
             "Div": self._div,
             "Concat": self._concat,
+            "Gather": self._gather,
+            "Transpose": self._transpose,
+            "LayerNormalization": self._layer_norm,
             "ReduceMean": self._mean,
             "GlobalAveragePool": self._pool,
         }
@@ -95,7 +107,7 @@ class _Walk:
         self.bias = self.bias + np.broadcast_to(value.ravel(), len(weight)) @ weight
 
     def _gemm(self, node, weight, divisors):
-        told = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        told = _told(node)
         matrix = self.constant(node.input[1], divisors) * told.get("alpha", 1.0)
         if len(node.input) > 2:
             self._shift(self.constant(node.input[2]) * told.get("beta", 1.0), weight)
@@ -133,8 +145,46 @@ class _Walk:
             self.back(name, weight[start : start + width])
             start += width
 
+    def _gather(self, node, weight, divisors):
+        "Torch lays the averages of a ResNet out anew by picking them one after another."
+        along = _told(node).get("axis", 0)
+        if along != 0 or not self._is_in_order(node.input[1], len(weight)):
+            raise NoPlaces("Behind its last average comes a choice among places or numbers.")
+        self.back(node.input[0], weight, divisors)
+
+    def _is_in_order(self, name, channels):
+        "Are these indices (n, channels, ...) all there are, in their order?"
+        nodes, todo = [], [name]
+        while todo:
+            node = self.made.get(todo.pop())
+            if node and node not in nodes:
+                if node.op_type not in _COUNTING:
+                    return False
+                nodes.append(node)
+                todo += node.input
+        try:
+            found = _computed(self.graph, self.opset, nodes, name, n=2)
+        except Exception:  # whatever cannot be computed here is not known to be in order
+            return False
+        return np.array_equal(np.ravel(found), np.arange(2 * channels))
+
+    def _transpose(self, node, weight, divisors):
+        "Of averages whose rows and columns have the length 1."
+        lengths = self.shapes.get(node.input[0], [])[1:]
+        if _told(node).get("perm", [1])[0] != 0 or np.prod(lengths) != len(weight):
+            raise NoPlaces("Behind its last average its numbers are laid out anew (Transpose).")
+        self.back(node.input[0], weight, divisors)
+
+    def _layer_norm(self, node, weight, divisors):
+        "Less the mean over all channels, divided by their spread, which is the picture's own."
+        if len(node.input) > 2:
+            self._shift(self.constant(node.input[2], divisors), weight)
+        weight = self.constant(node.input[1], divisors).reshape(-1, 1) * weight
+        spread = _Spread(node.input[0], _told(node).get("epsilon", 1e-5))
+        self.back(node.input[0], weight - weight.mean(0), (spread,))
+
     def _mean(self, node, weight, divisors):
-        told = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        told = _told(node)
         axes = self.value(node.input[1]) if len(node.input) > 1 else told.get("axes")
         rank = len(self.shapes.get(node.input[0], ()))
         over = [] if axes is None else sorted(int(axis) % 4 for axis in np.ravel(axes))
@@ -150,6 +200,34 @@ class _Walk:
         if channels != len(weight) or 0 in self.shapes[name][1:]:
             raise NoPlaces("The size of its last maps is not known.")
         self.maps.append(_Map(name, channels_last, weight, divisors))
+
+
+def _told(node):
+    "The attributes of a node."
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+# what indices that follow from the number of pictures alone are made of
+_COUNTING = (
+    *("Shape", "Squeeze", "Unsqueeze", "Range", "Add", "Mul", "Cast", "Identity", "Constant"),
+    *("Reshape", "Gather", "Concat"),
+)
+
+
+def _computed(graph, opset, nodes, name, n):
+    "The value of a tensor that these nodes make of `n` pictures."
+    from onnx.reference import ReferenceEvaluator  # needed by few models, and slow to load
+
+    needed = {x for node in nodes for x in node.input}
+    fixed = [tensor for tensor in graph.initializer if tensor.name in needed]
+    pictures = next(i for i in graph.input if i.name not in {t.name for t in graph.initializer})
+    answer = helper.make_tensor_value_info(name, TensorProto.INT64, None)
+    order = [node for node in graph.node if node in nodes]
+    part = helper.make_graph(order, "indices", [pictures], [answer], fixed)
+    shape = [d.dim_value for d in pictures.type.tensor_type.shape.dim]
+    seen = np.zeros((n, *shape[1:]), np.uint8)
+    counting = ReferenceEvaluator(helper.make_model(part, opset_imports=opset))
+    return counting.run(None, {pictures.name: seen})[0]
 
 
 # %% ../../nbs/features/places.ipynb #35404c7b
@@ -231,11 +309,20 @@ def _sides_of(shape, channels_last):
     return tuple(shape[1:3] if channels_last else shape[2:4])
 
 
+def _spread(pen, of):
+    "The tensor (n, 1) of a spread."
+    flat, along = pen.node("Reshape", of.name, np.array([0, -1])), np.array([1])
+    off = pen.node("Sub", flat, pen.node("ReduceMean", flat, along))
+    variance = pen.node("ReduceMean", pen.node("Mul", off, off), along)
+    return pen.node("Sqrt", pen.node("Add", variance, np.array(of.epsilon, np.float32)))
+
+
 def _said(pen, found, side, grid):
     "The tensor (n, t, rows, columns) of what a map adds to the logits."
     at = pen.node("Transpose", found.name, perm=[0, 3, 1, 2]) if found.channels_last else found.name
     for divisor in found.divisors:
-        at = pen.node("Div", at, pen.node("Reshape", divisor, np.array([0, -1, 1, 1])))
+        by = _spread(pen, divisor) if isinstance(divisor, _Spread) else divisor
+        at = pen.node("Div", at, pen.node("Reshape", by, np.array([0, -1, 1, 1])))
     weight = (found.weight.T / np.prod(side)).astype(np.float32)
     at = pen.node("Conv", at, weight[:, :, None, None])
     if side == grid:
