@@ -35,6 +35,7 @@ COURSE = {
         "suspects/visibility",
         "ledger/ledger",
         "learn/hidden",
+        "learn/teaching",
         "ledger/review",
         "judge/aims",
         "judge/promise",

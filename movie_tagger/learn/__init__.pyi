@@ -3,6 +3,7 @@ from . import head as head
 from . import hidden as hidden
 from . import recipes as recipes
 from . import ridge as ridge
+from . import teaching as teaching
 from . import training as training
 from .finetune import dataloaders as dataloaders
 from .finetune import learner as learner
@@ -15,5 +16,6 @@ from .head import probabilities as probabilities
 from .hidden import look_behind as look_behind
 from .recipes import RECIPES as RECIPES
 from .recipes import train as train
+from .teaching import Teacher as Teacher
 from .training import Model as Model
 from .training import choose_thresholds as choose_thresholds
