@@ -20,6 +20,8 @@ __all__ = [
     "write_frame",
     "cache_dir",
     "folder_size",
+    "in_notebook",
+    "watched",
     "progress",
     "visible",
     "one_form",
@@ -222,18 +224,30 @@ def folder_size(
 
 
 # %% ../nbs/core.ipynb #4d4d7e07
+def in_notebook() -> bool:
+    "Is this run by a Jupyter kernel?"
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def watched() -> bool:
+    "Does somebody see how far work is: on a terminal, or in a notebook?"
+    return in_notebook() or bool(sys.stderr and sys.stderr.isatty())
+
+
 def progress(
     items,  # what to go through
     what: str,  # what is being done, such as "embedding"
     total: int | None = None,  # how many, where `items` cannot say
     unit: str = "picture",
 ):
-    "`items`, with a progress bar when standard error is a terminal."
+    "`items`, with a progress bar where it is watched; in a notebook for what takes a second."
     from tqdm.auto import tqdm  # a fifth of the command line's start
 
-    return tqdm(
-        items, desc=what, total=total, unit=" " + unit, disable=not sys.stderr.isatty(), leave=False
-    )
+    delay = 1 if in_notebook() else 0
+    named = {"desc": what, "total": total, "unit": " " + unit}
+    return tqdm(items, **named, disable=not watched(), delay=delay, leave=False)
 
 
 # %% ../nbs/core.ipynb #2c9786e2

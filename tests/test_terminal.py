@@ -285,3 +285,18 @@ def test_the_log_tells_steps_in_words(posters, tmp_path):
     assert "each picture is one of horror, romance, superhero" in done.out
     assert len(done.out.splitlines()) == 1
     assert movie_tagger("ledger", "log", book, "--actor", "nobody").out.strip() == ""
+
+
+def test_a_notebook_shows_how_far_work_is_when_it_takes_long():
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipywidgets")
+    start = "import time\nfrom movie_tagger.core import progress\n"
+    cells = [
+        start + "for _ in progress(range(3), 'embedding'): time.sleep(0.6)",
+        "for _ in progress(range(3), 'reading'): pass",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(book, kernel_name="python3", timeout=60).execute()
+    (long,), short = (cell.outputs for cell in book.cells)
+    assert "application/vnd.jupyter.widget-view+json" in long.data
+    assert not short

@@ -9,7 +9,6 @@ __all__ = ["dataloaders", "learner", "tune", "probabilities", "recipe", "to_mode
 # %% ../../nbs/learn/02_finetune.ipynb #e6a386c2
 import gc
 import os
-import sys
 from copy import deepcopy
 from functools import partial
 
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .. import data, features
-from ..core import MovieTaggerError, require
+from ..core import MovieTaggerError, require, watched
 from ..images import decode
 from . import head
 from movie_tagger.learn.training import (
@@ -272,7 +271,7 @@ def _fitted(items, labels, x, valid, about, epochs, rate, batch_size):
         items, labels, valid, about["encoder"], batch_size, about["crop_bars"], kind=about["kind"]
     )
     learn = learner(loaders, weights=about["weights"], start=begin, spread=x[~valid].std(0))
-    if not sys.stderr.isatty():
+    if not watched():
         learn.remove_cb(learn.progress)
         learn.logger = lambda *_: None
     try:
