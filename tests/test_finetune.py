@@ -182,3 +182,25 @@ def test_unknown_cells_carry_no_gradient(drawn):
     logits = torch.zeros(2, 4, requires_grad=True)
     learn.loss_func(logits, torch.tensor([[1, 0, 0, float("nan")], [0, 1, 0, 1.0]])).backward()
     assert logits.grad[0, 3] == 0 and (logits.grad[:, :3] != 0).all() and logits.grad[1, 3] != 0
+
+
+def test_each_picture_has_a_loss_of_its_known_cells(drawn):
+    "What fastai's `Interpretation` and `get_preds(with_loss=True)` ask for."
+    items, labels = drawn
+    few = items.groupby(labels.idxmax(axis=1).to_numpy()).head(4).index
+    cells = data.to_array(labels.loc[few])
+    cells[::2, 1] = np.nan
+    labels = data.from_array(cells, few, labels.columns)
+    made = finetune.learner(
+        finetune.dataloaders(
+            items.loc[few], labels, np.arange(12) % 2 == 0, "lite0@64", kind="multi"
+        )
+    )
+    with made.no_bar():
+        p, y, losses = made.get_preds(with_loss=True)
+        mean, *_ = made.validate()
+    known = ~torch.isnan(y)
+    assert (~known[:, 1]).all() and losses.shape == (6,)
+    each = -torch.where(y == 1, p, 1 - p).log()
+    assert torch.allclose(losses, each[:, [0, 2]].mean(1), atol=1e-4)
+    assert np.isclose(mean, losses.mean().item(), atol=1e-4)

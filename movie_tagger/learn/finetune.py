@@ -191,13 +191,17 @@ def _groups(model):
 
 def _known_loss():
     fastai, torch = _fastai(), require("torch", "train")
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
 
     class KnownLoss(fastai.BCEWithLogitsLossFlat):
         "Binary cross-entropy over the cells that somebody looked at."
 
         def __call__(self, logits, y, **kwargs):
             known = ~torch.isnan(y)
-            return torch.nn.functional.binary_cross_entropy_with_logits(logits[known], y[known])
+            if self.reduction != "none":
+                return cross_entropy(logits[known], y[known])
+            cells = cross_entropy(logits, y.where(known, 0), reduction="none")  # one a picture
+            return cells.where(known, 0).sum(1) / known.sum(1).clamp(min=1)
 
     return KnownLoss()
 
