@@ -28,6 +28,7 @@ PAGES = {
 }
 
 sys.path.insert(0, str(ROOT / "scripts"))
+from exercises import EXERCISES, is_marked, without_marks  # noqa: E402
 from readme import COURSE, END, START, name_of, readme_parts  # noqa: E402
 
 FILES = re.compile(r"\]\((?:\.\./)+(movie_tagger|proxy|benchmarks|scripts|schedule|tests)/[^)]+\)")
@@ -36,7 +37,8 @@ FILES = re.compile(r"\]\((?:\.\./)+(movie_tagger|proxy|benchmarks|scripts|schedu
 def notebooks():
     "Name of a room → its notebook."
     found = sorted(NBS.rglob("*.ipynb"))
-    return {name_of(path): path for path in found if ".ipynb_checkpoints" not in path.parts}
+    apart = {".ipynb_checkpoints", "exercises"}
+    return {name_of(path): path for path in found if not apart & {*path.parts}}
 
 
 def linked(source, depth):
@@ -46,6 +48,7 @@ def linked(source, depth):
             rf"\]\((?:\.\./)*(?:benchmarks/|docs/)?{path.name}", f"]({depth}{page}.md", source
         )
     source = re.sub(r"\[([^\]]+)" + FILES.pattern, r"\1", source)
+    source = re.sub(r"\[([^\]]+)\]\(((?:\.\./)*exercises/[^)]+)\)", r"{download}`\1 <\2>`", source)
     return re.sub(r"\[([^\]]+)\]\((?:\.\./)*(?:LICENSE|CITATION\.cff)\)", r"\1", source)
 
 
@@ -63,6 +66,9 @@ def copy(path):
             if START in source and END in source:
                 source = source[: source.index(START)] + source[source.index(END) + len(END) :]
         source = re.sub(r"^#\| .*\n?", "", source, flags=re.M)
+        if is_marked(cell, "answer"):
+            source = without_marks(source)
+            cell = cell | {"metadata": {"tags": ["hide-input"]}}
         if source.strip():
             kept.append(cell | {"source": source})
     book["cells"] = kept
@@ -159,6 +165,7 @@ def main():
     for path in found.values():
         copy(path)
     shutil.copytree(NBS / "images", SOURCE / "images")
+    shutil.copytree(EXERCISES, SOURCE / "exercises", ignore=shutil.ignore_patterns("*.md"))
     for page, path in PAGES.items():
         text = linked(path.read_text(encoding="utf-8"), "")
         (SOURCE / f"{page}.md").write_text(text.replace("](nbs/", "]("), encoding="utf-8")

@@ -19,6 +19,7 @@ version = release = settings["version"]
 copyright = f"{author}, {settings['license']}"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
+exclude_patterns = ["exercises"]  # the copies for classes are there to download
 nb_execution_mode = "off"  # the notebooks are run by the tests; the page shows what they saved
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "html_image"]

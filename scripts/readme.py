@@ -88,7 +88,9 @@ def folded(summary, paths):
 def course_map():
     "The course as a path of lessons, each with its parts folded under it."
     notebooks = {
-        name_of(path): path for path in sorted(NBS.rglob("*.ipynb")) if path.parent.name[0] != "."
+        name_of(path): path
+        for path in sorted(NBS.rglob("*.ipynb"))
+        if path.parent.name[0] != "." and path.parent != NBS / "exercises"
     }
     lessons = [lesson for chapter in COURSE.values() for lesson in chapter]
     on_disk = {name for name, path in notebooks.items() if is_lesson(path)}
