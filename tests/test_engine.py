@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+
+from movie_tagger.features import engine
 
 MODEL = """
 from onnx import TensorProto, helper
@@ -113,3 +116,57 @@ def test_two_threads_that_ask_a_fresh_openvino_engine_do_not_lock_each_other_out
     )
     ended, badly = map(int, done.stdout.split())
     assert ended == 200 and badly <= 1, done.stderr
+
+
+# --- which engine
+
+
+def slower(backend, times):
+    "A backend that does everything so many times."
+
+    def opened(*how):
+        run = backend(*how)
+        return lambda images: [run(images) for _ in range(times)][-1]
+
+    return opened
+
+
+def spoilt(work):
+    "What `work` answers while four processes do nothing but work."
+    command = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(command) for _ in range(4)]
+    try:
+        return work()
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_a_busy_machine_does_not_mislead_the_choice(tmp_path, monkeypatch):
+    space = {}
+    exec(MODEL, space)
+    honest = engine.backends["onnxruntime"]
+    contestants = {"slow": slower(honest, 3), "fast": slower(honest, 2)}
+    monkeypatch.setattr(engine, "backends", contestants)
+    monkeypatch.setattr(engine, "installed", lambda: list(contestants))
+
+    def chosen(cache):
+        monkeypatch.setenv("MOVIE_TAGGER_CACHE", str(tmp_path / cache))
+        return engine.choose(space["model"])
+
+    assert chosen("at peace") == spoilt(lambda: chosen("busy")) == ("fast", 16)
+
+
+def test_a_choice_made_by_the_clock_or_on_a_busy_machine_is_made_again(empty_cache, monkeypatch):
+    space = {}
+    exec(MODEL, space)
+    loads = iter([9.0, 9.0, 0.1, 0.1, 0.1])
+    monkeypatch.setattr(engine, "_load", lambda: next(loads))
+    made = []
+    found = pd.DataFrame({"backend": ["onnxruntime"], "batch": [4], "images_per_second": [1.0]})
+    monkeypatch.setattr(engine, "measure", lambda *_: made.append(1) or found)
+    assert [engine.choose(space["model"]) and len(made) for _ in range(4)] == [1, 1, 2, 2]
+    monkeypatch.setattr(engine, "_METHOD", "the clock")
+    engine.choose(space["model"])
+    assert len(made) == 3
