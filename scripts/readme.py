@@ -31,6 +31,7 @@ COURSE = {
         "stills",
         "download/pictures",
         "tags/clean",
+        "features/text_tower",
         "features/index",
         "suspects/visibility",
         "ledger/ledger",

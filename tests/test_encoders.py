@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import onnx
@@ -14,6 +12,8 @@ from movie_tagger.cli import door  # noqa: F401, its commands
 from movie_tagger.cli.shared import run
 from movie_tagger.core import MovieTaggerError
 from movie_tagger.features import catalogue, embed, encoders, engine, onnx_file
+
+pytest_plugins = ["hub"]
 
 ADDRESS = "hf:film/towers@v1/onnx/tower.onnx"
 TOML = 'mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\nlicence = "MIT"\n'
@@ -172,83 +172,10 @@ def test_a_changed_file_is_another_encoder(tmp_path):
 # --- a hub
 
 
-class Hub(BaseHTTPRequestHandler):
-    "Files of one repository, behind a redirect, with ranges; it can hang up in the middle."
-
-    protocol_version = "HTTP/1.1"
-    files, cuts, asked = {}, [], []
-
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        self.answer(False)
-
-    def do_GET(self):
-        self.answer(True)
-
-    def refuse(self, status, code):
-        self.send_response(status)
-        self.send_header("X-Error-Code", code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def answer(self, with_body):
-        type(self).asked.append((self.command, self.path, self.headers.get("Range")))
-        if self.path.startswith("/gated/"):
-            return self.refuse(403, "GatedRepo")
-        if not self.path.startswith(("/film/towers/resolve/", "/store/")):
-            return self.refuse(401, "RepoNotFound")
-        if "/resolve/" in self.path and "/resolve/v1/" not in self.path:
-            return self.refuse(404, "RevisionNotFound")
-        name = self.path.rpartition("/")[2]
-        if name not in self.files:
-            return self.refuse(404, "EntryNotFound")
-        content = self.files[name]
-        etag = '"' + hashlib.sha256(content).hexdigest() + '"'
-        if "/resolve/" in self.path:
-            self.send_response(302)
-            self.send_header("Location", f"http://localhost:{self.server.server_port}/store/{name}")
-            self.send_header("X-Repo-Commit", "a" * 40)
-            self.send_header("X-Linked-Etag", etag)
-            self.send_header("X-Linked-Size", str(len(content)))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return None
-        start = int(re.match(r"bytes=(\d+)", self.headers.get("Range") or "bytes=0")[1])
-        self.send_response(206 if start else 200)
-        self.send_header("ETag", etag)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        if not with_body:
-            return None
-        if self.cuts:
-            self.wfile.write(content[start : start + self.cuts.pop()])
-            self.wfile.flush()
-            self.close_connection = True
-            return None
-        self.wfile.write(content[start:])
-        return None
-
-
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    "The hub's class, which says what it serves, at the address that the library asks."
-    constants = pytest.importorskip("huggingface_hub.constants")
-    model, _ = tower()
-    Hub.files, Hub.cuts, Hub.asked = {"tower.onnx": model.SerializeToString()}, [], []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    yield Hub
-    server.shutdown()
-    server.server_close()
+def hub(empty_hub):
+    empty_hub.files["tower.onnx"] = tower()[0].SerializeToString()
+    return empty_hub
 
 
 def wants_file(tmp_path):

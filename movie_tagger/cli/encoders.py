@@ -31,11 +31,13 @@ def encoders_list(
 
     shown = catalogue.table(measure).reset_index()
     speed = shown.pop("images_per_second")
+    shown["words"] = shown["words"].map({True: "words", False: ""})
     shown["pictures/s"] = ["-" if v != v else f"{v:.0f}" for v in speed]
     say(
         shown.to_string(index=False),
         "",
-        "Any timm or torchvision/NAME works as well, and the path of an ONNX file.",
+        "Any timm or torchvision/NAME works as well, any open_clip:MODEL/PRETRAINED, which knows "
+        "words too, and the path of an ONNX file.",
     )
 
 
@@ -45,7 +47,8 @@ def encoders_get(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Of the table, of timm, FILE.onnx, or hf:OWNER/REPO[@REVISION]/FILE.onnx.",
+            help="Of the table, of timm, open_clip:MODEL/PRETRAINED, FILE.onnx, or "
+            "hf:OWNER/REPO[@REVISION]/FILE.onnx.",
         ),
     ],
     name: Annotated[str | None, typer.Option("--as", help="The name to keep a file under.")] = None,
@@ -60,8 +63,9 @@ def encoders_get(
 
     found = catalogue.get(what, name, wants, sha256, offline)
     height, width = found.size
+    words = ", and knows words" if found.words else ""
     say(
-        f"{found.name} is here: {height} x {width} pixels; licence: {found.licence}.",
+        f"{found.name} is here: {height} x {width} pixels{words}; licence: {found.licence}.",
         f"Use it with --encoder {found.name}.",
     )
 

@@ -2,9 +2,12 @@ from . import catalogue as catalogue
 from . import embeddings as embeddings
 from . import encoders as encoders
 from . import engine as engine
+from . import hub as hub
 from . import index as index
 from . import onnx_file as onnx_file
+from . import open_clip as open_clip
 from . import places as places
+from . import text_tower as text_tower
 from .embeddings import cache_table as cache_table
 from .embeddings import clear_cache as clear_cache
 from .embeddings import embed as embed
@@ -20,3 +23,4 @@ from .encoders import registry as registry
 from .encoders import to_onnx as to_onnx
 from .index import Index as Index
 from .index import index_of as index_of
+from .text_tower import words as words

@@ -9,6 +9,7 @@ __all__ = ["KNOWN", "WANTS", "Known", "table", "got", "get", "forget", "fetch"]
 # %% ../../nbs/features/catalogue.ipynb #a135a356
 import json
 import shutil
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import MovieTaggerError, atomic, cache_dir, require, write_json
-from . import encoders, engine, onnx_file
+from . import encoders, engine, hub, onnx_file, open_clip, text_tower
 
 
 # %% ../../nbs/features/catalogue.ipynb #422e3229
@@ -29,6 +30,7 @@ class Known(NamedTuple):
     MB: int  # of its weights
     licence: str
     about: str
+    words: bool = False  # has it a text tower?
 
 
 KNOWN = {
@@ -38,6 +40,12 @@ KNOWN = {
     "datacomp": Known(768, 256, 350, "MIT", "CLIP ViT-B/32 at 256 pixels, DataComp"),
     "siglip2": Known(768, 224, 372, "Apache-2.0", "SigLIP 2 ViT-B/16"),
     "tinyclip": Known(256, 224, 32, "MIT", "TinyCLIP ViT, the smallest"),
+    "open_clip:ViT-B-32-256/datacomp_s34b_b86k": Known(
+        512, 256, 605, "MIT", "the same CLIP with its words", True
+    ),
+    "open_clip:ViT-B-16-SigLIP2/webli": Known(
+        768, 224, 1501, "Apache-2.0", "the same SigLIP 2 with its words", True
+    ),
     "dinov3": Known(384, 256, 86, "DINOv3 licence", "DINOv3 ViT-S/16, pictures alone"),
 }
 
@@ -50,11 +58,13 @@ WANTS = {
 
 def table(
     measure: bool = False,  # the speed of those that are here, some seconds each
-) -> pd.DataFrame:  # a row an encoder: numbers, input, MB, licence, weights, images_per_second
+) -> (
+    pd.DataFrame
+):  # a row an encoder: numbers, input, MB, licence, words, weights, images_per_second
     "The encoders that have a name, and whether their weights are here."
     rows = {name: [*known, _where(name)] for name, known in KNOWN.items()}
-    rows |= {name: [*_got(name), "here"] for name in got()}
-    columns = ["numbers", "input", "MB", "licence", "about", "weights"]
+    rows |= {name: [*_got(name), False, "here"] for name in got()}
+    columns = ["numbers", "input", "MB", "licence", "about", "words", "weights"]
     shown = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     shown.index.name = "encoder"
     shown["images_per_second"] = [
@@ -72,7 +82,7 @@ def _where(name):
 
 def _is_fetched(name):
     "Has an export of it been kept?"
-    return (cache_dir("encoders") / f"{name}.onnx").exists()
+    return (cache_dir("encoders") / f"{encoders.as_file_name(name)}.onnx").exists()
 
 
 def got() -> list[str]:
@@ -114,29 +124,56 @@ def get(
     "An encoder whose weights are here from now on."
     if what.startswith("hf:") or what.endswith(".onnx"):
         return _take(what, name, wants, sha256, offline)
+    if what.startswith(open_clip.PREFIX):
+        return _with_words(what, name or wants, sha256, offline)
     if name or wants or sha256:
         raise MovieTaggerError(
             f"{what} is no file: only for hf:OWNER/REPO/FILE.onnx and for paths can a name, "
             "what it wants and a checksum be given."
         )
-    hub = require("huggingface_hub.constants", "train")
-    before = hub.HF_HUB_OFFLINE
-    hub.HF_HUB_OFFLINE = offline or before
-    try:
+    with _without_network(offline):
         encoders.export(what)
-    finally:
-        hub.HF_HUB_OFFLINE = before
     return encoders.find(what)
+
+
+@contextmanager
+def _without_network(offline):
+    "Asks the hub for nothing, where that is wanted."
+    constants = require("huggingface_hub.constants", "train")
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline or before
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _with_words(what, more, sha256, offline):
+    "Both towers of a network of open_clip."
+    if more:
+        raise MovieTaggerError(f"{what} has a name and says itself what it wants.")
+    found = encoders.find(what)
+    file = open_clip.weights_file(what.partition("@")[0], offline)
+    if sha256:
+        _refuse_another(what, file, sha256)
+    encoders.export(what)
+    text_tower.export_tower(what)
+    return found
+
+
+def _refuse_another(what, file, sha256):
+    if (found := _checksum(file)) != sha256.lower():
+        raise MovieTaggerError(
+            f"{what} has the SHA-256 {found}, and not {sha256}: it is not used. "
+            "Ask whoever gave you the checksum, or fetch it again."
+        )
 
 
 def _take(what, name, wants, sha256, offline):
     "A file under a name, with what it wants beside it, after it was tried."
     file = fetch(what, offline) if what.startswith("hf:") else Path(what)
-    if sha256 and (found := _checksum(file)) != sha256.lower():
-        raise MovieTaggerError(
-            f"{what} has the SHA-256 {found}, and not {sha256}: it is not used. "
-            "Ask whoever gave you the checksum, or fetch it again."
-        )
+    if sha256:
+        _refuse_another(what, file, sha256)
     name = name or file.stem.lower()
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise MovieTaggerError(f"{name!r} is no name: use letters, digits, dots, - and _.")
@@ -185,28 +222,7 @@ def fetch(
 ) -> Path:
     "A file of a repository of the model hub; raises `MovieTaggerError` where it cannot be had."
     repo, revision, file = _parts(what)
-    hub = require("huggingface_hub", "train")
-    errors = require("huggingface_hub.errors", "train")
-    try:
-        found = hub.hf_hub_download(repo, file, revision=revision, local_files_only=offline)
-        return Path(found)
-    except errors.GatedRepoError:
-        why = "its owner lets only those in who accepted its terms: do that on its page, and log in"
-    except errors.RevisionNotFoundError:
-        why = f"the repository has no revision {revision!r}"
-    except errors.LocalEntryNotFoundError:
-        why = "it was not fetched before" if offline else "the network or the hub does not answer"
-    except errors.EntryNotFoundError:
-        why = f"the repository has no file {file}"
-    except errors.RepositoryNotFoundError:
-        why = "there is no such repository, or it is private: log in"
-    except errors.HFValidationError as e:
-        why = str(e).splitlines()[0]
-    except OSError as e:
-        why = e.strerror or str(e).splitlines()[0][:200]
-    except Exception as e:
-        why = f"{type(e).__name__}: {next(iter(str(e).splitlines()), '')[:200]}"
-    raise MovieTaggerError(f"{what} cannot be fetched: {why}.")
+    return hub.fetched(repo, file, revision, offline)
 
 
 def _parts(what):

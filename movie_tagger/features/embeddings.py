@@ -220,7 +220,9 @@ def _how_many(db):
 def clear_cache() -> int:  # bytes freed
     "Empty the cache folder of encoders and embeddings."
     size = folder_size(cache_dir())
-    kept = [*cache_dir().glob("encoders/*"), *cache_dir().glob("embeddings/*")]
+    kept = [
+        p for what in ("encoders", "words", "embeddings") for p in cache_dir().glob(f"{what}/*")
+    ]
     for path in [*kept, cache_dir() / "engines.json"]:
         if not path.is_dir():  # the work of an export under way
             path.unlink(missing_ok=True)

@@ -18,6 +18,9 @@ __all__ = [
     "onnx_source",
     "licence",
     "export",
+    "place",
+    "as_file_name",
+    "is_whole",
     "checksum",
     "input_size",
     "to_onnx",
@@ -26,6 +29,7 @@ __all__ = [
 # %% ../../nbs/features/encoders.ipynb #e5c0de03
 import difflib
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -34,7 +38,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from ..core import MovieTaggerError, atomic, cache_dir, require, sha256, write_json
-from . import onnx_file
+from . import onnx_file, open_clip
 
 
 # %% ../../nbs/features/encoders.ipynb #d04f325b
@@ -47,6 +51,7 @@ class Encoder:
     module: Callable  # () -> torch module: pictures (n, 3, h, w), 0 to 255 -> embeddings (n, d)
     licence: str
     graph: Callable | None = None  # () -> ONNX, where there is no torch module
+    words: Callable | None = None  # () -> `open_clip.TextParts`, where it has a text tower
 
 
 registry: dict[str, Callable[[], Encoder]] = {}
@@ -128,7 +133,7 @@ BEST = "lite0+lite1+lite2@288"  # the best that needs no network
 
 
 def find(
-    # a registered or timm name, or torchvision/NAME; several with +; @SIZE for another size
+    # registered, timm's, torchvision/NAME, open_clip:MODEL/TAG; several with +; @SIZE
     name: str = "lite0",
     weights: str | Path | None = None,  # a file with a state dict, "random", or None: the published
 ) -> Encoder:
@@ -145,6 +150,8 @@ def find(
         found = _side_by_side(base, weights)
     elif base in registry and weights is None:
         found = registry[base]()
+    elif base.startswith(open_clip.PREFIX):
+        found = _open_clip(base, weights, int(size) if size else None)
     elif base.startswith("torchvision/"):
         found = _torchvision(base, weights)
     else:
@@ -198,9 +205,8 @@ def _foreign(name, source, size, weights):
         )
 
     kept = cache_dir("encoders") / f"{_stem(name)}.onnx"
-    about = kept.with_suffix(".json")
-    if _is_whole(kept, about):
-        said = json.loads(about.read_text())
+    if is_whole(kept):
+        said = json.loads(kept.with_suffix(".json").read_text())
         return Encoder(name, tuple(said["size"]), module, said["licence"], kept.read_bytes)
     got = source.with_name("about.json")
     if source.name == "model.onnx" and got.exists():  # tried when it was got
@@ -217,6 +223,21 @@ TODAY = {
     "tinyclip": "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m",
     "dinov3": "vit_small_patch16_dinov3.lvd1689m",
 }
+
+
+def _open_clip(name, weights, side):
+    "The picture tower of a network that has one for texts as well, up to the space of both."
+    asked = open_clip.named(name)
+    network = partial(open_clip.network, name, weights, side)
+
+    def module():
+        mean, std = open_clip.scaling(name)
+        return as_module(network(), mean, std, lambda net, x: net.encode_image(x))
+
+    terms = f"see the page of {asked.page}" if asked.page else UNKNOWN_LICENCE
+    return Encoder(
+        name, asked.size, module, terms, words=lambda: open_clip.text_parts(name, network())
+    )
 
 
 def _timm(name, weights):
@@ -335,26 +356,39 @@ def export(
 ) -> Path:
     "The encoder as an ONNX file, uint8 pictures (n, height, width, 3) to embeddings (n, d)."
     name = encoder if isinstance(encoder, str) else encoder.name
-    path = cache_dir("encoders") / f"{_stem(name)}{_mark(weights)}.onnx"
-    about = path.with_suffix(".json")
-    if _is_whole(path, about):
+    path = place("encoders", name, weights)
+    if is_whole(path):
         return path
     if isinstance(encoder, str):
         encoder = find(name, weights)
     with atomic(path) as t:
         t.write_bytes(encoder.graph() if encoder.graph else to_onnx(encoder.module(), encoder.size))
     write_json(
-        about,
+        path.with_suffix(".json"),
         {"name": name, "size": encoder.size, "licence": encoder.licence, "sha256": checksum(path)},
     )
     return path
+
+
+def place(
+    folder: str,  # of the cache
+    name: str,  # of an encoder
+    weights: str | Path | None = None,  # as for `find`
+) -> Path:
+    "Where a file made from an encoder is kept."
+    return cache_dir(folder) / f"{_stem(name)}{_mark(weights)}.onnx"
+
+
+def as_file_name(encoder: str) -> str:
+    "An encoder's name as a part of a file's name."
+    return re.sub("[/:]", "_", encoder)
 
 
 def _stem(name):
     "Names a file; that of an ONNX file changes with what it holds and what is said of it."
     source = onnx_source(name.partition("@")[0])
     if source is None:
-        return name.replace("/", "_")
+        return as_file_name(name)
     said = source.with_suffix(".toml")
     try:
         digests = [checksum(file) for file in (source, said) if file is source or file.exists()]
@@ -376,9 +410,12 @@ def _mark(weights):
         raise MovieTaggerError(f"The weights in {weights} cannot be read: {e.strerror}.") from None
 
 
-def _is_whole(path, about):
+def is_whole(
+    path: Path,  # of a file with a .json beside it, which says its checksum
+) -> bool:
+    "Is it there, and what was written?"
     try:
-        return json.loads(about.read_text())["sha256"] == checksum(path)
+        return json.loads(path.with_suffix(".json").read_text())["sha256"] == checksum(path)
     except (OSError, ValueError, KeyError):
         return False
 
