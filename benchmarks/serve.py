@@ -2,7 +2,6 @@
 
     python benchmarks/serve.py [--quick] [--litserve VENV/bin/python] [--rounds 3] [--seconds 6]
     python benchmarks/serve.py --cold [VENV/bin/python]    seconds from a start to the first answer
-    python benchmarks/serve.py --soak 30                   minutes of load with hostile uploads
 
 The stills are those of MOVIE_TAGGER_DATA; where it is not set, drawn ones. `--quick` is one round
 of two seconds, without fastai.
@@ -304,79 +303,6 @@ def before_others(pid):
         Path(f"/proc/{pid}/autogroup").write_text("-15")
 
 
-def soak(bundle, minutes):
-    "Load with hostile uploads; memory and open files of the server, once a tenth of the time."
-    import random
-    import threading
-
-    server, port = start(OURS, bundle, log=Path(tempfile.mkdtemp()) / "server.log")
-    statuses = {}
-    stop = threading.Event()
-    visit = _visitor(port, statuses, stop)
-    threads = [threading.Thread(target=visit, args=(random.Random(k),)) for k in range(4)]
-    for t in threads:
-        t.start()
-    process = psutil.Process(server.pid)
-    rows = []
-    for k in range(10):
-        time.sleep(minutes * 6)
-        memory = process.memory_info().rss / 2**20
-        minute = minutes * (k + 1) / 10
-        answers = sum(statuses.values())
-        rows.append(f"| {minute:.1f} | {memory:.0f} | {process.num_fds()} | {answers} |")
-        print(rows[-1], file=sys.stderr, flush=True)
-    stop.set()
-    for t in threads:
-        t.join()
-    server.send_signal(signal.SIGTERM)
-    report(
-        f"Serving: {minutes:g} minutes of mixed load with hostile uploads",
-        [
-            f"Ended with exit code {server.wait(40)}. "
-            f"Answers by status: {dict(sorted(statuses.items()))}.",
-            "",
-            "| minute | memory, MB | open files | answers |",
-            "|---|---|---|---|",
-            *rows,
-        ],
-    )
-
-
-def _visitor(port, statuses, stop):
-    "A function that sends what people send, good and bad, until it is told to stop."
-    sys.path.insert(0, str(HERE.parent / "tests"))
-    import httpx
-    from test_serve_hostile import FORMS, REFUSED, REQUESTS, TAKEN
-
-    good = [path.read_bytes() for path in pictures()[:200]]
-    bad = [data for data, _, _ in REFUSED.values()] + list(TAKEN.values())
-    forms = [body for body, _ in FORMS.values()]
-    lines = [line for line, _ in REQUESTS.values()]
-    form_type = {"content-type": "multipart/form-data; boundary=X"}
-
-    def send(client, rng):
-        what = rng.random()
-        if what < 0.7:
-            jpeg = {"content-type": "image/jpeg"}
-            return client.post("/v1/tags", content=rng.choice(good), headers=jpeg)
-        if what < 0.9:
-            some = [rng.choice(good + bad) for _ in range(rng.randrange(1, 4))]
-            return client.post("/v1/tags", files=[("still", ("a.jpg", data)) for data in some])
-        if what < 0.95:
-            return client.post("/v1/tags", content=rng.choice(forms), headers=form_type)
-        with socket.create_connection(("127.0.0.1", port)) as s:
-            s.sendall(rng.choice(lines))
-
-    def visit(rng):
-        url = f"http://127.0.0.1:{port}"
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-            while not stop.is_set():
-                if answer := send(client, rng):
-                    statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
-
-    return visit
-
-
 def forget(*folders):
     "Puts files below some folders out of the page cache, as after a reboot; those in use stay."
     for path in (p for folder in folders for p in Path(folder).rglob("*") if p.is_file()):
@@ -552,7 +478,6 @@ def main():
     add("--rounds", type=int, default=3)
     add("--seconds", type=int, default=6)
     add("--connections", type=int, default=2 * CORES)
-    add("--soak", type=float, help="instead: so many minutes of load with hostile uploads")
     add(
         "--cold",
         nargs="?",
@@ -568,13 +493,11 @@ def main():
         with contextlib.suppress(OSError):
             os.setsid()  # a session of its own, where it has none
         before_others(os.getpid())
-    if not (args.cold or args.soak or shutil.which("wrk")):
+    if not (args.cold or shutil.which("wrk")):
         sys.exit("wrk is missing: apt-get install wrk")
     bundle = args.bundle or make_bundle(Path(tempfile.mkdtemp()))
     if args.cold:
         cold(bundle, args.cold, 1 if args.quick else 5)
-    elif args.soak:
-        soak(bundle, args.soak)
     else:
         compare(bundle, args)
 

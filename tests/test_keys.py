@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import REPO, movie_tagger
@@ -89,7 +90,7 @@ def test_taking_back_a_key_makes_no_folder(tmp_path):
     assert not (tmp_path / "typo").exists()
 
 
-@pytest.mark.parametrize("rate", ["nan", "inf", "-inf", "0", "-1", "1e999"])
+@pytest.mark.parametrize("rate", ["nan", "inf", "-inf", "0", "-1", "1e999", "5e-324"])
 def test_a_rate_that_is_no_number_is_one_sentence(tmp_path, rate):
     done = movie_tagger("keys", "add", "a", "--file", tmp_path / "k.json", f"--rate={rate}")
     assert done.code == 1 and "give a positive number" in done.err
@@ -207,7 +208,8 @@ def test_a_secret_that_is_not_whole_is_one_sentence(tmp_path, content):
     assert path.read_bytes() == content
 
 
-def test_a_secret_that_cannot_be_read_is_one_sentence(tmp_path):
-    (tmp_path / "ledger.db.secret").mkdir()
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_secret_that_cannot_be_read_is_one_sentence(tmp_path, make):
+    make(tmp_path / "ledger.db.secret")
     with pytest.raises(MovieTaggerError, match="Cannot read the secret"):
         Receipts.kept(tmp_path / "ledger.db.secret")

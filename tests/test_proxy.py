@@ -141,3 +141,12 @@ def test_what_is_too_large_ends_at_the_proxy_and_metrics_stay_inside(site):
         assert (answer.status_code, answer.json()["status"]) == (413, 413)
         assert visitor.get("/metrics").status_code == 404
         assert visitor.get("/").headers["content-type"].startswith("text/html")
+
+
+def test_a_server_that_is_away_is_a_503(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with proxied(tmp_path, port) as proxy:
+        answer = httpx.get(f"http://127.0.0.1:{proxy}/v1/model", trust_env=False)
+    assert (answer.status_code, answer.json()["status"]) == (503, 503)
+    assert answer.headers["retry-after"]

@@ -777,6 +777,13 @@ def test_a_taken_port_is_one_sentence(models):
         run_server(None, port=taken.getsockname()[1])
 
 
+@pytest.mark.parametrize("host", ["", "no such name", "[::1]", "192.0.2.1"])
+def test_an_address_that_is_none_is_one_sentence(host):
+    with pytest.raises(MovieTaggerError, match="--host") as e:
+        run_server(None, host, port=0)
+    assert "\n" not in str(e.value) and "while" not in str(e.value)
+
+
 def test_importing_the_server_loads_no_torch():
     code = (
         "import sys, movie_tagger.serve.app\n"

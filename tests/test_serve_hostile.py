@@ -403,6 +403,14 @@ def test_a_body_in_small_chunks_is_a_body(site, picture):
     assert raw(site, head + b"".join(padded) + b"0\r\n\r\n").startswith("HTTP/1.1 200")
 
 
+def test_a_body_in_crumbs_ends_the_connection_and_a_few_crumbs_do_not(site):
+    head = b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    crumbs = b"".join(b"1\r\n%c\r\n" % byte for byte in JPEG)
+    assert raw(site, head + crumbs + b"0\r\n\r\n").startswith("HTTP/1.1 200")
+    with contextlib.suppress(ConnectionError):
+        assert not raw(site, head + b"1\r\nx\r\n" * 6000)  # nor is it waited for more
+
+
 def test_uvicorn_still_has_what_our_connections_stand_on():
     "Named one by one, so that a new uvicorn that breaks the server says with what."
     import uvicorn

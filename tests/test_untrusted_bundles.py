@@ -1,6 +1,7 @@
 "Bundles made to harm: refused in one sentence, wherever they are opened; a server goes on."
 
 import json
+import math
 import os
 import shutil
 import time
@@ -323,6 +324,7 @@ def test_an_answer_that_is_no_number_is_an_error_of_its_picture(make):
 # --- manifests
 
 
+PROMISE = {"threshold": 0.5, "recall": 0.9, "confidence": 0.95, "reviewed": 9, "positives": 5}
 MANIFESTS = {
     "tags twice": {"tags": ["car", "hat", "car"]},
     "no tags": {"tags": []},
@@ -351,8 +353,17 @@ MANIFESTS = {
     "a path": {"checksums": {"/etc/passwd": "0" * 64}},
     "no checksums": {"checksums": {}},
     "checksums are a list": {"checksums": []},
+    "another way to resize": {"input": {"size": SIZE, "resize": "fold"}},
+    "bars in words": {"input": {"size": SIZE, "crop_bars": "no"}},
+    "a tag without end": {"tags": ["car", "h" * 1001, "dog"]},
+    "sensitive without end": {"sensitive": [f"tag {k}" for k in range(1001)]},
+    "a threshold no float can hold": {"thresholds": [10**400] * 3},
+    "metrics of nobody knows how many": {"evaluation": {"metrics": {}}},
     "promises are a list": {"promises": [1]},
     "a promise is a text": {"promises": {"car": "always"}},
+    "a promise in words": {"promises": {"car": PROMISE | {"threshold": "low"}}},
+    "a promise of nothing": {"promises": {"car": PROMISE | {"threshold": None}}},
+    "a promise that is no number": {"promises": {"car": PROMISE | {"threshold": math.nan}}},
 }
 
 

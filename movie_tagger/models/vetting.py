@@ -6,6 +6,8 @@ trying it out hurts nobody."""
 # %% auto #0
 __all__ = [
     "LARGEST",
+    "LONGEST",
+    "MOST_SENSITIVE",
     "SECONDS",
     "MEMORY",
     "unsound",
@@ -25,6 +27,7 @@ import sys
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +67,11 @@ def unsound(manifest: dict) -> str | None:
     if cuts is None and manifest["kind"] == "multi":
         return "thresholds"
     sensitive = manifest.get("sensitive") or []
-    if not (isinstance(sensitive, list) and all(map(_is_text, sensitive))):
+    texts = isinstance(sensitive, list) and all(map(_is_text, sensitive))
+    if not texts or len(sensitive) > MOST_SENSITIVE:
         return "sensitive"
     promises = manifest.get("promises") or {}
-    if not (isinstance(promises, dict) and all(isinstance(p, dict) for p in promises.values())):
+    if not (isinstance(promises, dict) and all(map(_is_promise, promises.values()))):
         return "promises"
     return None
 
@@ -77,19 +81,29 @@ def _is_text(value):
 
 
 def _is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    "One that calculates: JSON's integers may have more digits than a float can hold."
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, float)
 
 
 def _are_numbers(values):
     return isinstance(values, list) and all(map(_is_number, values))
 
 
+def _is_promise(said):
+    return isinstance(said, dict) and all(_is_number(v) and isfinite(v) for v in said.values())
+
+
 def _are_tags(tags):
     texts = isinstance(tags, list) and tags and all(map(_is_text, tags))
-    return texts and all(tag.strip() for tag in tags) and len({*tags}) == len(tags)
+    fair = texts and all(tag.strip() and len(tag) <= LONGEST for tag in tags)
+    return fair and len({*tags}) == len(tags)
 
 
 LARGEST = 4096  # pixels, height and width of what a model takes
+LONGEST = 1000  # characters of a tag
+MOST_SENSITIVE = 1000  # tags, each of which stands in every answer of a server
 
 
 def _is_input(given):
@@ -97,7 +111,9 @@ def _is_input(given):
         return False
     size = given.get("size")
     whole = isinstance(size, list) and len(size) == 2 and all(type(n) is int for n in size)
-    return whole and all(0 < n <= LARGEST for n in size)
+    known = given.get("resize", "squish") in ("squish", "squish exactly", "crop")
+    known = known and isinstance(given.get("crop_bars", False), bool)
+    return whole and known and all(0 < n <= LARGEST for n in size)
 
 
 def _is_data(data):
@@ -118,7 +134,7 @@ def _is_time(text):
 def _is_evaluation(said):
     if said is None:
         return True
-    metrics = isinstance(said, dict) and said.get("metrics")
+    metrics = isinstance(said, dict) and _is_number(said.get("n")) and said.get("metrics")
     return isinstance(metrics, dict) and all(
         isinstance(m, dict) and (m.get("value") is None or _is_number(m["value"]))
         for m in metrics.values()

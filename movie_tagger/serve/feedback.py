@@ -41,6 +41,8 @@ class Receipts:
             if not path.exists():
                 with locked(path.parent, "change", 60):
                     _make_secret(path)
+            if not path.is_file():  # a pipe would be waited for
+                raise OSError(errno.EINVAL, "it is no file")
             secret = path.read_bytes().strip()
         except OSError as e:
             raise MovieTaggerError(f"Cannot read the secret {path}: {e.strerror}.") from None

@@ -55,7 +55,7 @@ class Key:
 
 def _is_rate(rate):
     plain = isinstance(rate, int | float) and not isinstance(rate, bool)
-    return plain and 0 < rate < 1e9
+    return plain and 1e-6 < rate < 1e9
 
 
 def _hash(key):

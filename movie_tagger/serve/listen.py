@@ -8,6 +8,7 @@ __all__ = ["uvicorn", "httptools", "House", "Guarded", "Server", "run_server", "
 
 # %% ../../nbs/serve/listen.ipynb #957725fa
 import asyncio
+import errno
 import re
 import signal
 import socket
@@ -83,6 +84,10 @@ def _last(send):
 
 
 # %% ../../nbs/serve/listen.ipynb #57948074
+class _TooMuch(Exception):
+    "Ends the reading of what is refused as a whole."
+
+
 class Guarded(asyncio.Protocol):
     "A connection of uvicorn that is shown out when it only takes up room."
 
@@ -91,6 +96,8 @@ class Guarded(asyncio.Protocol):
     header_bytes = 64 << 10  # and of all else that is no body
     fields = 100  # of headers and trailers
     ahead = 8  # requests before the first is answered
+    chunks = 5000  # of a body that comes in smaller ones than `chunk`, on average
+    chunk = 64  # bytes
 
     def __init__(self, house: House, config, server_state, app_state, _loop=None):
         self._house = house
@@ -170,20 +177,24 @@ class Guarded(asyncio.Protocol):
             # only a head by itself has a known beginning
             wishes = fresh and asked == self._asked
             return self._turn_down(data, e.args[0]) if wishes else self._transport.close()
+        except httptools.HttpParserCallbackError:
+            return self._refuse()
         except httptools.HttpParserError:
             pass  # what is wrong with a request, uvicorn says
         else:
-            if fresh and self._open and asked == self._asked and not self._is_too_much():
+            if fresh and self._open and asked == self._asked and not self._no_body_is_too_long():
                 self._head += data
                 return
-        if self._is_too_much():
-            return self.show_out(b"431 Request Header Fields Too Large")
+        if self._no_body_is_too_long():
+            return self._refuse()
         self._http.data_received(self._head + data)
         self._head = b""
 
-    def _is_too_much(self):
-        many = self._asked - self._answered > self.ahead or self._fields > self.fields
-        return many or self._no_body > self.header_bytes
+    def _no_body_is_too_long(self):
+        return self._no_body > self.header_bytes
+
+    def _refuse(self):
+        self.show_out(b"431 Request Header Fields Too Large")
 
     def _turn_down(self, data, end):
         "Goes on as if there had been no wish for another protocol in the head that ends there."
@@ -200,17 +211,29 @@ class Guarded(asyncio.Protocol):
         self._since = asyncio.get_running_loop().time()
         self._open = True  # is more of the request to come?
         self._fields = 0
+        self._chunks = 0
+        self._body = 0  # bytes
 
     def on_header(self, name, value):
         self._fields += 1
+        if self._fields > self.fields:
+            raise _TooMuch
 
     def on_headers_complete(self):
         if not self._parser.should_upgrade():
             self._asked += 1
             self._house.idle.pop(self, None)
+        if self._asked - self._answered > self.ahead:
+            raise _TooMuch
+
+    def on_chunk_header(self):
+        self._chunks += 1
+        if self._chunks > self.chunks + self._body // self.chunk:
+            raise _TooMuch
 
     def on_body(self, body):
         self._no_body = 0
+        self._body += len(body)
 
     def on_message_complete(self):
         self._open = False
@@ -311,12 +334,20 @@ def _heeded(server):
 
 def open_socket(host: str, port: int) -> socket.socket:
     "A socket that listens."
+    if not host:  # which would be all addresses
+        raise MovieTaggerError(
+            "There is no address to listen on: give one with --host, such as 127.0.0.1, "
+            "or 0.0.0.0 for all of this machine's."
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         sock = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as e:
+        why = str(e.strerror or e).partition(" (while")[0]
+        foreign = isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL
         raise MovieTaggerError(
-            f"Cannot listen on {host}, port {port}: {e.strerror or e}. Choose another with --port."
+            f"Cannot listen on {host}, port {port}: {why}. "
+            f"Choose another with {'--host' if foreign else '--port'}."
         ) from None
     # inherited by its connections; asyncio alone would leave 40 ms between head and body
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
