@@ -9,10 +9,11 @@ from scipy.stats import beta, binom
 
 from movie_tagger import tags
 from movie_tagger.core import MovieTaggerError
+from movie_tagger.judge.aims import Aim
 from movie_tagger.judge.evaluation import paired_difference
 from movie_tagger.judge.promise import lowest_rank, promises
 from movie_tagger.retrain import gates
-from movie_tagger.retrain.gates import Gates, compare, kept_promises, not_worse
+from movie_tagger.retrain.gates import Gates, at_aims, compare, kept_promises, not_worse
 from movie_tagger.retrain.sanity import facts, sane, surprise
 
 TAGS = ["car", "rain", "blood"]
@@ -147,6 +148,43 @@ def test_the_table_has_the_greatest_loss_first():
     assert table.at["car", "yes"] == y[:, 0].sum() and table.at["car", "groups"] == len(
         np.unique(films[y[:, 0] == 1])
     )
+
+
+# --- what thresholds are for
+
+CUTS = [0.4, 0.4, 0.4]
+
+
+def test_a_copy_reaches_what_it_reached_and_who_hardly_flags_any_more_does_not():
+    y, p, films = drawn()
+    aims = dict.fromkeys(TAGS, Aim("recall", 0.9))
+    (same,), _ = at_aims(y, p, p, [CUTS, CUTS], TAGS, films, aims)
+    assert same.passed and same.value == 0
+    (less,), reached = at_aims(y, p, p, [CUTS, [0.9] * 3], TAGS, films, aims)
+    assert not less.passed and less.high < -0.01 and "recall at the thresholds fell" in less.says
+    yes = y == 1
+    for column, cut in {"champion reaches": 0.4, "challenger reaches": 0.9}.items():
+        assert np.allclose(reached[column], ((p >= cut) & yes).sum(0) / yes.sum(0))
+
+
+def test_each_kind_of_aim_has_its_verdict_about_its_own_tags():
+    y, p, films = drawn()
+    aims = {"car": Aim("precision", 0.5), "rain": Aim("f1"), "blood": Aim("recall", 0.9)}
+    verdicts, reached = at_aims(y, p, p, [CUTS, [0.4, 0.4, 2]], TAGS, films, aims)
+    gates = [f"{what} at the thresholds" for what in ("precision", "F1", "recall")]
+    assert [v.gate for v in verdicts] == gates
+    assert [v.passed for v in verdicts] == [True, True, False]
+    assert reached["aim"].tolist() == ["precision=0.5", "f1", "recall=0.9"]
+
+
+def test_a_tag_without_an_aim_is_not_looked_at_and_one_that_nobody_flags_is_not_judged():
+    y, p, films = drawn()
+    (v,), reached = at_aims(
+        y, p, p, [[2] * 3, [2] * 3], TAGS, films, {"car": Aim("precision", 0.9)}
+    )
+    assert v.passed and np.isnan(v.value) and "cannot be judged" in v.says
+    assert reached["aim"].tolist() == ["precision=0.9", "", ""]
+    assert at_aims(y, p, p, [CUTS, CUTS], TAGS, films, {})[0] == []
 
 
 # --- promises

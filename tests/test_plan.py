@@ -172,6 +172,18 @@ def test_a_whole_plan_is_read_and_its_paths_start_at_the_file(plan_file, tmp_pat
             ('command = "mail admin@example.org"', 'webhook = "admin@example.org"'),
             ", line 25: [notify] `webhook`: it must begin with https:// or http://.",
         ),
+        (
+            ('encoder = "lite0"', 'aim = "precison=0.9"'),
+            ", line 15: [train] `aim`: 'precison=0.9' is no aim: give f1, precision=0.9",
+        ),
+        (
+            ('encoder = "lite0"', "aim = 0.9"),
+            ", line 15: [train] `aim`: it must be a text in quotes, not 0.9.",
+        ),
+        (
+            ('encoder = "lite0"', 'aim = "aims.csv"'),
+            ", line 15: [train] `aim`: Cannot read ",
+        ),
         (("keep = 5", "keep = "), " is not a TOML file: "),
     ],
 )
@@ -180,6 +192,23 @@ def test_a_mistake_is_one_sentence_with_its_line_and_key(plan_file, change, said
     if change[0].startswith("[notify]"):
         said = ""  # a key of [gates] now
     assert said in found and "secret" not in found
+
+
+def test_aims_tag_by_tag_lie_beside_the_plan_and_are_read_with_it(plan_file, tmp_path):
+    assert read_plan(plan_file()).train.aim is None
+    path = plan_file(('encoder = "lite0"', 'aim = "aims.csv"'))
+    (tmp_path / "aims.csv").write_text("tag,aim\nblood,recall=0.95\nkiss,f1\n")
+    assert read_plan(path).train.aim == {"blood": "recall=0.95", "kiss": "f1"}
+    for table, said in {
+        "tag,aim\nblood,recall=95\n": "aims.csv: 'recall=95' is no aim",
+        "tag,aim\nblood,top=5\n": "about all tags of a picture",
+        "tag,aim\nBlood,f1\n": "write 'blood' for 'Blood'",
+        "tag,aim\nblood,f1\nblood,f1\n": "has two aims for the tag 'blood'",
+        "tag\nblood\n": "needs the columns tag and aim",
+    }.items():
+        (tmp_path / "aims.csv").write_text(table)
+        found = wrong_with(path)
+        assert found.startswith(", line 15: [train] `aim`: ") and said in found
 
 
 def test_what_the_rules_make_impossible_is_said(plan_file, tmp_path):

@@ -551,7 +551,10 @@ def test_a_promise_rests_on_stills_that_were_drawn_by_lot_and_looked_at(plan, fo
         run = retrain.retrain(plan, SECOND + timedelta(days=day))
         return run, bundles.check(plan.models / run.name)["promises"]
 
-    assert promised(0)[1] == {}  # users have typed `man` often enough, and nobody has looked
+    run, none = promised(0)
+    assert none == {}  # users have typed `man` often enough, and nobody has looked
+    said = run.report.read_text(encoding="utf-8")
+    assert "“man”, drawn by lot: 0 reviewed" in said and "films with a yes are needed" in said
 
     def looked_at(items):
         return pd.DataFrame(

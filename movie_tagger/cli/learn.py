@@ -171,12 +171,13 @@ def train(
     "Train a model and save it as a bundle."
     begin(f"Reading {source}")
     from movie_tagger import data, features
+    from movie_tagger.judge.aims import read_aims
     from movie_tagger.learn.recipes import recipe_named
     from movie_tagger.models import bundle
 
     cook = recipe_named(recipe)
     _refuse_to_replace(bundle.vacant(out), force)
-    wanted = _aims(aim)
+    wanted = read_aims(aim)
     items, labels = read_data(source, images, absent, version)
     _refuse_odd_aims(wanted, labels)
     known = signature(cook).parameters
@@ -229,24 +230,6 @@ def _report_of_folds(model, items, labels, path):
         path,
     )
     say(f"{path} shows the mistakes on {counted(len(p), 'picture')}, each held out in turn.")
-
-
-def _aims(given):
-    "One aim for all tags as it was given, or {tag: aim} from a table."
-    if given is None or not given.lower().endswith(".csv"):
-        return given
-    from movie_tagger.data import read_table
-
-    table = read_table(Path(given))
-    if not {"tag", "aim"} <= set(table) or table.empty:
-        raise MovieTaggerError(
-            f"{given} needs the columns tag and aim and at least one row; "
-            f"it has {', '.join(map(repr, table)) or 'none'}."
-        )
-    twice = table["tag"][table["tag"].duplicated()]
-    if len(twice):
-        raise MovieTaggerError(f"{given} has two aims for the tag {twice.iloc[0]!r}: keep one.")
-    return dict(zip(table["tag"], table["aim"]))
 
 
 def _refuse_odd_aims(wanted, labels):

@@ -13,7 +13,7 @@ from ..core import MovieTaggerError
 from .cards import blind
 from .cleaning import DECIDED, Cleaning
 from .source import in_a_ledger
-from ..judge.promise import Progress
+from ..judge.promise import Progress, progress
 from ..ledger.ledger import Ledger
 from ..ledger.review import answers_of, drawn, unbroken
 
@@ -28,9 +28,8 @@ def progress_of(
 ) -> Progress:
     "How far a review is."
     done = unbroken(lot, answers)
-    yes = [item for item in done if answers[item]]
-    films = groups.loc[yes].nunique()
-    return Progress(tag, len(done), len(yes), films, len(lot) - len(done), **goal)
+    told = pd.Series({item: float(answers[item]) for item in done}, dtype=float)
+    return progress(tag, told.reindex(lot), groups.reindex(lot), **goal)
 
 
 # %% ../../nbs/curate/reviewing.ipynb #192c8d95
@@ -43,12 +42,13 @@ class Reviewing(Cleaning):
         tag: str | None = None,  # that a promise is wanted for
         draw: str = "",  # a name for a new drawing, as for `drawn`
         recall: float = 0.95,  # what is to be promised
+        confidence: float = 0.95,  # and how surely
         actor: str | None = None,  # who answers: curator:NAME, by default this account
         page_size: int = 24,
     ):
         ledger = _reviewable(source, tag)
         self.asked = tag
-        self.recall = recall
+        self.goal = {"recall": recall, "confidence": confidence}
         self.lot = drawn(ledger, tag, draw)
         modes = {"review": self._ask}
         super().__init__(
@@ -69,7 +69,7 @@ class Reviewing(Cleaning):
         gone = [item for item, d in state.items() if d.decision == "exclude"]
         lot = self.lot[~self.lot.isin(gone)]
         groups = self.items["group"]
-        return progress_of(self.asked, lot, self._known | answers, groups, recall=self.recall)
+        return progress_of(self.asked, lot, self._known | answers, groups, **self.goal)
 
     def far(self) -> tuple[int, int]:
         "How many films with a yes there are, of how many that it takes."

@@ -12,6 +12,7 @@ from . import slicing as slicing
 from .aims import Aim as Aim
 from .aims import aims_of as aims_of
 from .aims import costs as costs
+from .aims import read_aims as read_aims
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration import calibration_error as calibration_error
@@ -31,7 +32,10 @@ from .intervals import group_halves as group_halves
 from .intervals import interval as interval
 from .promise import Progress as Progress
 from .promise import Promise as Promise
+from .promise import all_at_once as all_at_once
+from .promise import each_so_sure as each_so_sure
 from .promise import earned as earned
 from .promise import films_needed as films_needed
+from .promise import progress as progress
 from .promise import promises as promises
 from .report import write_report as write_report

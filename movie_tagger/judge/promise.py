@@ -12,6 +12,9 @@ __all__ = [
     "earned",
     "promises",
     "from_manifest",
+    "each_so_sure",
+    "all_at_once",
+    "progress",
     "Progress",
 ]
 
@@ -123,7 +126,38 @@ def from_manifest(
     return {tag: Promise(*(row[name] for name in names)) for tag, row in (kept or {}).items()}
 
 
+# %% ../../nbs/judge/03_promise.ipynb #b33c1fd1
+def each_so_sure(
+    confidence: float,  # that all of them hold
+    promises: int,  # how many
+) -> float:
+    "How sure each promise must be by itself, so that all of them hold."
+    return 1 - (1 - confidence) / max(1, promises)
+
+
+def all_at_once(
+    made,  # promises
+) -> float:
+    "How sure it is at least that all of them hold."
+    return max(0.0, 1 - sum(1 - promise.confidence for promise in made))
+
+
 # %% ../../nbs/judge/03_promise.ipynb #2afe4e4f
+def progress(
+    tag: str,
+    y,  # its labels (n,) of what was drawn by lot: 1, 0 or NaN, not answered
+    groups=None,  # (n,) film of each picture; without, each picture is its own
+    recall: float = 0.95,
+    confidence: float = 0.95,
+) -> "Progress":
+    "How far the review of a tag is."
+    y = np.asarray(y, np.float32)
+    films = np.unique(group_codes(groups, len(y))[y == 1])
+    left = int(np.isnan(y).sum())
+    yes = int((y == 1).sum())
+    return Progress(tag, len(y) - left, yes, len(films), left, recall, confidence)
+
+
 @dataclass(frozen=True)
 class Progress:
     "How far a review is, in words with `str()`."

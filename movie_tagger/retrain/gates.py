@@ -13,6 +13,7 @@ __all__ = [
     "not_worse",
     "not_worse_by_tag",
     "newest_month",
+    "at_aims",
     "kept_promises",
 ]
 
@@ -88,6 +89,7 @@ class _Paired:
     groups: np.ndarray  # numbers (m,)
     champion: np.ndarray  # average precision (t,)
     challenger: np.ndarray
+    answers: tuple  # probabilities of both (m x t)
     draws: np.ndarray  # their difference on halves of the groups (samples x t)
 
     @property
@@ -105,10 +107,10 @@ def _paired(y, champion, challenger, tags, groups, samples, seed):
     codes = group_codes(np.asarray(groups, object)[keep], len(y))
     nothing = np.full((1, len(tags)), np.nan)
     if not len(y):
-        return _Paired(y, codes, nothing[0], nothing[0], nothing[:0])
+        return _Paired(y, codes, nothing[0], nothing[0], (p, q), nothing[:0])
     weights = np.concatenate([np.ones((1, len(y)), "uint8"), group_halves(codes, samples, seed)])
     one, two = average_precision(y, p, weights), average_precision(y, q, weights)
-    return _Paired(y, codes, one[0], two[0], (two - one)[1:])
+    return _Paired(y, codes, one[0], two[0], (p, q), (two - one)[1:])
 
 
 def _fit_together(y, p, q, tags, groups):
@@ -281,6 +283,68 @@ def newest_month(
     because = f"it counts only if it is surely worse, and it is{'' if worse else ' not'}"
     verdict = change.verdict(not worse, gates.margin, because)
     return replace(verdict, gate="newest month", says=f"On the newest month {verdict.says}")
+
+
+# %% ../../nbs/retrain/01_gates.ipynb #d55e370b
+_REACHED = {  # by aim: what is measured, from yes that were found, all that was said, and all yes
+    "precision": ("precision", lambda found, said, yes: _ratio(found, said)),
+    "recall": ("recall", lambda found, said, yes: _ratio(found, yes)),
+    "f1": ("F1", lambda found, said, yes: _ratio(2 * found, said + yes)),
+    "top": ("recall", lambda found, said, yes: _ratio(found, yes)),
+}
+
+
+def _ratio(top, bottom):
+    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+
+
+def at_aims(
+    y,  # these as for `compare`
+    champion,
+    challenger,
+    cuts,  # the thresholds of both, (2 x t)
+    tags,
+    groups,
+    aims: dict,  # {tag: an `Aim` of its thresholds}
+    gates: Gates = Gates(),
+    samples: int = 1000,
+    seed: int = 0,
+) -> tuple[
+    list[Verdict], pd.DataFrame
+]:  # a verdict a kind of aim; by tag: aim, and what is reached
+    "Do the challenger's thresholds do what they are for, not surely worse than the champion's?"
+    both = _paired(y, champion, challenger, tags, groups, samples, seed)
+    weights = [np.ones((1, len(both.y))), group_halves(both.groups, samples, seed)]
+    weights = np.concatenate(weights).astype("float32")
+    counts = [_counted(both.y, p >= cut, weights) for p, cut in zip(both.answers, cuts)]
+    verdicts, reached = [], np.full((2, len(tags)), np.nan)
+    for kind in dict.fromkeys(aim.kind for aim in aims.values()):
+        asked = np.array([tag in aims and aims[tag].kind == kind for tag in tags])
+        name, measure = _REACHED[kind]
+        one, two = (measure(*(part[:, asked] for part in found)) for found in counts)
+        reached[:, asked] = one[0], two[0]
+        change = _aimed(name, one, two, both, gates)
+        worse = bool(change.high < -gates.margin)
+        because = f"it counts only if it is surely worse, and it is{'' if worse else ' not'}"
+        verdicts.append(change.verdict(not worse, gates.margin, because))
+    columns = {"aim": [str(aims.get(tag, "")) for tag in tags]}
+    columns |= dict(zip(("champion reaches", "challenger reaches"), reached))
+    return verdicts, pd.DataFrame(columns, index=pd.Index(tags, name="tag"))
+
+
+def _counted(y, said, weights):
+    "Found, said and true (B x t), of the known cells of pictures weighted by (B x n)."
+    parts = said & (y == 1), said & ~np.isnan(y), y == 1
+    return [weights @ part.astype("float32") for part in parts]
+
+
+def _aimed(name, one, two, both, gates):
+    "The change of what thresholds reach, (1 + samples x t) each."
+    before, after = mean_of_known(np.stack([one[0], two[0]]))
+    change = two - one
+    ends = interval_of_mean(change[0], change[1:], both.films, confidence=gates.confidence)
+    on = f"{counted(len(both.y), 'picture')} of {counted(both.films, 'group')}"
+    return _Change(f"{name} at the thresholds", on, before, after, *ends, gates.confidence)
 
 
 # %% ../../nbs/retrain/01_gates.ipynb #7b76d9ad

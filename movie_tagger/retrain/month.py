@@ -20,7 +20,7 @@ import pandas as pd
 
 from .. import data, features
 from ..core import MovieTaggerError, counted, sha256, write_json, write_text
-from ..judge.promise import promises
+from ..judge.promise import each_so_sure, progress, promises
 from ..learn import head
 from ..learn.recipes import train as train_by
 from ..learn.training import Model
@@ -117,7 +117,7 @@ def make_challenger(
     "A model that has learnt what is known this month."
     how = plan.train
     same = {"encoder": how.encoder, "crop_bars": how.crop_bars}
-    same |= {"min_count": how.min_count, "seed": how.seed}
+    same |= {"min_count": how.min_count, "seed": how.seed, "aim": how.aim}
     if how.recipe == "finetune":
         return train_by(items, labels, "finetune", **same, epochs=how.epochs)
     return train_by(
@@ -296,7 +296,7 @@ def _trained(plan, marks, found, items, labels, champion):
         )
     model = make_challenger(plan, items[use], labels[use], old)
     bundle.save(model, path)
-    earned = _earned(plan, path, items)
+    earned, short = _earned(plan, path, items)
     source = {"version": marks.version}
     bundle.amend(path, promises=earned, sensitive=list(plan.sensitive), ledger=source)
     shelf.appoint(plan.models, marks.name, "challenger")
@@ -309,6 +309,7 @@ def _trained(plan, marks, found, items, labels, champion):
         "pictures": len(model.trained_on),
         "unreadable": len(model.problems),
         "promises": earned,
+        "not promised": short,
         "gained": [t for t in model.tags if champion and t not in old["tags"]],
         "lost": [t for t in old["tags"] if t not in model.tags],
         "suspects": _suspects(plan, items, labels, model.out_of_fold, found["new"]),
@@ -316,15 +317,24 @@ def _trained(plan, marks, found, items, labels, champion):
 
 
 def _earned(plan, path, items):
-    "The promises that a bundle keeps on stills set apart that were drawn by lot and looked at."
-    wanted = {tag: (recall, 0.95) for tag, recall in plan.promises.items()}
+    "What a bundle can promise, and why not the rest, by stills set apart that people looked at."
+    sure = each_so_sure(0.95, len(plan.promises)) if plan.together else 0.95
+    wanted = {tag: (recall, sure) for tag, recall in plan.promises.items()}
     test = data.split(items["group"])
     if not wanted or not test.any():
-        return {}
-    said = answers(path, items[test]).reindex(columns=list(wanted)).to_numpy()
+        return {}, {}
+    said, groups = answers(path, items[test]), items.loc[test, "group"]
     with Ledger(plan.ledger, create=False) as ledger:
         told = reviewed(ledger, list(wanted)).reindex(items.index[test])
-    return promises(data.to_array(told), said, list(wanted), wanted, items.loc[test, "group"])
+    y, p = data.to_array(told), said.reindex(columns=list(wanted)).to_numpy()
+    made = promises(y, p, list(wanted), wanted, groups)
+    short = {}
+    for j, (tag, goal) in enumerate(wanted.items()):
+        if tag not in said:
+            short[tag] = f"“{tag}” is no tag of this model: too few stills show it."
+        elif tag not in made:
+            short[tag] = str(progress(tag, y[:, j], groups, *goal))
+    return made, short
 
 
 def _suspects(plan, items, labels, p, new, most=5000, rows=12):

@@ -20,6 +20,7 @@ import pandas as pd
 import pycurl
 
 from ..core import counted, without_passwords
+from ..judge.promise import all_at_once, from_manifest, percent
 from .plan import Plan
 
 
@@ -100,7 +101,18 @@ def _learnt(found):
         _table(pd.DataFrame(found["suspects"])),
         "## Promises",
         _table(promises),
+        *_about_promises(found),
     ]
+
+
+def _about_promises(found):
+    "How sure several promises are together, and what the others still need."
+    made = from_manifest(found["promises"]).values()
+    says = []
+    if len(made) > 1:
+        sure = percent(round(all_at_once(made), 4))
+        says.append(f"Each is as sure as it says; that all of them hold is at least {sure} sure.")
+    return [*says, *map(_plain, found.get("not promised", {}).values())]
 
 
 def _words(tags):

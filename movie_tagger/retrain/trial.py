@@ -14,11 +14,19 @@ from onnx import numpy_helper
 
 from .. import data, features
 from ..core import MovieTaggerError, counted
+from ..judge.aims import aims_of
 from ..judge.evaluation import evaluate
 from ..learn import head
 from ..models import bundle
 from ..models.answers import load
-from .gates import Verdict, compare, kept_promises, newest_month, not_worse
+from movie_tagger.retrain.gates import (
+    Verdict,
+    at_aims,
+    compare,
+    kept_promises,
+    newest_month,
+    not_worse,
+)
 from .plan import Plan
 
 
@@ -88,7 +96,20 @@ def put_on_trial(
         recent = [newest_month(y[fresh], p[fresh], q[fresh], tags, groups[fresh], gates)]
     kept = kept_promises(one, two.get("promises") or {})
     table = compare(y, p, q, tags, groups, gates.confidence)
-    return [overall, *recent, *by_tag, *kept], table
+    aimed, reached = [], table[[]]
+    if aims := _aims(plan.train.aim, tags):
+        cuts = [[dict(zip(m["tags"], m["thresholds"]))[tag] for tag in tags] for m in (one, two)]
+        aimed, reached = at_aims(y, p, q, cuts, tags, groups, aims, gates)
+    return [overall, *recent, *by_tag, *aimed, *kept], table.join(reached)
+
+
+def _aims(given, tags):
+    "The aims that a plan names, {tag: aim}, of tags that are there; none where it names none."
+    if not given:
+        return {}
+    if isinstance(given, str):
+        return aims_of(given, tags)
+    return aims_of({tag: aim for tag, aim in given.items() if tag in tags}, given.keys() & tags)
 
 
 def _unseen(items, *manifests):
