@@ -122,7 +122,7 @@ def flood(site):
                     stack.enter_context(line)
                     line.sendall(begin)
                     line.sendall(block)
-        if site.stop.wait(0.5):
+        if site.stop.wait(1):
             return
 
 

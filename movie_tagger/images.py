@@ -24,6 +24,7 @@ __all__ = [
     "unpacking",
     "upright",
     "unpacked",
+    "memory_of",
     "looking_at",
     "open_image",
     "contact_sheet",
@@ -870,6 +871,16 @@ def unpacked(
         return upright(im, _reduction(im, at_least))
 
 
+def memory_of(
+    source,  # what `open_image` takes
+    max_pixels: int = MAX_PIXELS,
+    max_memory: int = MAX_MEMORY,  # as for `unpacked`
+) -> int:  # bytes
+    "What it takes at most to unpack the whole picture, which is not unpacked for that."
+    with opened(source, max_pixels, max_memory) as im:
+        return _memory(im)
+
+
 @contextmanager
 def looking_at(
     source,  # what `open_image` takes
@@ -877,9 +888,7 @@ def looking_at(
     max_memory: int = MAX_MEMORY,  # bytes for it and all others that are being unpacked
 ):
     "Yields the whole picture, RGB and upright; its memory is taken until the end."
-    with opened(source, max_pixels, max_memory) as im:
-        memory = _memory(im)
-    with room.taken(memory, max_memory):
+    with room.taken(memory_of(source, max_pixels, max_memory), max_memory):
         yield open_image(source, max_pixels, max_memory)
 
 

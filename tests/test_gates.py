@@ -409,6 +409,13 @@ def test_each_month_in_which_half_of_the_rows_are_gone_is_refused(site):
         )
 
 
+def test_of_rows_that_all_have_other_ids_no_word_is_called_new(site):
+    (old_shots, old), (shots, said) = months(*site)[5:7]
+    before = facts(old_shots, old)
+    renumbered = said.assign(id=said["id"] + said["id"].max())
+    assert failed(before, facts(shots, renumbered, before)) == {"rows of tags"}
+
+
 def test_many_new_words_and_one_busy_user_are_refused(site):
     cut = months(*site)
     (old_shots, old), (shots, said) = cut[5], cut[6]

@@ -1,5 +1,6 @@
 "What strangers send to a server: each gets a sentence, and it goes on, with the memory it had."
 
+import asyncio
 import contextlib
 import encodings as encodings_module
 import inspect
@@ -20,6 +21,8 @@ from PIL import Image
 from serving import httpx, problem, process, raw, serving, tags
 
 from movie_tagger.serve.app import Limits, create_app
+from movie_tagger.serve.batching import Batcher
+from movie_tagger.serve.champion import Looks
 from movie_tagger.serve.problem import Problem
 from movie_tagger.serve.wire import boundary, form_parts, plain_name
 
@@ -591,6 +594,43 @@ def test_changed_pictures_never_make_the_server_fail(site, picture):
             site, bytes(data[: rng.randrange(1, len(data) + 1)] if k % 3 == 0 else data)
         ).status_code in (200, 413, 415, 422)
     alive(site, picture)
+
+
+def test_large_pictures_wait_for_each_other_and_nobody_waits_for_them():
+    unpacked = threading.Event()
+
+    class Model:
+        batch = 4
+
+        def is_large(self, data):
+            return data[0] == "large"
+
+        def read(self, data):
+            assert data[0] != "large" or unpacked.wait(20)
+            return data
+
+        def answer(self, pictures):
+            return pictures
+
+    async def everybody():
+        until = time.monotonic() + 60
+        large = [asyncio.create_task(batcher.ask(("large", k), until)) for k in range(5)]
+        await asyncio.sleep(0)
+        small = [(await batcher.ask(("small", k), until)).value for k in range(9)]
+        assert small == [("small", k) for k in range(9)]
+        assert not any(task.done() for task in large)
+        unpacked.set()
+        assert [(await task).value for task in large] == [("large", k) for k in range(5)]
+
+    batcher = Batcher(Model(), workers=2)
+    asyncio.run(everybody())
+    batcher.close()
+
+
+def test_how_much_a_picture_unpacks_to_makes_it_large():
+    looks = Looks(large=3 << 20)
+    bomb = saved(Image.new("RGBA", (600, 600), (9, 9, 9, 9)), "WEBP", lossless=True)
+    assert looks.is_large(bomb) and not looks.is_large(JPEG) and len(bomb) < len(JPEG)
 
 
 def test_a_minute_of_everything_leaves_memory_and_files_as_they_were(

@@ -204,8 +204,9 @@ def sane(
 ) -> list[Verdict]:
     "Does this version of the data follow from the last one, or has something broken on the way?"
     found = [_rows(name, before, now, gates) for name in ("shots", "tags")]
-    if before and now["tags"]["new"] >= gates.min_new:
-        found += [_unseen(now, gates), *([_rates(now, gates)] if now["tags"]["old"] else [])]
+    some_stayed = before and now["tags"]["old"]  # or there is nothing to hold new words against
+    if some_stayed and now["tags"]["new"] >= gates.min_new:
+        found += [_unseen(now, gates), _rates(now, gates)]
     if before and now["new"]["rows"] >= gates.min_new:
         found += _users(now, gates)
     return found + sane_pictures((before or {}).get("pictures"), now["pictures"], gates)

@@ -34,7 +34,7 @@ class Reply:
     batch: int  # pictures that were asked about together
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     data: object
     until: float  # when it is too late, on the clock of `time.monotonic`
@@ -55,11 +55,13 @@ class Batcher:
         self.workers = workers or (os.cpu_count() or 1) + 1
         images.return_large_blocks()
         self._line = SimpleQueue()
+        self._large = SimpleQueue()  # the line for large pictures
         self._threads = [
             threading.Thread(target=self._work, name=f"tagger-{k}", daemon=True)
             for k in range(self.workers)
         ]
-        for thread in self._threads:
+        self._aside = threading.Thread(target=self._work_aside, name="tagger-large", daemon=True)
+        for thread in (*self._threads, self._aside):
             thread.start()
 
     async def ask(
@@ -73,7 +75,7 @@ class Batcher:
         return await job.future
 
     def waiting(self) -> int:
-        return self._line.qsize()
+        return self._line.qsize() + self._large.qsize()
 
     def close(self):
         "Ends the threads after what is in line has been answered."
@@ -81,10 +83,20 @@ class Batcher:
             self._line.put(None)
         for thread in self._threads:
             thread.join()
+        self._large.put(None)
+        self._aside.join()
 
     def _work(self):
         while jobs := self._next():
-            _answer(self.model, jobs)
+            model = self.model
+            large = [job for job in jobs if _is_large(model, job)]
+            for job in large:
+                self._large.put(job)
+            _answer(model, [job for job in jobs if job not in large])
+
+    def _work_aside(self):
+        while job := self._large.get():
+            _answer(self.model, [job])
 
     def _next(self):
         "The jobs at the front, a batch or this thread's share at most; none when it is time to go."
@@ -113,6 +125,15 @@ class _Read:
     picture: object
     start: float
     done: float
+
+
+def _is_large(model, job):
+    if not hasattr(model, "is_large") or job.future.cancelled():
+        return False
+    try:
+        return model.is_large(job.data)
+    except Exception:
+        return False  # what is wrong with it, `read` says
 
 
 def _answer(model, jobs):

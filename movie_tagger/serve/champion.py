@@ -37,6 +37,7 @@ class Looks:
     pixels: int = 25_000_000
     size: int = 16 << 20  # bytes of a file
     unpacked: int = 400 << 20  # bytes of memory for all pictures that are being unpacked
+    large: int = 100 << 20  # bytes that a picture takes which steps aside
 
     def check(
         self,
@@ -61,6 +62,10 @@ class Looks:
             raise Problem("too-large", str(e)) from None
         except images.BadPicture as e:
             raise Problem("not-a-picture", str(e)) from None
+
+    def is_large(self, data: bytes) -> bool:
+        "Does it take so much memory, and time, that it must not be in the way of others?"
+        return images.memory_of(data, self.pixels, self.unpacked) > self.large
 
 
 # %% ../../nbs/serve/champion.ipynb #e6c84ef8
@@ -103,6 +108,9 @@ class Served:
     @property
     def batch(self):
         return self.model.run.batch
+
+    def is_large(self, data: bytes) -> bool:
+        return self.looks.is_large(data)
 
     def read(self, data: bytes) -> Seen:
         size = self.looks.check(data)
