@@ -2,6 +2,7 @@ from . import catalogue as catalogue
 from . import embeddings as embeddings
 from . import encoders as encoders
 from . import engine as engine
+from . import finder as finder
 from . import hub as hub
 from . import index as index
 from . import onnx_file as onnx_file

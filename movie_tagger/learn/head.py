@@ -22,6 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from .. import data, features
 from ..core import MovieTaggerError
+from ..features import text_tower
+from ..features.index import checksum_of
 from .hidden import look_behind
 from movie_tagger.learn.training import (
     Model,
@@ -307,6 +309,7 @@ def recipe(
         "weak_no": weak_no,
         "min_count": min_count,
         "held_out": 0 if ready.held is None else len(ready.held.items),
+        "encoder checksum": checksum_of(encoder, weights),
     }
     if reviewed is not None:
         settings |= on_reviewed(labels, settled.probabilities, reviewed)
@@ -328,4 +331,11 @@ def recipe(
         left_out=ready.left_out,
         out_of_fold=pd.DataFrame(settled.probabilities, labels.index, labels.columns),
         calibration=settled.calibration,
+        words=_words_of(encoder, weights),
     )
+
+
+def _words_of(encoder, weights):
+    "The text tower that belongs to the embeddings; None where there is none."
+    path = text_tower.export_tower(encoder, weights, needed=False)
+    return path and path.read_bytes()

@@ -59,6 +59,7 @@ class Model:
     # probabilities of the pictures trained on, from models that had not seen them
     out_of_fold: pd.DataFrame | None = None
     calibration: Calibration | None = None  # already within `onnx`
+    words: bytes | None = None  # the encoder's text tower, where it has one
 
 
 # %% ../../nbs/learn/training.ipynb #b20c5f30

@@ -1,6 +1,8 @@
 from . import answers as answers
 from . import bundle as bundle
 from . import explainer as explainer
+from . import finding as finding
+from . import halves as halves
 from . import shelf as shelf
 from . import vetting as vetting
 from .answers import Bundle as Bundle

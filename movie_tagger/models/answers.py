@@ -87,20 +87,24 @@ class Bundle:
     def open(self, backend="auto", threads=1, pictures=None) -> Opened:
         "The model, read into memory once and ready for any number of pictures."
         read = partial(images.decode, **self.manifest["input"])
-        run = engine.ready(self._content(), backend, threads=threads, pictures=pictures)
+        run = engine.ready(self.content(), backend, threads=threads, pictures=pictures)
         turn = partial(softmax, axis=1) if self.kind == "single" else expit
         return Opened(read, run, turn)
 
-    def _content(self):
-        content = (self.path / "model.onnx").read_bytes()
-        if sha256(content) != self.manifest["checksums"]["model.onnx"]:
+    def content(
+        self,
+        file: str = "model.onnx",  # one of those with a checksum
+    ) -> bytes:
+        "A file of the bundle; raises `MovieTaggerError` where it is no longer what was checked."
+        content = (self.path / file).read_bytes()
+        if sha256(content) != self.manifest["checksums"][file]:
             raise MovieTaggerError(f"The bundle {self.path} has changed: load it again.")
         return content
 
     @cached_property
     def explainer(self) -> Explainer:
         "The model that says where it looked; raises `NoPlaces` where this one cannot."
-        return Explainer.of(self._content(), self.manifest)
+        return Explainer.of(self.content(), self.manifest)
 
     def explain(
         self,

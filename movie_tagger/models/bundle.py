@@ -17,7 +17,7 @@ from ..core import MovieTaggerError, atomic, sha256, write_json, write_text
 from .vetting import unsound, vet
 
 # %% ../../nbs/models/01_bundle.ipynb #fa081370
-FORMAT = 1
+FORMAT = 2  # of bundles with words; the others are 1
 
 
 def save(
@@ -28,8 +28,11 @@ def save(
     path, manifest = vacant(path), _manifest(model)
     with atomic(path, folder=True) as t:
         (t / "model.onnx").write_bytes(model.onnx)
+        if words := getattr(model, "words", None):
+            (t / "words.onnx").write_bytes(words)
+            manifest["format"] = FORMAT
         write_text(t / "card.md", _card(path.name, manifest))
-        manifest["checksums"] = {name: sha256(t / name) for name in ("model.onnx", "card.md")}
+        manifest["checksums"] = {file.name: sha256(file) for file in sorted(t.iterdir())}
         write_json(t / "manifest.json", manifest | {"checksum": _checksum(manifest)})
     return path
 
@@ -50,7 +53,7 @@ def _manifest(model):
     measured = model.evaluation
     said = None if measured is None else measured.to_dict() | {"baselines": measured.baselines}
     return {
-        "format": FORMAT,
+        "format": 1,
         "movie_tagger": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "kind": model.kind,
@@ -214,7 +217,12 @@ def check(
     return manifest
 
 
-_LARGEST = {"manifest.json": 64 << 20, "model.onnx": (2 << 30) - 1, "card.md": 16 << 20}  # bytes
+_LARGEST = {  # bytes
+    "manifest.json": 64 << 20,
+    "model.onnx": (2 << 30) - 1,
+    "words.onnx": (2 << 30) - 1,
+    "card.md": 16 << 20,
+}
 _MOST = 2_000_000  # commas and brackets in a manifest, two for each picture it was trained on
 
 
