@@ -1,7 +1,6 @@
 "Words: towers of open_clip, random ones, served, fetched, exported, and held against open_clip."
 
 import json
-import logging
 import random
 import re
 import subprocess
@@ -18,39 +17,10 @@ from movie_tagger.features import catalogue, encoders, engine, open_clip, text_t
 
 package = pytest.importorskip("open_clip")
 torch = pytest.importorskip("torch")
-pytest_plugins = ["hub"]
+pytest_plugins = ["hub", "towers"]
 
 NAME = "open_clip:tiny-words/here"
 TEXTS = ["snow", "a gun pointed at the camera", "Snow", "caf\u00e9 at night, 1940's"]
-CONFIG = {
-    "embed_dim": 24,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8, "head_width": 32},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory):
-    "A network of open_clip's with random weights, whose texts differ."
-    folder = tmp_path_factory.mktemp("open_clip")
-    (folder / "tiny-words.json").write_text(json.dumps(CONFIG))
-    package.add_model_config(folder / "tiny-words.json")
-    logging.disable(logging.WARNING)
-    torch.manual_seed(1)
-    made = package.create_model("tiny-words").eval()
-    logging.disable(logging.NOTSET)
-    torch.nn.init.normal_(made.token_embedding.weight)
-    torch.nn.init.normal_(made.positional_embedding)
-    return made
-
-
-@pytest.fixture(scope="module")
-def weights(net, tmp_path_factory):
-    from safetensors.torch import save_file
-
-    path = tmp_path_factory.mktemp("weights") / "open_clip_model.safetensors"
-    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, path)
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +143,7 @@ def test_weights_of_another_network_do_not_fit(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def tower(net, weights, cache):
+def tower(weights, cache):
     return text_tower.tower("open_clip:tiny-words", weights)
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "Top",
     "Sensitive",
     "tag",
+    "pictures_of",
 ]
 
 # %% ../../nbs/cli/bulk.ipynb #e3d7c93d
@@ -100,7 +101,7 @@ def tag(
         raise MovieTaggerError(f"There is no backend {backend!r}: give local or ray.")
     model = load(bundle)
     choice = work.Choice(model, least, top, sensitive_only)
-    pictures = _pictures(paths)
+    pictures = pictures_of(paths)
     few = list(islice(pictures, _FEW + 1))
     written = [path for path in targets.values() if path]
     if not written and not run:
@@ -133,7 +134,7 @@ def _aside(text):
     print(text, file=sys.stderr)
 
 
-def _pictures(paths):
+def pictures_of(paths: list[Path]):
     "The pictures that are meant, one after the other; raises an error where there is none."
     from movie_tagger.bulk import pictures_in
 

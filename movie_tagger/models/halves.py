@@ -12,7 +12,6 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..core import cache_dir, sha256
-from ..features import engine
 from ..features.embeddings import Cache
 from ..features.encoders import as_file_name
 

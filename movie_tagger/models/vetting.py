@@ -13,8 +13,11 @@ __all__ = [
     "unsound",
     "Refused",
     "inspect",
+    "inspect_words",
     "attempt",
+    "attempt_words",
     "vet",
+    "vet_words",
     "give_up",
 ]
 
@@ -52,7 +55,7 @@ def unsound(manifest: dict) -> str | None:
         "input": _is_input,
         "data": _is_data,
         "created": _is_time,
-        "checksums": lambda sums: isinstance(sums, dict) and {*sums} == {"model.onnx", "card.md"},
+        "checksums": _are_files,
         "evaluation": _is_evaluation,
         "settings": lambda settings: isinstance(settings, dict),
         "licences": lambda licences: isinstance(licences, dict),
@@ -93,6 +96,11 @@ def _are_numbers(values):
 
 def _is_promise(said):
     return isinstance(said, dict) and all(_is_number(v) and isfinite(v) for v in said.values())
+
+
+def _are_files(checksums):
+    files = {*checksums} if isinstance(checksums, dict) else set()
+    return files - {"words.onnx"} == {"model.onnx", "card.md"}
 
 
 def _are_tags(tags):
@@ -152,6 +160,31 @@ def inspect(
     width: int,  # numbers it must answer for each
 ):
     "Raises `Refused` unless a model takes such pictures and is made of ONNX's operators alone."
+    model = _read(content)
+    _look_at_ends(model.graph, size, width)
+    _look_at_sizes(model.graph, "images", "the picture shows")
+
+
+def inspect_words(
+    content: bytes,  # an ONNX file
+):
+    "Raises `Refused` unless it is a text tower, made of ONNX's operators alone."
+    model = _read(content)
+    given = {tensor.name for tensor in model.graph.initializer}
+    ends = [*(i for i in model.graph.input if i.name not in given), *model.graph.output]
+    types = [end.type.tensor_type for end in ends]
+    shapes = [[d.dim_value for d in type.shape.dim] for type in types]
+    kinds = [type.elem_type for type in types]
+    sides = [shape[1] if len(shape) == 2 and shape[0] == 0 else 0 for shape in shapes]
+    if kinds != [onnx.TensorProto.INT64, onnx.TensorProto.FLOAT] or not all(sides):
+        raise Refused("does not take pieces of texts and answer with a row of numbers for each")
+    if max(sides) > LARGEST:
+        raise Refused(f"takes or gives more than {LARGEST:,} numbers a text")
+    _look_at_sizes(model.graph, ends[0].name, "the text says")
+
+
+def _read(content):
+    "A model that is made of ONNX's operators and brings its weights along."
     try:
         model = onnx.load_model_from_string(content)
         if model.functions:
@@ -160,8 +193,7 @@ def inspect(
         raise Refused("is not in the ONNX format") from None
     _look_at_operators(model)
     _look_at_weights(model)
-    _look_at_ends(model.graph, size, width)
-    _look_at_sizes(model.graph)
+    return model
 
 
 def _look_at_operators(model):
@@ -224,9 +256,9 @@ _SIZES = {
 }
 
 
-def _look_at_sizes(graph):
-    pixels = {"images"}  # what comes from them
-    known = {"", "images", *(tensor.name for tensor in graph.initializer)}
+def _look_at_sizes(graph, given, shown):
+    pixels = {given}  # what comes from what is given
+    known = {"", given, *(tensor.name for tensor in graph.initializer)}
     known |= {sparse.values.name for sparse in graph.sparse_initializer}
     for node in graph.node:
         if not known >= {*node.input}:
@@ -234,7 +266,7 @@ def _look_at_sizes(graph):
         known |= {*node.output}
         sizes = range(99) if node.op_type in _COUNTS else _SIZES.get(node.op_type, [])
         if pixels & {name for k, name in enumerate(node.input) if k in sizes}:
-            raise Refused(f"computes more or less by what the picture shows ({node.op_type})")
+            raise Refused(f"computes more or less by what {shown} ({node.op_type})")
         if node.op_type not in ("Shape", "Size") and pixels & {*node.input}:
             pixels |= {*node.output}
 
@@ -268,6 +300,22 @@ def attempt(content, size, width):
         raise Refused(f"cannot be run: {why[:200]}") from None
 
 
+def attempt_words(content):
+    "Asks a text tower for a few texts; raises `Refused` where it cannot be relied on."
+    from movie_tagger.features.text_tower import TextTower  # as above
+
+    try:
+        tower = TextTower(content)
+        rows = tower(["snow", "a man with a hat", "caf\u00e9 & \U0001f3ac"])
+    except MovieTaggerError as e:
+        raise Refused(f"gives no numbers: {str(e)[:200]}") from None
+    except Exception as e:
+        why = next(iter(str(e).strip().splitlines()), type(e).__name__)
+        raise Refused(f"cannot be run: {why[:200]}") from None
+    if rows.shape != (3, tower.width) or not np.isfinite(rows).all():
+        raise Refused("answers with what is no number")
+
+
 def _pictures(size):
     shape = (*size, 3)
     grey = [np.full(shape, value, np.uint8) for value in (0, 128, 255)]
@@ -285,8 +333,12 @@ def _alone():
         if sha256(content) != checksum:
             raise Refused("was changed while it was looked at")
         _limit_memory(MEMORY + 4 * len(content))
-        inspect(content, size, width)
-        attempt(content, size, width)
+        if size is None:
+            inspect_words(content)
+            attempt_words(content)
+        else:
+            inspect(content, size, width)
+            attempt(content, size, width)
     except Refused as e:
         print(json.dumps(str(e)))
     except MemoryError:
@@ -316,6 +368,7 @@ def _limit_memory(more):
 
 # %% ../../nbs/models/vetting.ipynb #5e0fddfd
 _running = set()  # trials of this process
+_PARTS = {"model": "model", "words": "text tower"}
 
 
 def vet(
@@ -324,13 +377,25 @@ def vet(
 ):
     "Raises `MovieTaggerError` unless the model passes its trial; what passed is remembered."
     width, checksum = len(manifest["tags"]), manifest["checksums"]["model.onnx"]
-    asked = [str(Path(path, "model.onnx").resolve()), manifest["input"]["size"], width, checksum]
+    _vet(path, "model", [manifest["input"]["size"], width, checksum])
+
+
+def vet_words(
+    path: str | Path,  # likewise, of one with a text tower
+    manifest: dict,
+):
+    "The same of its text tower, for those who ask for words."
+    _vet(path, "words", [None, None, manifest["checksums"]["words.onnx"]])
+
+
+def _vet(path, part, about):
+    asked = [str(Path(path, f"{part}.onnx").resolve()), *about]
     passed = _mark_of(asked)
     if passed and passed.exists():
         return
     if why := _tried(asked):
         raise MovieTaggerError(
-            f"The bundle {path} is not used: its model {why}. "
+            f"The bundle {path} is not used: its {_PARTS[part]} {why}. "
             "Copy it again from where you trust it, or train it again."
         )
     if passed:
