@@ -20,6 +20,9 @@ ROOMS = (
     "sample download tags ledger features judge learn models bulk suspects curate serve retrain cli"
 ).split()
 PAGES = {
+    "extras": ROOT / "docs" / "extras.md",
+    "from_fastai": ROOT / "docs" / "from_fastai.md",
+    "from_the_writeups": ROOT / "docs" / "from_the_writeups.md",
     "words": ROOT / "docs" / "words.md",
     "results": ROOT / "benchmarks" / "RESULTS.md",
     "changes": ROOT / "CHANGELOG.md",
@@ -168,7 +171,7 @@ def main():
     shutil.copytree(EXERCISES, SOURCE / "exercises", ignore=shutil.ignore_patterns("*.md"))
     for page, path in PAGES.items():
         text = linked(path.read_text(encoding="utf-8"), "")
-        (SOURCE / f"{page}.md").write_text(text.replace("](nbs/", "]("), encoding="utf-8")
+        (SOURCE / f"{page}.md").write_text(re.sub(r"\]\((?:\.\./)?nbs/", "](", text), encoding="utf-8")
     reference()
     index = json.loads((SOURCE / "index.ipynb").read_text(encoding="utf-8"))
     cell = {"cell_type": "markdown", "id": "contents", "metadata": {}, "source": contents(found)}
