@@ -171,7 +171,9 @@ def main():
     shutil.copytree(EXERCISES, SOURCE / "exercises", ignore=shutil.ignore_patterns("*.md"))
     for page, path in PAGES.items():
         text = linked(path.read_text(encoding="utf-8"), "")
-        (SOURCE / f"{page}.md").write_text(re.sub(r"\]\((?:\.\./)?nbs/", "](", text), encoding="utf-8")
+        (SOURCE / f"{page}.md").write_text(
+            re.sub(r"\]\((?:\.\./)?nbs/", "](", text), encoding="utf-8"
+        )
     reference()
     index = json.loads((SOURCE / "index.ipynb").read_text(encoding="utf-8"))
     cell = {"cell_type": "markdown", "id": "contents", "metadata": {}, "source": contents(found)}
