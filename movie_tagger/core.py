@@ -23,6 +23,8 @@ __all__ = [
     "in_notebook",
     "watched",
     "progress",
+    "cluster",
+    "spread",
     "visible",
     "one_form",
     "counted",
@@ -37,6 +39,7 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -44,6 +47,7 @@ import sys
 import tempfile
 import unicodedata
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -248,6 +252,77 @@ def progress(
     delay = 1 if in_notebook() else 0
     named = {"desc": what, "total": total, "unit": " " + unit}
     return tqdm(items, **named, disable=not watched(), delay=delay, leave=False)
+
+
+# %% ../nbs/core.ipynb #544a3428
+_PRIVATE = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_agent_register_timeout_ms": "120000",
+}
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # so that all its servers are on loopback
+_TRIES = 4  # Ray gives its own servers half a minute, which on a busy machine is not enough
+
+
+@contextmanager
+def cluster():
+    "Ray, joined where RAY_ADDRESS or a running cluster says, else begun here on loopback alone."
+    alone = {} if os.environ.get("RAY_ADDRESS") else _ALONE
+    for name, value in (_PRIVATE | alone).items():
+        os.environ.setdefault(name, value)
+    ray = require("ray", "scale")
+    require("ray.data", "scale")
+    began = not ray.is_initialized()
+    if began:
+        _begin(ray)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield ray
+    finally:
+        if began:
+            ray.shutdown()
+
+
+def _begin(ray):
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = os.environ.get("RAY_ADDRESS")
+    where = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    for left in reversed(range(_TRIES)):
+        try:
+            return ray.init(**where, **quiet)
+        except Exception as e:  # its own, RuntimeError, ConnectionError and plain Exception
+            ray.shutdown()
+            if address or not left:
+                raise _no_ray(address, e) from e
+
+
+def _no_ray(address, error):
+    reason = str(error).strip().partition("\n")[0]
+    return MovieTaggerError(
+        f"Ray does not start, or the cluster at {address or 'this machine'} cannot be reached: "
+        f"{reason} The same without the backend ray goes on on this machine."
+    )
+
+
+def spread(
+    actor: Callable,  # a class; a row in, a row out: numbers, texts and bytes by name
+    given: tuple,  # what an actor is made with
+    rows: list[dict],
+    in_order: bool = False,  # as the rows stand, not as they are done?
+) -> Iterator[dict]:
+    "Yields what the actors of a Ray cluster, as many as there are cores, make of each row."
+    with cluster() as ray:
+        actors = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        ray.data.DataContext.get_current().execution_options.preserve_order = in_order
+        work = ray.data.from_items(rows, override_num_blocks=min(len(rows), 2000))
+        done = work.map(
+            actor,
+            fn_constructor_args=given,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
+            num_cpus=1,
+        )
+        yield from done.iter_rows()
 
 
 # %% ../nbs/core.ipynb #2c9786e2

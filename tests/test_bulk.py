@@ -113,6 +113,21 @@ def test_killed_at_any_moment_it_goes_on(champion, stills, undisturbed, beside, 
     assert left == {"scores.csv", "tags.csv"}
 
 
+def test_a_small_run_goes_on_too(champion, stills, undisturbed, beside, empty_cache):
+    few = beside / "few.txt"
+    few.write_text("".join(f"{stills / f'{i:05}.png'}\n" for i in range(200)))
+    run = started(champion, few, beside)
+    while run.poll() is None and len(parts(beside)) < 1:
+        time.sleep(0.001)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    done = tag(champion, few, beside)
+    assert done.code == 0 and "Going on with the run" in done.err
+    whole = pd.read_csv(undisturbed / "tags.csv", keep_default_na=False).head(200)
+    found = pd.read_csv(beside / "tags.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(found, whole)
+
+
 def test_two_at_once_are_told(champion, stills, beside):
     first = started(champion, stills, beside)
     while not (beside / "tags.csv.run" / "run.json").exists():

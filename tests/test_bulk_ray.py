@@ -1,15 +1,15 @@
 "Bulk work on Ray: two workers, one of them killed; and either backend goes on after the other."
 
 import os
-import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 from bulk import small_bundle, small_pictures
-from conftest import SCRIPT, movie_tagger
+from conftest import SCRIPT, files, movie_tagger
 
 from movie_tagger.bulk import Run, local
 
@@ -104,12 +104,14 @@ def test_either_goes_on_where_the_other_stopped(place, first, second):
     assert "Going on with the run" in (place / f"{name}.log").read_text()
 
 
-def test_a_ray_that_is_not_there(place, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    command = ("tag", place / "champion", place / "stills", "--run", place / "none")
+def test_a_ray_that_is_not_there_leaves_nothing(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    out = place / "out" / "none.csv"
+    out.parent.mkdir()
+    command = ("tag", place / "champion", place / "stills", "--out", out)
     done = movie_tagger(*command, "--backend", "ray")
     assert done.code == 1 and "pip install 'movie_tagger[scale]'" in done.err.splitlines()[-1]
-    shutil.rmtree(place / "none")
+    assert files(out.parent) == []
 
 
 def test_a_backend_that_nobody_knows(place):

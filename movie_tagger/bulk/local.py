@@ -9,6 +9,7 @@ __all__ = [
     "MEASURED",
     "several",
     "finish_locally",
+    "refuse_backend",
     "finish",
     "tag",
     "tag_few",
@@ -83,6 +84,16 @@ def _finish_on_ray(run, bundle, todo):
 BACKENDS = {"local": finish_locally, "ray": _finish_on_ray}
 
 
+def refuse_backend(backend: str):
+    "Raises an error where nobody knows a backend, or where it cannot be used here."
+    if backend not in BACKENDS:
+        raise MovieTaggerError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
+    if backend == "ray":
+        from movie_tagger.bulk.on_ray import refuse_without_ray
+
+        refuse_without_ray()
+
+
 def finish(
     run: Run,
     bundle: Bundle,
@@ -110,8 +121,7 @@ def tag(
     **results,  # what to write, as for `write_results`
 ) -> Counts:
     "Tags any number of pictures; told the same again after it was ended, it goes on."
-    if backend not in BACKENDS:
-        raise MovieTaggerError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
+    refuse_backend(backend)
     with opened(folder, bundle, pictures, asked, anew, tell) as run:
         finish(run, bundle, backend)
         counts = write_results(run.told(), choice or Choice(bundle), **results)

@@ -5,6 +5,7 @@ from . import engine as engine
 from . import finder as finder
 from . import hub as hub
 from . import index as index
+from . import on_ray as on_ray
 from . import onnx_file as onnx_file
 from . import open_clip as open_clip
 from . import places as places
