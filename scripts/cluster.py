@@ -1,8 +1,8 @@
-"""A Ray cluster of this machine, to try one before there are three: a head and workers as processes.
+"""A Ray cluster on this machine, to try one before there are three: a head and two workers.
 
     .venv/bin/python scripts/cluster.py [--workers 2]
 
-Prints what to set in another terminal, and ends the cluster with Ctrl-C. Only loopback is listened to.
+Prints what to set in another terminal, and ends with Ctrl-C. It listens on loopback only.
 """
 
 import argparse
@@ -27,8 +27,8 @@ def main():
         sys.exit("Ray is not installed: run pip install 'movie_tagger[scale]' and try again.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     head = {"num_cpus": 0, "include_dashboard": False}  # it gives out work and does none
-    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(workers):
             cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
@@ -36,9 +36,9 @@ def main():
         print("movie-tagger tag ... --backend ray    # Ctrl-C here ends the cluster", flush=True)
         signal.pause()
     except KeyboardInterrupt:
-        pass
-    finally:
         cluster.shutdown()
+    except Exception as e:  # Ray raises plain ones
+        sys.exit(f"The cluster does not start: {e} Is the machine busy? Then try again later.")
 
 
 if __name__ == "__main__":

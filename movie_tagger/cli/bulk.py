@@ -73,7 +73,6 @@ Sensitive = Annotated[
         help="Tell only of pictures with a tag that the bundle promises to catch.",
     ),
 ]
-_FEW = 1000  # pictures, which are done so soon that a run needs no folder
 
 
 @app.command()
@@ -97,18 +96,18 @@ def tag(
 
     targets = {"tags": out, "scores": scores, "queue": queue}
     _refuse_one_file_for_two(targets)
-    if backend not in work.local.BACKENDS:
-        raise MovieTaggerError(f"There is no backend {backend!r}: give local or ray.")
+    work.local.refuse_backend(backend)
     model = load(bundle)
     choice = work.Choice(model, least, top, sensitive_only)
     pictures = pictures_of(paths)
-    few = list(islice(pictures, _FEW + 1))
+    few = list(islice(pictures, work.runs.SMALLEST + 1))
     written = [path for path in targets.values() if path]
     if not written and not run:
         _print(work.tag_few(model, few + list(pictures)), choice)
         return
     folder = run or written[0].with_name(written[0].name + ".run")
-    if run is None and backend == "local" and len(few) <= _FEW and not folder.exists():
+    one_part = len(few) <= work.runs.SMALLEST
+    if run is None and backend == "local" and one_part and not folder.exists():
         counts = work.write_results(work.tag_few(model, few), choice, **targets)
     else:
         asked = [str(path.resolve()) for path in paths]

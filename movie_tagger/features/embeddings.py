@@ -6,6 +6,7 @@
 __all__ = ["TABLE", "Cache", "to_compute", "embed", "computed", "cache_table", "clear_cache"]
 
 # %% ../../nbs/features/01_embeddings.ipynb #30737c35
+import os
 import sqlite3
 import warnings
 import zlib
@@ -18,7 +19,7 @@ import pandas as pd
 
 from .. import images
 from ..core import cache_dir, folder_size, progress, sha256
-from . import engine
+from . import engine, on_ray
 from .encoders import checksum, export
 
 
@@ -147,7 +148,7 @@ def embed(
     encoder: str = "lite0",  # as for `encoders.find`
     crop_bars: bool = False,  # cut letterbox bars first?
     weights: str | Path | None = None,  # as for `encoders.find`
-    backend: str = "auto",  # as for `engine.ready`
+    backend: str = "auto",  # as for `engine.ready`; or "ray", for the machines of a cluster
     precision: str = "fp32",
 ) -> tuple[np.ndarray, pd.Series]:  # float32 (n, d); for each None or what is wrong with it
     "Embeddings of pictures; a row of NaN for each one that cannot be read."
@@ -174,9 +175,13 @@ def computed(
     wrong = {}
     if len(todo):
         sources = paths.to_numpy()[~pd.Series(codes).duplicated()][todo]
-        read = partial(images.decode, size=size, **how)
-        run = engine.ready(model, backend, precision, pictures=len(todo))
-        made = engine.stream(run, progress(sources, "embedding"), read)
+        if backend == "ray":
+            sources = list(map(os.path.abspath, sources))
+            made = on_ray.stream(model, sources, precision, how)
+        else:
+            read = partial(images.decode, size=size, **how)
+            run = engine.ready(model, backend, precision, pictures=len(todo))
+            made = engine.stream(run, progress(sources, "embedding"), read)
         wrong = _fill(rows, todo, made, unique[todo], cache)
     said = [error or wrong.get(key) for error, key in zip(errors, keys)]
     return rows[codes], pd.Series(said, index=paths.index, dtype=object)

@@ -27,12 +27,12 @@ class Embedder:
         model: bytes,  # ONNX
         chosen: tuple[str, int],  # backend and pictures a call
         precision: str,
-        crop_bars: bool,
+        how: dict,  # as for `images.decode`
         cores: int = 1,  # that it was given
     ):
         os.environ["MOVIE_TAGGER_CORES"] = str(cores)
         self.run = engine.ready(model, precision=precision, chosen=chosen)
-        self.read = partial(images.decode, size=self.run.size, crop_bars=crop_bars)
+        self.read = partial(images.decode, size=self.run.size, **how)
 
     def __call__(self, row: dict) -> dict:
         told = list(engine.stream(self.run, json.loads(row["paths"]), self.read, workers=1))
@@ -49,14 +49,14 @@ def stream(
     model: bytes,  # ONNX
     paths: list[str],
     precision: str = "fp32",
-    crop_bars: bool = False,
+    how: dict | None = None,  # pictures are opened, as for `images.decode`
 ) -> Iterator[tuple[np.ndarray, list]]:  # float32 (n, d), and n errors or Nones
     "Yields the embeddings of some pictures after the other, in order, as `engine.stream` does."
     chosen = engine.choose(model, precision, len(paths))
     size = min(max(_LEAST, len(paths) // 2000), _MOST)
     starts = range(0, len(paths), size)
     rows = [{"paths": json.dumps(paths[i : i + size])} for i in starts]
-    given = model, chosen, precision, crop_bars
+    given = model, chosen, precision, how or {}
     _, width = engine.shape(model)
     for row in spread(Embedder, given, rows, in_order=True):
         yield (
