@@ -612,3 +612,81 @@ def test_each_mode_asks_counts_and_says_when_to_stop_and_a_silent_kernel_is_told
     seen(page.get_by_role("button", name="✓ Keep the rest")).to_be_enabled()
     expect_decided(page, {"02.jpg": "✕ excluded"})
     assert Decisions(folder / "decisions.jsonl").state()["02.jpg"].decision == "exclude"
+
+
+FIND_CELLS = (
+    """
+import numpy as np
+from drawn import items
+from movie_tagger.curate.cleaner import ImageCleaner
+from movie_tagger.ledger.ledger import Ledger
+with Ledger("ledger.db") as book:
+    book.add(items, actor="import:site.sql")
+embeddings = np.random.default_rng(0).normal(size=(60, 8)) + 1.2 * np.eye(3, 8)[np.arange(60) % 3]
+words = lambda said: np.tile(np.eye(8)[1], (len(said), 1))
+how = {"embeddings": embeddings, "words": words, "page_size": 6}
+ImageCleaner("ledger.db", mode="find", tag="cape", actor="curator:anna", **how)
+""",
+    """
+said = Ledger("ledger.db").events(actor="curator:anna")[["item", "state", "undone"]].astype(str)
+print("DECISIONS", said.to_json(orient="values"))
+""",
+)
+
+
+def find_notebook(folder):
+    notebook(folder, FIND_CELLS, 60)
+
+
+@pytest.mark.parametrize("lab", [find_notebook], indirect=True)
+def test_a_tag_is_found_by_example_and_by_words_and_the_answers_survive(lab):
+    page, folder, shots = lab
+    menu(page, "Run", "Run All Cells")
+    card, seen, press = page.locator(".mt-card"), sync_api.expect, page.keyboard.press
+    seen(card).to_have_count(6)
+    seen(page.locator(".mt-question")).to_contain_text("There is nothing to go by yet")
+    example = next(item for item, _ in marks_of(page) if int(item[:2]) % 3 == 2)
+    page.locator(f'.mt-card[data-item="{example}"] .mt-select').click()
+    page.get_by_role("button", name="≈ More like these").click()
+    seen(page.locator(".mt-begun")).to_have_text("looking for what is like 1 example")
+    seen(card.first).to_have_attribute("data-item", example)
+
+    answers = {}
+    card.first.focus()
+    for number in range(12):
+        if number == 6:
+            seen(page.locator(".mt-place")).to_contain_text("page 2 of")
+        item = page.locator(".mt-card:focus").get_attribute("data-item")
+        answers[item] = int(item[:2]) % 3 == 2
+        press("y" if answers[item] else "n")
+        seen(page.locator(".mt-stop")).to_contain_text(f"{number + 1} answer")
+    assert len(answers) == 12 and sum(answers.values()) > 6
+    seen(page.locator(".mt-estimate")).to_contain_text("Of 12 answers held out")
+    page.screenshot(path=shots / "find.png")
+    press("u")
+    seen(page.locator(".mt-stop")).to_contain_text("11 answers")
+    item, _ = answers.popitem()
+    seen(page.locator(".mt-card:focus")).to_have_attribute("data-item", item)
+    said = read_decisions(page, "[3]:")
+    now = {item: state == "True" for item, state, undone in said if undone == "False"}
+    assert answers.items() <= now.items() and len([s for s in said if s[2] == "True"]) == 1
+
+    restart(page)
+    seen(page.locator(".mt-stop")).to_contain_text("11 answers")
+    seen(page.locator(".mt-begun")).to_have_text("looking for what is like 1 example")
+    page.get_by_label("words to look for").fill("a cape")
+    press("Enter")
+    seen(page.locator(".mt-begun")).to_contain_text("and “a cape”")
+    page.locator(".mt-cleaner").evaluate(DROP)
+    seen(page.locator(".mt-alert")).to_contain_text("That cannot be looked at")
+    with Ledger(folder / "ledger.db") as book:
+        labels = book.labels()["cape"].dropna()
+    assert labels.astype(bool).to_dict() == answers
+
+
+DROP = """panel => {
+  const data = new DataTransfer();
+  data.items.add(new File(["no picture"], "cape.jpg"));
+  const how = { dataTransfer: data, bubbles: true, cancelable: true };
+  panel.dispatchEvent(new DragEvent("drop", how));
+}"""

@@ -3,6 +3,7 @@ from . import cleaner as cleaner
 from . import cleaning as cleaning
 from . import decisions as decisions
 from . import estimates as estimates
+from . import finding as finding
 from . import in_ledger as in_ledger
 from . import panel as panel
 from . import queues as queues
@@ -12,4 +13,5 @@ from .cleaner import ImageCleaner as ImageCleaner
 from .cleaning import Cleaning as Cleaning
 from .decisions import Decision as Decision
 from .decisions import Decisions as Decisions
+from .finding import Finding as Finding
 from .reviewing import Reviewing as Reviewing

@@ -408,14 +408,19 @@ class Deciding(Telling):
         if step:
             self.record.decide(*step)
         self._say("Done", step)
+        self._follow()
         self.changed()
+
+    def _follow(self, item=None):
+        "Called when the record has changed; an item that was taken back shall be in the view."
+        if item in self._rows and item not in self._whys:
+            self._look(self.view)
 
     def _turn(self, what, step):
         "Go where something was undone or done again, and say what it was."
         self._say(what, step)
         item = step[0].item if step else None
-        if item in self._rows and item not in self._whys:
-            self._look(self.view)
+        self._follow(item)
         before, self.page = self.page, self._page_of(item)
         self.changed(page=self.page != before, focus=item)
 

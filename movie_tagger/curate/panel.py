@@ -150,6 +150,15 @@ class Places:
     def view(self) -> dict:
         return self._kept.get("view") or {}
 
+    @property
+    def begun(self) -> dict:
+        "What a search began with."
+        return self._kept.get("begun") or {}
+
+    def begin(self, begun: dict):
+        self._kept["begun"] = begun
+        self._write()
+
     def get(self, view: dict) -> str | None:
         "The item that was at the top of a view."
         return self._kept.get("tops", {}).get(json.dumps(view))
@@ -159,5 +168,8 @@ class Places:
             return
         self._kept["view"] = view
         self._kept.setdefault("tops", {})[json.dumps(view)] = item
+        self._write()
+
+    def _write(self):
         if self.file:
             write_json(self.file, self._kept)

@@ -248,7 +248,7 @@ def above(
     return share, min(low, share), max(high, share)
 
 
-# %% ../../nbs/learn/04_teaching.ipynb #3ce56d80
+# %% ../../nbs/learn/04_teaching.ipynb #dd3d98d9
 class Teacher:
     "Ranks a collection by likeness, and anew with each answer."
 
@@ -294,9 +294,18 @@ class Teacher:
         "Is there a yes and a no?"
         return bool(self._y.any() and not self._y.all())
 
-    def next(self, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def directed(self) -> bool:
+        "Is there anything to go by: an example, a word, a label or an answer?"
+        return bool(self.answers) or bool(self.prior.weight.any())
+
+    def next(
+        self,
+        n: int | None = None,  # how many; None: all
+        closed: np.ndarray | None = None,  # bool (n,): not to be asked about, besides the answered
+    ) -> tuple[np.ndarray, np.ndarray]:
         "Rows to ask about next, and which of them because the head is unsure."
-        asked = np.zeros(len(self.rows), bool)
+        asked = np.zeros(len(self.rows), bool) if closed is None else closed.copy()
         asked[list(self.answers)] = True
         return proposed(self.scores, asked, n, self.learns)
 

@@ -16,6 +16,8 @@ const REVIEW_HELP = [
   ["Space, a", "select, select all: the next key is for all of them"], ["Page Down Page Up", "next and previous page"],
   ["u", "undo"], ["Shift U or r", "redo"], ["z", "large view, and back"], ["Esc", "close, unselect, leave"], ["?", "this help"],
 ];
+const FIND_HELP = [["l", "more like these: look for what is like the selected pictures"]];
+const LARGEST = 30e6; // bytes of a picture that is brought in
 const MENUS = { mode: "Show", label: "Tag", reason: "Reason", part: "Split", marked: "Decided" };
 const KEPT = 800; // pictures that the browser keeps
 const SLOW = 1500, SILENT = 8000, IDLE = 15000, SHEET = 1200; // milliseconds
@@ -187,10 +189,19 @@ class Panel {
     this.next = button("Next ›", "The next page (n)", () => this.go(this.page + 1));
     this.place = make("span", { class: "mt-place" });
     this.dialog = make("dialog", { class: "mt-dialog", tabindex: -1, onclose: () => this.closed(), onclick: (e) => { if (e.target === this.dialog) this.dialog.close(); } });
+    this.like = button("≈ More like these", "Look for what is like the selected pictures (l)", () => this.moreLike());
+    this.said = make("input", { type: "text", "data-words": "yes", placeholder: "say it in words", "aria-label": "words to look for", autocomplete: "off" });
+    this.say = button("Search", "Look for what the words say (Enter)", () => this.tell("say", { text: this.said.value }));
+    this.brought = make("input", { type: "file", accept: "image/*", hidden: true, onchange: () => { this.bring(this.brought.files[0]); this.brought.value = ""; } });
+    this.choose = button("Bring a picture …", "Look for what is like a picture of your own; it can be dropped here as well", () => this.brought.click());
+    this.begun = make("span", { class: "mt-quiet mt-begun" });
+    this.finder = make("div", { class: "mt-bar mt-finder", hidden: true, role: "group", "aria-label": "what to look for" }, this.like, this.choose, this.brought, this.said, this.say, this.begun);
     const tools = make("div", { class: "mt-bar mt-tools" }, this.undo, this.redo, this.keepRest, this.acceptRest, this.train, this.keys);
-    const head = make("div", { class: "mt-head" }, this.question, tools, make("div", { class: "mt-bar" }, this.bar, this.status), this.alert, this.hints);
+    const head = make("div", { class: "mt-head" }, this.question, this.finder, tools, make("div", { class: "mt-bar" }, this.bar, this.status), this.alert, this.hints);
     this.fields = make("fieldset", { class: "mt-fields" }, this.menus, this.stop, this.estimate, this.measured, head, this.grid, make("div", { class: "mt-bar" }, this.back, this.place, this.next));
-    this.root = make("div", { class: "mt-cleaner", role: "region", "aria-label": "ImageCleaner" }, this.told, this.fields, this.dialog);
+    const over = (is) => (event) => { if (this.finds) { event.preventDefault(); event.stopPropagation(); this.root.classList.toggle("mt-over", is); } };
+    const dropped = (event) => { over(false)(event); if (this.finds && this.can) this.bring(event.dataTransfer.files[0]); };
+    this.root = make("div", { class: "mt-cleaner", role: "region", "aria-label": "ImageCleaner", ondragover: over(true), ondragleave: over(false), ondrop: dropped }, this.told, this.fields, this.dialog);
     el.append(this.root);
   }
 
@@ -295,7 +306,10 @@ class Panel {
   }
 
   summary(message) {
-    Object.assign(this, { pages: message.pages, view: message.view, tags: message.tags ?? this.tags, single: message.single, review: message.review, order: message.order, clicks: message.click });
+    Object.assign(this, { pages: message.pages, view: message.view, tags: message.tags ?? this.tags, single: message.single, review: message.review, order: message.order, clicks: message.click, finds: message.finds });
+    this.finder.hidden = !this.finds;
+    this.said.hidden = this.say.hidden = !this.finds?.words;
+    put(this.begun, this.finds?.begun ? `looking for what is ${this.finds.begun}` : "");
     put(this.keepRest, message.rest.keep);
     put(this.acceptRest, message.rest.accept);
     this.keepRest.title = this.review ? "Say no to all that are left on this page (Shift N)" : "For all undecided pictures of this page (Shift K)";
@@ -312,7 +326,7 @@ class Panel {
     put(this.stop, message.stop);
     put(this.estimate, message.estimate);
     put(this.measured, message.measured);
-    this.bar.setAttribute("aria-label", this.review ? "films with a yes, of those that are needed" : "answered, of the questions of this view");
+    this.bar.setAttribute("aria-label", this.review && !this.finds ? "films with a yes, of those that are needed" : "answered, of the questions of this view");
     Object.assign(this.bar, { max: message.total, value: message.decided });
   }
 
@@ -404,6 +418,20 @@ class Panel {
     this.advance(faces.map((face) => face.item));
   }
 
+  moreLike() {
+    const items = this.targets().map((face) => face.item);
+    if (items.length) this.tell("like", { items });
+  }
+
+  bring(file) { // a picture of one's own
+    if (!file) return put(this.alert, "⚠ That is no file: choose a picture that lies on this computer.");
+    if (file.size > LARGEST) return put(this.alert, `⚠ ${file.name} is too large: choose a picture of less than ${LARGEST / 1e6} MB.`);
+    const reader = new FileReader();
+    reader.onload = () => this.tell("bring", { text: reader.result.slice(reader.result.indexOf(",") + 1) });
+    reader.onerror = () => put(this.alert, `⚠ ${file.name} cannot be read.`);
+    reader.readAsDataURL(file);
+  }
+
   relabel(tag, yes) { if (tag != null) this.decide("relabel", this.targets(), "relabel", { tag, yes }); }
 
   go(page) {
@@ -451,6 +479,7 @@ class Panel {
     if (name === "Tab" || (name === "Escape" && !this.dialog.open && !this.chosen.size)) return;
     event.stopImmediatePropagation();
     if (target.dataset?.search) return this.searchKey(event);
+    if (target.dataset?.words) { if (name === "Enter") this.say.click(); return; }
     if (target.tagName === "SELECT" || (target.tagName === "BUTTON" && (name === "Enter" || name === " "))) return;
     const act = this.action(event);
     if (!act) return;
@@ -474,6 +503,7 @@ class Panel {
     if (this.review) {
       Object.assign(acts, { y: acts.Enter, n: acts.k, N: acts.K });
       for (const blind of ["m", "A", "t", "/", "p"]) delete acts[blind];
+      if (this.finds) acts.l = () => this.moreLike();
     }
     if (/^[1-9]$/.test(key) && this.single) return () => this.relabel(this.tags[Number(key) - 1], true);
     return acts[key];
@@ -492,7 +522,7 @@ class Panel {
 
   help() {
     const classes = this.single ? this.tags.slice(0, 9).map((tag, k) => [String(k + 1), tag]) : [];
-    const rows = [...(this.review ? REVIEW_HELP : HELP).filter(([keys]) => (this.single || keys !== "1 … 9") && (this.explains || keys !== "w")), ...classes].map(([keys, what]) => make("tr", {}, make("th", { scope: "row" }, keys), make("td", {}, what)));
+    const rows = [...(this.review ? [...(this.finds ? FIND_HELP : []), ...REVIEW_HELP] : HELP).filter(([keys]) => (this.single || keys !== "1 … 9") && (this.explains || keys !== "w")), ...classes].map(([keys, what]) => make("tr", {}, make("th", { scope: "row" }, keys), make("td", {}, what)));
     this.open("help", "Keys", make("h3", {}, "Keys"), make("table", {}, make("tbody", {}, ...rows)), make("button", { type: "button", onclick: () => this.dialog.close() }, "Close"));
   }
 
