@@ -30,7 +30,10 @@ def operations():
         ("GET", "/healthz/live"),
         ("GET", "/healthz/ready"),
         ("GET", "/metrics"),
+        ("GET", "/v1/find"),
+        ("GET", "/v1/picture"),
         ("POST", "/v1/tags"),
+        ("POST", "/v1/similar"),
         ("POST", "/v1/feedback"),
     ]
 

@@ -14,6 +14,7 @@ __all__ = [
     "Keep",
     "Origins",
     "Names",
+    "Findable",
     "Workers",
     "keys",
     "KeyFile",
@@ -75,6 +76,13 @@ Names = Annotated[
         "any on other addresses."
     ),
 ]
+Findable = Annotated[
+    Path | None,
+    typer.Option(
+        help="Stills that can be found by a picture or by words: a folder, a ledger, or what "
+        "`movie-tagger find --save-index` wrote."
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -98,6 +106,7 @@ def start_server(
     cors: Origins = None,
     allow_host: Names = None,
     workers: Workers = None,
+    index: Findable = None,
 ):
     "Suggest tags over HTTP: an API at /v1, described at /docs, and a page at /."
     for name in ("SIGTERM", "SIGINT", "SIGHUP"):
@@ -121,6 +130,7 @@ def start_server(
         cors or (),
         allow_host or (LOOPBACK if local else None),
         workers=workers,
+        index=index,
     )
     if sys.stderr and sys.stderr.isatty():
         server.logs.log.addHandler(_Invitation())

@@ -3,6 +3,7 @@ from . import app as app
 from . import batching as batching
 from . import champion as champion
 from . import client as client
+from . import collection as collection
 from . import desk as desk
 from . import feedback as feedback
 from . import keys as keys

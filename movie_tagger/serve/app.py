@@ -18,6 +18,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+from .collection import Collection
 from PIL.Image import DecompressionBombWarning as PictureBomb
 
 from .. import __version__
@@ -52,6 +53,7 @@ def create_app(
     limits: Limits = Limits(),
     workers: int | None = None,  # threads that ask the model, by default one more than cores
     look: float = 1.0,  # seconds between looks for another model
+    index: str | Path | None = None,  # stills to be found: a folder, a ledger or a saved index
 ) -> FastAPI:
     "The application: API and page; raises `MovieTaggerError` for what cannot be meant."
     names = tuple(map(host_name, hosts or ()))
@@ -63,6 +65,7 @@ def create_app(
         limits,
         Book(ledger) if ledger else None,
         Keep(keep) if keep else None,
+        collection=Collection(index) if index else None,
     )
     app = FastAPI(
         title="movie_tagger",
@@ -101,7 +104,13 @@ def _rules(app, desk):
     "What admission asks of requests, by method and path."
     uploads = Rule(key=True, body=desk.limits.body, hall=desk.tags_hall, rated=True)
     decisions = Rule(key=True, body=256 << 10, hall=desk.feedback_hall, json=True)
-    rules = {("POST", "/v1/tags"): uploads, ("POST", "/v1/feedback"): decisions}
+    rules = {
+        ("POST", "/v1/tags"): uploads,
+        ("POST", "/v1/similar"): uploads,
+        ("POST", "/v1/feedback"): decisions,
+        ("GET", "/v1/find"): Rule(key=True, hall=desk.tags_hall, rated=True),
+        ("GET", "/v1/picture"): Rule(key=True, hall=desk.tags_hall),
+    }
     paths = [*(route.path for route in router.routes), *_PAGE, app.openapi_url]
     for path in set(paths) - {path for _, path in rules}:
         rules["GET", path] = Rule(
@@ -165,7 +174,10 @@ def _exchange(desk):
     "Puts another model to use where one is meant."
     old = desk.champion.served
     before = desk.champion.problem
-    if desk.champion.look():
+    changed = desk.champion.look()
+    if desk.collection:
+        desk.collection.follow(desk.champion.served)
+    if changed:
         _in_use(desk, old)
     elif desk.champion.problem and desk.champion.problem != before:
         if old:
@@ -236,6 +248,8 @@ def run(
     loading.join()
     if desk.champion.served:
         _in_use(desk, None)
+        if desk.collection and desk.collection.is_index:
+            desk.collection.prepare(desk.champion.served)
     elif not _may_wait(desk.champion.path):
         raise MovieTaggerError(desk.champion.problem)
     run_server(app, host, port, grace)

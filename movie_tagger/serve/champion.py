@@ -113,10 +113,19 @@ class Served:
         return self.looks.is_large(data)
 
     def read(self, data: bytes) -> Seen:
+        picture, size = self.pixels(data)
+        try:
+            return Seen(picture, size, self._scores(data), sha256(data))
+        except images.BadPicture as e:
+            raise Problem("bad-picture", str(e)) from None
+
+    def pixels(
+        self, data: bytes
+    ) -> tuple[np.ndarray, tuple[int, int]]:  # as the model wants it; width and height as it came
+        "An upload, unpacked; raises a `Problem` where it cannot be."
         size = self.looks.check(data)
         try:
-            picture = self.model.read(data, max_memory=self.looks.unpacked)
-            return Seen(picture, size, self._scores(data), sha256(data))
+            return self.model.read(data, max_memory=self.looks.unpacked), size
         except images.TooLarge as e:
             raise Problem("too-large", str(e)) from None
         except images.BadPicture as e:

@@ -8,10 +8,14 @@ __all__ = ["Limits", "stills_of", "Asked", "Desk", "take_feedback"]
 
 # %% ../../nbs/serve/desk.ipynb #8adabec6
 import asyncio
+import io
 import logging
 import time
 from dataclasses import asdict, dataclass
 
+from .collection import Collection, Searchable, without_folders
+
+from .. import images
 from ..core import MovieTaggerError, did_you_mean
 from .admission import Hall, Metrics
 from .batching import Batcher, Late, Reply
@@ -89,6 +93,7 @@ class Desk:
     book: Book | None = None
     keep: Keep | None = None
     batcher: Batcher | None = None  # from the server's start on
+    collection: Collection | None = None  # of stills that can be found
     closing: bool = False
 
     def __post_init__(self):
@@ -96,6 +101,7 @@ class Desk:
         self.tags_hall = Hall(self.limits.seats, self.limits.aside, self.limits.memory)
         self.feedback_hall = Hall(64, 64, 16 << 20)
         self._explaining = asyncio.Semaphore(1)  # beside the traffic, one still at a time
+        self._finding = asyncio.Semaphore(2)
 
     def served(self) -> Served:
         "The model in use; raises a `Problem` where there is none."
@@ -153,9 +159,7 @@ class Desk:
             self.metrics.one("stills", problem.type).inc()
             return problem, None
         except (Late, TimeoutError):
-            seconds = f"{self.limits.deadline:g} seconds"
-            detail = f"The answer would have taken more than {seconds}: try again."
-            raise Problem("late", detail, {"retry-after": "5"}) from None
+            raise self._late() from None
         self._count(reply)
         return said, reply
 
@@ -184,6 +188,77 @@ class Desk:
             "suggestions": served.suggestions(row, asked.most, asked.least, rejected),
             "model": served.version,
         }
+
+    async def similar(self, request, most: int) -> dict:
+        "The document that answers what is like a picture."
+        where = self.searchable()
+        (part,) = await stills_of(request, 1)
+
+        def look():
+            picture, _ = self.served().pixels(part.data)
+            return where.like(picture, most)
+
+        return await self._found(where, look)
+
+    async def find(self, words: str, most: int) -> dict:
+        "The document that answers what shows these words."
+        where = self.searchable()
+        if where.without_words:
+            raise Problem("no-words", without_folders(where.without_words))
+
+        def look():
+            try:
+                return where.shown_by(words, most)
+            except MovieTaggerError as e:
+                raise Problem("invalid", str(e)) from None
+
+        return await self._found(where, look)
+
+    async def thumbnail(self, still: str) -> bytes:
+        "A small JPEG of a still that can be found."
+        path = self.searchable().places.get(still)
+        if path is None:
+            raise Problem("unknown-still", f"There is no still {still!r:.100} to be found here.")
+
+        def draw():
+            memory = io.BytesIO()
+            images.thumbnail(path, 320).save(memory, "JPEG", quality=85)
+            return memory.getvalue()
+
+        try:
+            return await self._in_time(draw)
+        except images.BadPicture:
+            raise Problem("bad-picture", f"The still {still!r:.100} cannot be read.") from None
+
+    def searchable(self) -> Searchable:
+        "The stills that can be found; raises a `Problem` where there are none."
+        self.served()
+        if not self.collection:
+            detail = "This server finds no stills; its owner can start it with --index FOLDER."
+            raise Problem("no-index", detail)
+        return self.collection.searchable()
+
+    async def _found(self, where, look):
+        began = time.perf_counter()
+        return {
+            "stills": await self._in_time(look),
+            "among": len(where.places),
+            "model": self._model_name(),
+            "ms": round((time.perf_counter() - began) * 1000, 2),
+        }
+
+    async def _in_time(self, work):
+        "What comes of work in a thread; raises a `Problem` where it takes too long."
+        try:
+            async with asyncio.timeout(self.limits.deadline), self._finding:
+                return await asyncio.to_thread(work)
+        except TimeoutError:
+            raise self._late() from None
+
+    def _late(self):
+        seconds = f"{self.limits.deadline:g} seconds"
+        detail = f"The answer would have taken more than {seconds}: try again."
+        return Problem("late", detail, {"retry-after": "5"})
 
     def _count(self, reply):
         self.metrics.one("stills", "answered").inc()

@@ -17,6 +17,8 @@ PROBLEMS = {
     "not-found": (404, "There is no such thing"),
     "unknown-still": (404, "This still is not known"),
     "unknown-tag": (404, "This tag is not known"),
+    "no-index": (404, "There are no stills to be found here"),
+    "no-words": (404, "The model here knows no words"),
     "method": (405, "This cannot be done with that address"),
     "slow-upload": (408, "The body did not arrive in time"),
     "key-used": (409, "This key stands for something else"),

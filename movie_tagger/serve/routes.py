@@ -8,9 +8,13 @@ __all__ = [
     "MOST",
     "LEAST",
     "router",
+    "NEAREST",
     "HANDLERS",
     "tags",
     "tags_without_query",
+    "similar",
+    "find",
+    "picture",
     "feedback",
     "vocabulary",
     "model",
@@ -33,7 +37,15 @@ from ..core import require
 from .desk import Desk, take_feedback
 from .logs import lost_lines
 from .problem import Problem
-from .wire import Answered, FeedbackIn, FeedbackOut, Health, ModelOut, Tag
+from movie_tagger.serve.wire import (
+    Answered,
+    FeedbackIn,
+    FeedbackOut,
+    FoundOut,
+    Health,
+    ModelOut,
+    Tag,
+)
 
 require("fastapi", "serve")
 from fastapi import APIRouter, Query, Request  # noqa: E402
@@ -122,6 +134,43 @@ def tags_without_query(desk: Desk):
     return answer
 
 
+_FindK = Annotated[int, Query(ge=1, le=1000, description="At most so many stills.")]
+_FindWords = Annotated[
+    str, Query(min_length=1, max_length=1000, description="What the stills shall show.")
+]
+_FindStill = Annotated[str, Query(max_length=1000, description="As it was answered.")]
+NEAREST = 24  # stills, where nobody says how many
+_ONE = {"requestBody": _UPLOAD["requestBody"]}
+_JPEG = {200: {"content": {"image/jpeg": {"schema": _FILE}}}}
+
+
+@router.post(
+    "/v1/similar",
+    response_model=FoundOut,
+    responses=_problems(400, 401, 404, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_ONE,
+    description="The stills that are most like a picture, the nearest first; of a form, one.",
+)
+async def similar(request: Request, k: _FindK = NEAREST):
+    return JSONResponse(await _desk(request).similar(request, k))
+
+
+@router.get("/v1/find", response_model=FoundOut, responses=_problems(401, 404, 422, 429, 503))
+async def find(request: Request, q: _FindWords, k: _FindK = NEAREST):
+    "The stills that show most what the words say, the nearest first."
+    return JSONResponse(await _desk(request).find(q, k))
+
+
+@router.get(
+    "/v1/picture",
+    response_class=Response,
+    responses={**_JPEG, **_problems(401, 404, 422, 429, 503)},
+)
+async def picture(request: Request, still: _FindStill):
+    "A small copy of a still that was found."
+    return Response(await _desk(request).thumbnail(still), media_type="image/jpeg")
+
+
 @router.post(
     "/v1/feedback",
     response_model=FeedbackOut,
@@ -185,7 +234,14 @@ async def model(request: Request):
             "keeps": bool(desk.keep),
         },
         "problem": desk.champion.trouble,
+        "finds": _finds(desk.collection),
     }
+
+
+def _finds(collection):
+    "How many stills can be found now, and whether by words."
+    ready = collection and collection.ready
+    return ready and {"stills": len(ready.places), "words": not ready.without_words}
 
 
 # %% ../../nbs/serve/routes.ipynb #ddcf1190

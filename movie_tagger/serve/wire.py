@@ -17,7 +17,9 @@ __all__ = [
     "Looked",
     "Still",
     "Refused",
+    "FoundStill",
     "ModelName",
+    "FoundOut",
     "Answered",
     "Said",
     "FeedbackIn",
@@ -239,10 +241,25 @@ class Refused(BaseModel):
     problem: ProblemDetails
 
 
+class FoundStill(BaseModel):
+    still: str = Field(
+        description="Its path within the server's folder, or as its ledger calls it.",
+        examples=["1931/m-04.jpg"],
+    )
+    score: float = Field(description="Cosine of the angle to what was asked: 1 for the same.")
+
+
 class ModelName(BaseModel):
     name: str
     version: str
     data: str = Field(description="Version of the data it was trained on.")
+
+
+class FoundOut(BaseModel):
+    stills: list[FoundStill] = Field(description="The nearest first.")
+    among: int = Field(description="How many stills there are to be found.")
+    model: ModelName
+    ms: float
 
 
 class Answered(BaseModel):
@@ -329,6 +346,11 @@ class ModelOut(BaseModel):
         "unpacked; `keeps`: are pictures kept?",
     )
     problem: str | None = Field(description="Why a newer model is not in use.")
+    finds: dict | None = Field(
+        None,
+        examples=[{"stills": 470000, "words": True}],
+        description="How many stills can be found, and whether by words; null where none can.",
+    )
 
 
 class Health(BaseModel):

@@ -27,7 +27,7 @@ async function ask(path, options = {}) {
     response = await fetch(path, {...options, headers: {...options.headers, ...header()}, signal: AbortSignal.timeout(60000)});
   } catch { reachable(false); throw new Trouble("The server cannot be reached.", 2); }
   if (response.status !== 503) reachable(true);
-  if (response.ok) return response.json();
+  if (response.ok) return options.blob ? response.blob() : response.json();
   const problem = await response.json().catch(() => ({detail: `The server answered ${response.status}.`}));
   if (response.status === 401) { await askForKey(); return ask(path, options); }
   if (response.status === 429 || response.status === 503) throw new Trouble(problem.detail, Number(response.headers.get("retry-after")) || 2);
@@ -93,6 +93,7 @@ function addOne(file, isFolder) {
   veil(still, "Not looked at yet");
   $(".reveal", card).onclick = () => { unveil(still); $("h2", card).tabIndex = -1; $("h2", card).focus(); };
   $(".again", card).onclick = () => { still.state = "waiting"; pump(); };
+  $(".more", card).onclick = () => findLike(still.file, still.name);
   $(".add", card).onsubmit = event => { event.preventDefault(); addTag(still); };
   stills.unshift(still);
   $("#cards").prepend(card);
@@ -159,6 +160,7 @@ async function look(still) {
 
 function show(still, answer) {
   Object.assign(still, {state: "answered", still: answer.still, receipt: answer.receipt});
+  $(".more", still.card).hidden = !page.finds;
   const grave = answer.sensitive.filter(v => v.action !== "show");
   const calm = grave.every(isLow);
   if (calm) unveil(still);
@@ -193,6 +195,66 @@ function warn(still, answer, grave, calm) {
     : [...new Set(grave.map(v => v.reason))].join(" ");
   line.append(why);
   for (const v of grave) chip(still, v.tag, v.probability ?? v.score ?? 0, $(".grave", still.card));
+}
+
+/* --- stills that can be found --- */
+
+let search = 0;  // the last one; what an earlier one finds is late
+
+async function find(what, path, options) {
+  const mine = ++search;
+  $("#found").replaceChildren();
+  $("#found-show").hidden = true;
+  $("#find-says").textContent = "Looking …";
+  try {
+    const {stills: found, among} = await ask(path, options);
+    if (mine !== search) return;
+    const n = found.length === 1 ? "The still" : `The ${found.length} stills`;
+    $("#find-says").textContent = `${n} nearest to ${what}, of ${among.toLocaleString("en")}; 1 would be the same.`;
+    const veiled = [...page.tags.values()].some(t => t.sensitive);
+    $("#found-show").hidden = !veiled;
+    $("#found").append(...found.map(still => result(still, veiled)));
+    const waiting = [...$("#found").children];
+    await Promise.all([1, 2, 3].map(async () => { for (let item; mine === search && (item = waiting.shift());) await picture(item); }));
+  } catch (trouble) { if (mine === search) $("#find-says").textContent = trouble.message; }
+}
+
+function result({still, score}, veiled) {
+  const item = document.createElement("li"), figure = document.createElement("figure"), img = document.createElement("img"), name = document.createElement("p");
+  img.alt = still;
+  img.hidden = true;
+  name.textContent = `${score.toFixed(2)} ${still}`;
+  figure.classList.toggle("veiled", veiled);
+  figure.append(img);
+  item.append(figure, name);
+  item.dataset.still = still;
+  return item;
+}
+
+async function picture(item) {
+  const img = $("img", item);
+  try {
+    img.src = URL.createObjectURL(await ask(`v1/picture?still=${encodeURIComponent(item.dataset.still)}`, {blob: true}));
+    img.onload = () => { img.hidden = false; URL.revokeObjectURL(img.src); };
+  } catch { /* its name stays */ }
+}
+
+function findLike(file, name) {
+  const form = new FormData();
+  form.append("still", file, name);
+  $("#finding").scrollIntoView({block: "nearest"});
+  return find(name, "v1/similar", {method: "POST", body: form});
+}
+
+function findWords() {
+  const words = $("#q").value.trim();
+  if (words) find(`“${words}”`, `v1/find?q=${encodeURIComponent(words)}`);
+}
+
+function showFinding(finds) {
+  $("#finding").hidden = !finds;
+  $("#words").hidden = $("#find-go").hidden = !finds?.words;
+  for (const still of stills) $(".more", still.card).hidden = !finds || still.state !== "answered";
 }
 
 /* --- chips --- */
@@ -337,7 +399,8 @@ function keyboard(event) {
 // What the model that answers now knows: its tags, from where on each is likely, what is promised.
 async function learn() {
   const model = await ask("v1/model"), tags = await ask("v1/vocabulary");
-  Object.assign(page, {feedback: model.feedback, limits: model.limits, version: model.version, tags: new Map(tags.map(t => [t.tag, t]))});
+  Object.assign(page, {feedback: model.feedback, limits: model.limits, finds: model.finds, version: model.version, tags: new Map(tags.map(t => [t.tag, t]))});
+  showFinding(model.finds);
   $("#model").textContent = `${model.name}, ${model.tags} tags`;
   $("#promise").textContent = (model.limits.keeps ? "A picture is kept when you decide about it" : "Pictures are looked at and forgotten") +
     (model.feedback ? "; your answers help the next model." : ".");
@@ -362,7 +425,14 @@ async function begin() {
   send();
 }
 
+$("#found-show").onclick = event => {
+  event.target.hidden = true;
+  for (const figure of document.querySelectorAll("#found figure")) figure.classList.remove("veiled");
+};
+
 $("#files").onchange = event => { add(event.target.files); event.target.value = ""; };
+$("#find").onsubmit = event => { event.preventDefault(); findWords(); };
+$("#like").onchange = event => { const [file] = event.target.files; if (file) findLike(file, file.name); event.target.value = ""; };
 $("#undo").onclick = () => undo();
 document.onkeydown = keyboard;
 document.onpaste = event => { if (event.clipboardData.files.length) add(event.clipboardData.files); };
