@@ -259,6 +259,65 @@ def test_parquet_parts_say_the_same(champion, stills, undisturbed, beside, monke
     assert Run(beside / "run").about["counts"] == {"pictures": COUNT, "unreadable": UNREADABLE}
 
 
+# --- shared storage
+
+
+@pytest.fixture
+def site(stills):
+    "Some stills in fsspec's storage in memory, one of them unreadable, a list and a table of them."
+    storage = pytest.importorskip("fsspec").filesystem("memory")
+    for i in (0, 1, 2, 49):
+        storage.pipe(f"/site/night/{i:05}.png", (stills / f"{i:05}.png").read_bytes())
+    storage.pipe("/site/list.txt", b"night/00001.png\nnight/gone.png\n")
+    storage.pipe("/site/table.csv", b"id,image\n7,night/00002.png\n")
+    yield storage
+    storage.store.clear()
+
+
+def test_pictures_and_tables_on_shared_storage(champion, stills, site, tmp_path):
+    out = ("--out", "memory://out/tags.csv", "--scores", "memory://out/scores.parquet")
+    assert movie_tagger("tag", champion, "memory://site", *out).code == 0
+    told = pd.read_csv("memory://out/tags.csv", keep_default_na=False)
+    names = [f"memory:///site/night/{i:05}.png" for i in (0, 1, 2, 49)]
+    assert told["image"].tolist() == names and told["error"].ne("").tolist() == [0, 0, 0, 1]
+    local = movie_tagger("tag", champion, stills / "00001.png", "--out", tmp_path / "one.csv")
+    assert local.code == 0
+    assert pd.read_csv(tmp_path / "one.csv")["tags"][0] == told["tags"][1]
+    site.open("/out/scores.parquet", "rb").close()
+
+
+def test_lists_and_tables_on_shared_storage(site):
+    listed = [picture.path for picture in pictures_in(["memory://site/list.txt"])]
+    assert listed == ["memory://site/night/00001.png", "memory://site/night/gone.png"]
+    assert list(pictures_in(["memory://site/table.csv"])) == [
+        Picture("7", "memory://site/night/00002.png")
+    ]
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (("memory://site/none.csv",), "Cannot read memory://site/none.csv"),
+        (("abacus://site",), "Cannot look into abacus://site"),
+        (("memory://site/gone.png",), "None of the 1 pictures can be read"),
+        (("memory://site", "--out", "abacus://t.csv"), "Cannot write abacus://t.csv"),
+        (("memory://site/list.txt", "--out", "memory://t", "--scores", "memory://t"), "Both tags"),
+    ],
+)
+def test_storage_that_cannot_be_used_is_one_sentence(champion, site, options, says):
+    assert refused(movie_tagger("tag", champion, *options), says)
+
+
+def test_a_run_of_many_from_storage_goes_on_beside_the_caller(
+    champion, site, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    site.pipe("/site/many.txt", b"night/00001.png\n" * 100)
+    out = ("--out", "memory://out/many.csv")
+    assert movie_tagger("tag", champion, "memory://site/many.txt", *out).code == 0
+    assert len(pd.read_csv("memory://out/many.csv")) == 100 and files(tmp_path) == []
+
+
 # --- which tags, and what for
 
 

@@ -3,6 +3,7 @@ from . import local as local
 from . import on_ray as on_ray
 from . import results as results
 from . import runs as runs
+from . import storage as storage
 from . import tagger as tagger
 from .listing import Picture as Picture
 from .listing import pictures_in as pictures_in

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from .. import images
+from .storage import fetched, files_below, is_remote
 from ..core import MovieTaggerError, warn
 from ..data import place, read_table
 
@@ -36,10 +37,11 @@ def pictures_in(
         if isinstance(source, Picture):
             yield source
             continue
+        if is_remote(source):
+            yield from _in_storage(str(source), tell)
+            continue
         path = Path(source)
-        if "://" in str(source):
-            yield Picture(str(source), str(source))
-        elif path.is_dir():
+        if path.is_dir():
             yield from _in_folder(path, tell)
         elif path.suffix.lower() == ".csv":
             yield from _in_table(path, tell)
@@ -61,6 +63,23 @@ def _in_folder(folder, tell):
         yield Picture(str(path), str(path))
 
 
+def _in_storage(url, tell):
+    "The pictures of a folder, a table or a list of shared storage; or the one at the address."
+    ending = os.path.splitext(url)[1].lower()
+    if ending not in (".csv", ".txt"):
+        below = files_below(url, images.EXTENSIONS)
+        for address in [url] if below is None else below:
+            yield Picture(address, address)
+        return
+    folder = url.rpartition("/")[0]
+    with fetched(url) as copy:
+        listed = _in_list(copy) if ending == ".txt" else _in_table(copy, tell, here=False)
+        for item, path in listed:
+            name = os.path.relpath(path, copy.parent)
+            there = path if is_remote(path) or name.startswith("..") else f"{folder}/{name}"
+            yield Picture(there if item == path else item, there)
+
+
 def _in_list(path):
     "The pictures of a text file with a path a line, told from its folder."
     try:
@@ -77,7 +96,7 @@ def _in_list(path):
 _LONG = 64 << 20  # bytes of a table; a longer one is read in pieces, its names as they are written
 
 
-def _in_table(path, tell):
+def _in_table(path, tell, here=True):
     "The pictures of a table with a column `image` and perhaps `id`, told from its folder."
     is_long = path.exists() and path.stat().st_size > _LONG
     pieces = _pieces(path) if is_long else [read_table(path)]
@@ -87,7 +106,7 @@ def _in_table(path, tell):
             break
         if "://" in "".join(table["image"].head(3)):
             found = list(table["image"])
-        elif is_long:
+        elif is_long or not here:
             found = [os.path.join(path.parent, name) for name in table["image"]]
         else:
             found, notes = place(table["image"], path.parent)

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import MovieTaggerError, atomic, csv_rows, require, write_frame
+from .storage import is_remote, placed
+from ..core import MovieTaggerError, csv_rows, require, write_frame
 from ..models.answers import Bundle
 
 
@@ -85,9 +86,11 @@ class Counts:
 def write_results(
     told: Iterable,  # of (part, probabilities (n, t), errors), as `Run.told` yields
     choice: Choice,
-    tags: Path | None = None,  # CSV: image, tags, error
-    scores: Path | None = None,  # CSV or .parquet: image and a column a tag
-    queue: Path | None = None,  # CSV of suggestions, the surest first, as `suspects` writes them
+    tags: Path | str | None = None,  # CSV: image, tags, error
+    scores: Path | str | None = None,  # CSV or .parquet: image and a column a tag
+    queue: Path
+    | str
+    | None = None,  # CSV of suggestions, the surest first, as `suspects` writes them
     most: int = 5000,  # rows of the queue
     known: Callable = lambda item, tag: False,  # is this suggestion settled already?
 ) -> Counts:
@@ -121,12 +124,14 @@ def _count(counts, error):
 
 
 def beside(
-    path: Path,  # a table
+    path: Path | str,  # a table
     picture: str,
 ) -> str:
     "Where a picture lies, told from a table's folder."
-    if "://" in picture:
+    if is_remote(picture):
         return picture
+    if is_remote(path):
+        return os.path.abspath(picture)
     return Path(os.path.relpath(picture, path.parent)).as_posix()
 
 
@@ -137,7 +142,7 @@ def _table(path, columns):
         yield lambda picture, cells: None
         return
     with (
-        atomic(path) as t,
+        placed(path) as t,
         open(t, "w", newline="", encoding="utf-8", errors="surrogateescape") as f,
     ):
         write = csv_rows(f)
@@ -151,7 +156,7 @@ def _scores(path, choice):
     "A function that adds the scores (n, t) of those pictures that are to be told."
     tags = choice.tags
     columns = [choice.bundle.tags.index(tag) for tag in tags]
-    if path and path.suffix.lower() == ".parquet":
+    if path and str(path).lower().endswith(".parquet"):
         with _parquet(path, tags) as write:
             yield lambda pictures, p, told: write(
                 [beside(path, q.path) for q, t in zip(pictures, told) if t],
@@ -175,7 +180,7 @@ def _parquet(path, tags):
     parquet = require("pyarrow.parquet", "tags")
     fields = [("image", arrow.string()), *((tag, arrow.float32()) for tag in tags)]
     schema = arrow.schema(fields)
-    with atomic(path) as t, parquet.ParquetWriter(t, schema) as writer:
+    with placed(path) as t, parquet.ParquetWriter(t, schema) as writer:
 
         def write(names, p):
             names = [name.encode("utf-8", "backslashreplace").decode() for name in names]
@@ -204,4 +209,5 @@ def _write_queue(path, best):
         for score, item, picture, tag in best
     ]
     columns = ["item", "image", "reason", "tag", "score", "suggestion"]
-    write_frame(path, pd.DataFrame(rows, columns=columns))
+    with placed(path) as t:
+        write_frame(t, pd.DataFrame(rows, columns=columns))

@@ -16,7 +16,8 @@ import pandas as pd
 from scipy.special import expit, softmax
 
 from .. import images
-from ..core import MovieTaggerError, require, sha256
+from .storage import content, is_remote
+from ..core import MovieTaggerError, sha256
 from ..features import engine
 from ..models.answers import Bundle
 from ..models.halves import Kept, cut
@@ -27,16 +28,9 @@ _NO_NUMBER = "The model's answer to this picture is no number: use another model
 
 def _read(source, decode):
     "The pixels of a picture, wherever it lies."
-    if "://" not in source:
+    if not is_remote(source):
         return decode(source)
-    try:
-        with require("fsspec", "scale").open(source, "rb") as file:
-            content = file.read()
-    except MovieTaggerError:
-        raise
-    except Exception as e:  # each kind of storage has errors of its own
-        raise MovieTaggerError(f"Cannot read {source}: {type(e).__name__}: {e}") from None
-    return decode(content)
+    return decode(content(source))
 
 
 class Tagger:

@@ -27,6 +27,7 @@ from typing import Annotated
 
 import typer
 
+from ..bulk.storage import is_remote, place_of
 from .shared import app, begin_quietly, say
 from ..core import MovieTaggerError
 
@@ -34,19 +35,23 @@ from ..core import MovieTaggerError
 Paths = Annotated[
     list[Path],
     typer.Argument(
+        parser=place_of,
         metavar="PATH",
         help="Pictures, folders, a CSV with a column `image`, a .txt with a path a line, "
-        "or a ledger.",
+        "or a ledger; on a disk, or on storage such as s3://.",
     ),
 ]
-Tags = Annotated[Path | None, typer.Option(help="Write image,tags,error to this CSV.")]
+_TO = {"parser": place_of, "metavar": "PATH"}  # a path, or an address on shared storage
+Tags = Annotated[Path | None, typer.Option(**_TO, help="Write image,tags,error to this CSV.")]
 Scores = Annotated[
     Path | None,
-    typer.Option(help="Write each picture's probabilities to this CSV, or .parquet file."),
+    typer.Option(**_TO, help="Write each picture's probabilities to this CSV, or .parquet file."),
 ]
 Queue = Annotated[
     Path | None,
-    typer.Option(help="Write the surest suggestions to this CSV, which ImageCleaner can open."),
+    typer.Option(
+        **_TO, help="Write the surest suggestions to this CSV, which ImageCleaner can open."
+    ),
 ]
 Backend = Annotated[
     str, typer.Option(help="'local': this machine. 'ray': a cluster, or a Ray begun here.")
@@ -105,12 +110,12 @@ def tag(
     if not written and not run:
         _print(work.tag_few(model, few + list(pictures)), choice)
         return
-    folder = run or written[0].with_name(written[0].name + ".run")
+    folder = run or _run_beside(written[0])
     one_part = len(few) <= work.runs.SMALLEST
     if run is None and backend == "local" and one_part and not folder.exists():
         counts = work.write_results(work.tag_few(model, few), choice, **targets)
     else:
-        asked = [str(path.resolve()) for path in paths]
+        asked = [str(_whole(path)) for path in paths]
         every = chain(few, pictures)
         counts = work.tag(model, every, folder, asked, backend, anew, choice, _aside, **targets)
         if run is None:
@@ -124,9 +129,20 @@ def _refuse_one_file_for_two(targets):
     for what, path in targets.items():
         if path is None:
             continue
-        other, same = first.setdefault(path.resolve(), (what, path))
+        other, same = first.setdefault(_whole(path), (what, path))
         if other != what:
             raise MovieTaggerError(f"Both {other} and {what} would go to {same}: name two files.")
+
+
+def _whole(place):
+    return place if is_remote(place) else place.resolve()
+
+
+def _run_beside(table):
+    "The folder of a run: beside the table, or here where that lies on shared storage."
+    if is_remote(table):
+        return Path(table.rpartition("/")[2] + ".run")
+    return table.with_name(table.name + ".run")
 
 
 def _aside(text):
@@ -148,7 +164,7 @@ def _resolved(path):
     "A path, or the pictures of a ledger."
     from movie_tagger.ledger.events import is_ledger
 
-    if path.is_dir() or not is_ledger(path):
+    if is_remote(path) or path.is_dir() or not is_ledger(path):
         return [path]
     from movie_tagger.bulk import Picture
     from movie_tagger.ledger import Ledger
