@@ -650,6 +650,15 @@ BROKEN = {
         "SET NAMES klingon;\n" + DUMP,
         "the character set 'klingon' is not known",
     ),
+    "an INSERT that a stray quote made a text": (
+        "CREATE TABLE shots (id int, name\n[Warning] it's not safe; go on\nvarchar(9), at int);"
+        "INSERT shots(id,name,at)VALUES(1,'a',2);\nINSERT INTO shots VALUES (2,'b',3);\n",
+        "a statement has no end before the INSERT into shots",
+    ),
+    "an INSERT in a line that is no SQL": (
+        CREATE + "go on; REPLACE shots VALUES (1,'a',NULL);\nINSERT INTO shots VALUES (2,'b',NULL);",
+        "begins with no word of SQL: .go on",
+    ),
     "two databases": (DUMP + DUMP, "more than one table shots"),
     "no dump": ("Dear Sir, it is not a dump.\n", "has no tables: is it an SQL dump"),
     "nothing": ("", "has no tables"),

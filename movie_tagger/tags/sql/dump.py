@@ -158,7 +158,7 @@ class _Dump:
         table.passing = bool(m["passing"])
         line, head = stream.line, m.end() - m.start()
         said = statement(stream)
-        late_insert(stream, said, self.wants)
+        late_insert(stream, said, self.wants, declares=True)
         rest = said[m.end("table") - m.start() :]
         whole = part_of(said, rest, stream.encoding) if stream.dialect == "postgresql" else None
         if (model := like_of(rest, stream.encoding) or m["other"] and whole) in self.found:

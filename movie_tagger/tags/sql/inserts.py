@@ -31,7 +31,13 @@ from movie_tagger.tags.sql.rows import (
     plain_rows,
     structure,
 )
-from .statements import LATE_INSERT, name_of, statement, without_tools
+from movie_tagger.tags.sql.statements import (
+    LATE_INSERT,
+    SWALLOWED,
+    name_of,
+    statement,
+    without_tools,
+)
 from .stream import AHEAD, LONGEST, TOOL_LINE
 from .values import SPACE, again, exact_row, exact_rows, next_row, unreadable
 
@@ -472,12 +478,14 @@ def skip_rows(
             )
 
 
-def late_insert(stream, said, wants):
-    "Raises where a line of what is not read begins an INSERT of a table that is."
-    for m in LATE_INSERT.finditer(said) if b"\nINSERT" in said or b"\nREPLACE" in said else ():
+def late_insert(stream, said, wants, declares=False):
+    """Raises where a line of what is not read begins an INSERT of a table that is, or where a text
+    of what only declares has one within."""
+    late = LATE_INSERT.finditer(said) if b"\nINSERT" in said or b"\nREPLACE" in said else ()
+    for m in (*late, *(SWALLOWED.finditer(said) if declares else ())):
         if wants(name := name_of(m[1], stream.encoding)):
             raise MovieTaggerError(
                 f"{stream.name}, before line {stream.line:,}: a statement has no end before the "
-                f"line that inserts into {' '.join(name.split())}; it begins with "
+                f"INSERT into {' '.join(name.split())}; it begins with "
                 f"{said[:40].decode('utf-8', 'replace')!r}: was it cut off, or is a quote missing?"
             )

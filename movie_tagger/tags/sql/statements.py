@@ -7,6 +7,7 @@ __all__ = [
     "INSERT",
     "OTHER_INSERT",
     "LATE_INSERT",
+    "SWALLOWED",
     "CREATE",
     "OTHER_CREATE",
     "VIEW",
@@ -70,6 +71,7 @@ _OVERRIDING = rb"(?:OVERRIDING\s+(?:SYSTEM|USER)\s+VALUE" + SPACE + rb")?"
 INSERT = re.compile(_INTO + SPACE + _NAMES + SPACE + _OVERRIDING + rb"VALUES?" + SPACE + rb"(?=\()")
 OTHER_INSERT = re.compile(_INTO)
 LATE_INSERT = re.compile(rb"(?i)\n(?:INSERT|REPLACE)\s+(?:IGNORE\s+)?INTO\s+" + _TABLE)
+SWALLOWED = re.compile(INSERT.pattern.replace(b"(?is)", b"(?is);" + SPACE, 1))
 _IF = SPACE + rb"(?:IF" + SPACE + rb"(?:NOT\b" + SPACE + rb")?EXISTS\b)?" + SPACE
 CREATE = re.compile(
     rb"(?is)CREATE\b"
@@ -299,7 +301,8 @@ def skip_line(stream):
         if not stream.more():
             end = len(stream.buffer)
             break
-    inserts = re.search(rb"(?i)INSERT\s+INTO\b", stream.buffer[stream.at : end])
+    said = stream.buffer[stream.at : end]
+    inserts = re.search(rb"(?i)INSERT\s+INTO\b", said) or INSERT.search(said)
     stream.at = min(end + 1, len(stream.buffer))
     begun = begun.split(b"\n")[0]
     if inserts:
