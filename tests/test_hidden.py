@@ -1,8 +1,11 @@
 "Behind silence: odd labels have defined answers, reviewed cells are anchors, the card says so."
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import movie_tagger
 
 from movie_tagger import data
 from movie_tagger.judge.calibration import calibration_error
@@ -11,6 +14,7 @@ from movie_tagger.learn.head import fit
 from movie_tagger.learn.hidden import expected_thresholds, look_behind
 from movie_tagger.learn.training import on_reviewed, untold
 from movie_tagger.models.bundle import _on_silence
+from movie_tagger.sample.make import draw_stills
 
 FILMS = np.repeat([f"film {i}" for i in range(50)], 8)
 TAGS = ["rain", "hat", "car"]
@@ -160,3 +164,62 @@ def test_old_manifests_are_told_as_before():
     card = "\n".join(_on_silence({"tags": TAGS, "settings": settings}))
     assert "Hardly anybody said no to hat: there silence counted as no" in card
     assert _on_silence({"tags": TAGS, "settings": {}}) == []
+
+
+# --- the same through the command
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    "A folder with 40 drawn stills of 10 films, and what was typed of them."
+    folder = tmp_path_factory.mktemp("site") / "stills"
+    draw_stills(folder, 40, 10)
+    return folder, pd.read_csv(folder / "tags.csv", keep_default_na=False)
+
+
+def tags_of(n, tag, rest):
+    "`tag` added to what was typed of the first `n` stills."
+    return [f"{old}, {tag}".strip(", ") if i < n else old for i, old in enumerate(rest)]
+
+
+ODD_TABLES = {
+    "a tag with two yes": lambda t: t.assign(tags=tags_of(2, "comet", t["tags"])),
+    "a tag that everybody types": lambda t: t.assign(tags=tags_of(40, "film", t["tags"])),
+    "a tag that most refused": lambda t: t.assign(
+        tags=[f"{old}, {'snake' if i < 3 else '-snake'}" for i, old in enumerate(t["tags"])]
+    ),
+    "one who types everything": lambda t: t.assign(
+        tags=tags_of(
+            4, ", ".join(sorted({x for v in t["tags"] for x in v.split(", ") if x})), t["tags"]
+        )
+    ),
+    "one film": lambda t: t.assign(group="the film"),
+}
+
+
+@pytest.mark.parametrize("oddity", ODD_TABLES)
+def test_odd_tables_are_trained_on_and_nothing_is_nan(site, oddity, tmp_path):
+    folder, table = site
+    odd = folder / f"{oddity}.csv"
+    ODD_TABLES[oddity](table).to_csv(odd, index=False)
+    done = movie_tagger("train", odd, "--absent", "unknown", "--out", tmp_path / "m")
+    assert (done.code, done.err) == (0, "") and "nan" not in done.out.lower()
+    manifest = json.loads(
+        (tmp_path / "m" / "manifest.json").read_text(), parse_constant=pytest.fail
+    )
+    shares = manifest["settings"]["share typed"]
+    assert shares and all(0 < share < 1 for share in shares.values())
+    assert all(0 <= cut <= 1 for cut in manifest["thresholds"])
+    assert ("Not measured" in done.out) == (oddity == "one film")
+    asked = "tag", tmp_path / "m", odd, "--out", tmp_path / "t.csv"
+    assert movie_tagger(*asked, "--scores", tmp_path / "s.csv").code == 0
+    assert pd.read_csv(tmp_path / "s.csv").notna().all(axis=None)
+
+
+def test_a_table_in_which_nobody_typed_anything_is_a_sentence(site, tmp_path):
+    folder, table = site
+    table.assign(tags="").to_csv(folder / "nothing.csv", index=False)
+    done = movie_tagger(
+        "train", folder / "nothing.csv", "--absent", "unknown", "--out", tmp_path / "m"
+    )
+    assert done.code == 1 and "Traceback" not in done.err and done.err.count("\n") == 1
