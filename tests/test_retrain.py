@@ -551,6 +551,9 @@ def test_a_promise_rests_on_stills_that_were_drawn_by_lot_and_looked_at(plan, fo
         run = retrain.retrain(plan, SECOND + timedelta(days=day))
         return run, bundles.check(plan.models / run.name)["promises"]
 
+    def checked(run):
+        return bundles.check(plan.models / run.name)["settings"].get("reviewed")
+
     run, none = promised(0)
     assert none == {}  # users have typed `man` often enough, and nobody has looked
     said = run.report.read_text(encoding="utf-8")
@@ -569,13 +572,19 @@ def test_a_promise_rests_on_stills_that_were_drawn_by_lot_and_looked_at(plan, fo
     assert promised(30)[1] == {}  # uploaders answer suggestions, of what the model has found
     with Ledger(plan.ledger) as ledger:
         ledger.decide(looked_at(review.drawn(ledger, "man")), "curator:anna", batch="review")
-    made = promised(60)[1]["man"]
+    run, promise = promised(60)
+    seen, made = checked(run), promise["man"]
+    assert (seen["cells"], seen["tags"]["man"]["reviewed"]) == (len(lot), len(lot))
+    assert 0 <= seen["error"] < 0.5
+    card = (plan.models / run.name / "card.md").read_text(encoding="utf-8")
+    assert f"People looked at {len(lot)} cells drawn by lot" in card
     assert (made["recall"], made["reviewed"]) == (0.3, len(lot)) and 3 <= made[
         "positives"
     ] <= looked_at(lot)["state"].sum()
     with Ledger(plan.ledger) as ledger:
         ledger.undo("curator:anna", batch="review")
     run, none = promised(90)
+    assert checked(run) is None
     assert (
         none == {}
         and run.outcome == "kept"

@@ -23,7 +23,7 @@ from ..core import MovieTaggerError, counted, sha256, write_json, write_text
 from ..judge.promise import each_so_sure, progress, promises
 from ..learn import head
 from ..learn.recipes import train as train_by
-from ..learn.training import Model
+from ..learn.training import Model, on_reviewed
 from ..ledger.ledger import Ledger
 from ..ledger.review import reviewed
 from ..models import bundle, shelf
@@ -296,6 +296,9 @@ def _trained(plan, marks, found, items, labels, champion):
         )
     model = make_challenger(plan, items[use], labels[use], old)
     bundle.save(model, path)
+    if checked := _checked(plan, path, items, model.tags):
+        model.settings |= checked
+        bundle.save(model, path)
     earned, short = _earned(plan, path, items)
     source = {"version": marks.version}
     bundle.amend(path, promises=earned, sensitive=list(plan.sensitive), ledger=source)
@@ -314,6 +317,16 @@ def _trained(plan, marks, found, items, labels, champion):
         "lost": [t for t in old["tags"] if t not in model.tags],
         "suspects": _suspects(plan, items, labels, model.out_of_fold, found["new"]),
     }
+
+
+def _checked(plan, path, items, tags):
+    "How far a bundle's probabilities are off on the stills set apart that people looked at."
+    apart = items[data.split(items["group"])]
+    with Ledger(plan.ledger, create=False) as ledger:
+        told = reviewed(ledger, tags).reindex(apart.index).dropna(how="all")
+    if told.empty:
+        return {}
+    return on_reviewed(told, answers(path, apart.loc[told.index])[tags].to_numpy(), told)
 
 
 def _earned(plan, path, items):
