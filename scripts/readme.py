@@ -22,6 +22,7 @@ COURSE = {
         "judge/intervals",
         "judge/calibration",
         "judge/interpretation",
+        "judge/growth",
         "suspects/ranking",
         "curate/cleaner",
         "models/bundle",

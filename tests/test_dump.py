@@ -656,7 +656,8 @@ BROKEN = {
         "a statement has no end before the INSERT into shots",
     ),
     "an INSERT in a line that is no SQL": (
-        CREATE + "go on; REPLACE shots VALUES (1,'a',NULL);\nINSERT INTO shots VALUES (2,'b',NULL);",
+        CREATE
+        + "go on; REPLACE shots VALUES (1,'a',NULL);\nINSERT INTO shots VALUES (2,'b',NULL);",
         "begins with no word of SQL: .go on",
     ),
     "two databases": (DUMP + DUMP, "more than one table shots"),

@@ -21,6 +21,7 @@ from movie_tagger.judge import interpretation as it
 from movie_tagger.judge.drawing import shade
 from movie_tagger.judge.evaluation import evaluate
 from movie_tagger.judge.explanation import Explanation
+from movie_tagger.judge.growth import learning_curve
 from movie_tagger.judge.report import write_report
 from movie_tagger.judge.slicing import looks, slices
 
@@ -462,7 +463,7 @@ def test_report_is_whole_and_harmless(tmp_path):
     assert all(tag in page.text for tag in evil) and "<i>Mistakes</i> & more" in page.text
     assert dict(page.tags)["html"] == {"lang": "en"}
     assert re.search("default-src 'none'", (tmp_path / "report.html").read_text())
-    assert names.count("h1") == 1 and names.count("h2") == 5 and "accuracy" in page.text
+    assert names.count("h1") == 1 and names.count("h2") == 6 and "accuracy" in page.text
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
     colours = [attrs["style"] for tag, attrs in page.tags if tag == "td" and "style" in attrs]
     assert len(colours) == 9 and all(
@@ -485,6 +486,51 @@ def test_report_shows_the_evaluation_it_is_given(tmp_path):
         )
     assert "What the model gets wrong" in page.text and "wrongly said" in page.text
     assert len(re.findall(r"loss \d", page.text)) == 3
+
+
+def test_report_says_what_thresholds_cost_and_how_good_the_first_suggestions_are(tmp_path):
+    y, p = drawn_multi()
+    y[:, 1] = 1  # a tag that nobody denied has no bargain
+    items, labels = frames(y, ["<b>", "yes", "c", "d"][: y.shape[1]])
+    write_report(it.interpret(items, labels, p), None, tmp_path / "report.html", pictures=2)
+    page = read_report(tmp_path / "report.html")
+    charts = [attrs for tag, attrs in page.tags if tag == "svg"]
+    said = [attrs["aria-label"] for attrs in charts]
+    assert said[:2] == [
+        "precision and recall by tags shown",
+        "what was said against what was true",
+    ]
+    assert said[2:] == [
+        f"{tag}: precision and share flagged by recall" for tag in said_tags(labels)
+    ]
+    assert "to find 90 % it flags" in page.text and "precision at 1" in page.text
+    numbers = re.findall(r'(?:d="M|cx=")([^"]*)"', (tmp_path / "report.html").read_text())
+    assert numbers and all("nan" not in at for at in numbers)
+
+
+def said_tags(labels):
+    "The tags with a yes and a no, those with the most yes first."
+    yes, no = labels.eq(True).sum(), labels.eq(False).sum()
+    both = yes[(yes > 0) & (no > 0)]
+    return both.sort_values(ascending=False, kind="stable").index.tolist()
+
+
+def test_report_shows_a_learning_curve(tmp_path):
+    y, p = drawn_multi()
+    items, labels = frames(y)
+    rng = np.random.default_rng(0)
+
+    def ask(learn, told):
+        return (
+            np.nan_to_num(y[told])
+            + rng.normal(size=(told.sum(), y.shape[1])) * 30 / learn.sum() ** 0.5
+        )
+
+    curve = learning_curve(y, None, list(labels), ask, splits=3)
+    write_report(it.interpret(items, labels, p), None, tmp_path / "report.html", curve=curve)
+    page = read_report(tmp_path / "report.html")
+    assert "Would more pictures help?" in page.text and "mean over tags" in page.text
+    assert "nan" not in page.text.split("Would more pictures help?")[1].split("Tag by tag")[0]
 
 
 def spoke(path, tag):

@@ -164,6 +164,13 @@ def train(
     seed: int = 0,
     json: Annotated[Path | None, typer.Option(help="Write the metrics to this file too.")] = None,
     report: Report = None,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Show in the report what more pictures would bring: trains 32 small heads more.",
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the bundle that is there.")
     ] = False,
@@ -176,6 +183,8 @@ def train(
     from movie_tagger.models import bundle
 
     cook = recipe_named(recipe)
+    if learning_curve and not report:
+        raise MovieTaggerError("The learning curve is a part of the report: name it by --report.")
     _refuse_to_replace(bundle.vacant(out), force)
     wanted = read_aims(aim)
     items, labels = read_data(source, images, absent, version)
@@ -203,7 +212,8 @@ def train(
     _report_silence(model.settings, out)
     _report_metrics(model.kind, model.evaluation, json)
     if report:
-        _report_of_folds(model, items, labels, report)
+        eyes = {"encoder": encoder, "weights": weights, "crop_bars": crop_bars, "seed": seed}
+        _report_of_folds(model, items, labels, report, eyes if learning_curve else None)
     say(f"Saved {out}. Next: movie-tagger tag {out} PICTURE... --out tags.csv")
 
 
@@ -215,8 +225,8 @@ def _refuse_to_replace(path, force):
         )
 
 
-def _report_of_folds(model, items, labels, path):
-    "The mistakes on pictures that were held out in turn, by models that had not seen them."
+def _report_of_folds(model, items, labels, path, eyes=None):
+    "The mistakes on pictures that were held out in turn, and a learning curve of these `eyes`."
     if model.out_of_fold is None or model.out_of_fold.isna().all(axis=None):
         say(f"No {path}: there are too few groups of pictures to hold some out.")
         return
@@ -228,8 +238,21 @@ def _report_of_folds(model, items, labels, path):
         model.thresholds,
         None if own_split else model.evaluation,  # which is of other pictures
         path,
+        curve=_curve(items, labels, eyes),
     )
     say(f"{path} shows the mistakes on {counted(len(p), 'picture')}, each held out in turn.")
+
+
+def _curve(items, labels, eyes):
+    "What a head gains from more pictures; says why where that cannot be measured."
+    from movie_tagger.learn.recipes import learning_curve
+
+    if eyes is None:
+        return None
+    try:
+        return learning_curve(items, labels, **eyes)
+    except MovieTaggerError as e:
+        say(f"No learning curve: {e}")
 
 
 def _refuse_odd_aims(wanted, labels):
@@ -353,12 +376,13 @@ def evaluate(
         _write_mistakes(seen, model.kind, cuts, judged.evaluation, report, model.explain)
 
 
-def _write_mistakes(seen, kind, thresholds, evaluation, path, explain=None):
+def _write_mistakes(seen, kind, thresholds, evaluation, path, explain=None, curve=None):
     "`seen`: items, labels and probabilities."
     from movie_tagger.judge.interpretation import interpret
     from movie_tagger.judge.report import write_report
 
-    write_report(interpret(*seen, kind, thresholds), evaluation, path, explain=explain)
+    told = interpret(*seen, kind, thresholds)
+    write_report(told, evaluation, path, explain=explain, curve=curve)
 
 
 # %% ../../nbs/cli/learn.ipynb #6fb9c774

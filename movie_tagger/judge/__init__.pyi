@@ -1,9 +1,11 @@
 from . import aims as aims
 from . import calibration as calibration
+from . import charts as charts
 from . import drawing as drawing
 from . import evaluation as evaluation
 from . import explanation as explanation
 from . import from_fastai as from_fastai
+from . import growth as growth
 from . import interpretation as interpretation
 from . import intervals as intervals
 from . import promise as promise
@@ -25,6 +27,8 @@ from .evaluation import evaluate as evaluate
 from .evaluation import paired_difference as paired_difference
 from .evaluation import tune_thresholds as tune_thresholds
 from .explanation import Explanation as Explanation
+from .growth import LearningCurve as LearningCurve
+from .growth import learning_curve as learning_curve
 from .interpretation import Interpretation as Interpretation
 from .interpretation import from_learner as from_learner
 from .interpretation import interpret as interpret

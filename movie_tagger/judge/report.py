@@ -18,6 +18,9 @@ import pandas as pd
 
 from ..core import MovieTaggerError, write_text
 from ..images import thumbnail_or_cross
+from .aims import costs
+from .calibration import calibration_error, reliability
+from .charts import Line, chart
 from .drawing import captions, shade
 from .evaluation import Evaluation
 from .interpretation import Interpretation
@@ -55,7 +58,8 @@ def _table(frame, name):
 
 
 # %% ../../nbs/judge/report.ipynb #069f4035
-def _metrics(evaluation):
+def _metrics(evaluation, lists=False):
+    "A row a metric: those of suggestion lists, or the others."
     rows = {
         name: {
             "value": m["value"],
@@ -64,6 +68,7 @@ def _metrics(evaluation):
             "which is": evaluation.baselines.get(name, ""),
         }
         for name, m in evaluation.metrics.items()
+        if (" at " in name) == lists
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -128,10 +133,13 @@ def _figure(item, row, kind, where=""):
 _STYLE = """
 :root {
     color-scheme: light dark; --line: #d9dce1; --soft: #5a6270; --ink: #1c2128; --paper: #fff;
-    --wrong: #b2182b;
+    --wrong: #b2182b; --right: #2166ac;
 }
 @media (prefers-color-scheme: dark) {
-    :root { --line: #3a414b; --soft: #a9b2bf; --ink: #e6e9ee; --paper: #15181d; --wrong: #ff8a8a; }
+    :root {
+        --line: #3a414b; --soft: #a9b2bf; --ink: #e6e9ee; --paper: #15181d; --wrong: #ff8a8a;
+        --right: #7db4e8;
+    }
 }
 body {
     font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
@@ -162,6 +170,16 @@ figcaption + img { margin-top: .5rem; }
 img { max-width: 100%; max-height: 11rem; display: block; border-radius: 4px; }
 figcaption { font-size: .875rem; line-height: 1.4; margin-top: .4rem; overflow-wrap: anywhere; }
 .wrong { color: var(--wrong); font-weight: 600; }
+.chart { width: 100%; height: auto; display: block; }
+.chart text { font-size: 11px; fill: var(--soft); }
+.chart path { fill: none; stroke-width: 1.5; }
+.chart .axis { stroke: var(--line); }
+.chart .s0 { stroke: var(--right); }
+.chart .s1 { stroke: var(--wrong); }
+.chart circle.s0 { fill: var(--right); }
+.chart circle.s1 { fill: var(--wrong); }
+.beside { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; }
+.beside > * { flex: 1 1 17rem; max-width: 100%; min-width: 0; }
 .small { font-size: .8rem; color: var(--soft); }
 @media (max-width: 30rem) {
     body { padding: 1.2rem .9rem 3rem; }
@@ -206,15 +224,21 @@ def write_report(
     title: str = "What the model gets wrong",
     pictures: int = 24,  # how many of the top losses to show
     explain=None,  # function(path, tag) -> an `Explanation`, such as a bundle's `explain`
+    curve=None,  # a `LearningCurve`
 ):
     "Writes metrics, confusions, slices, top losses and tags as one HTML file."
+    measured = evaluation or interpretation.evaluation()
     sections = [
-        _how_good(evaluation or interpretation.evaluation()),
+        _how_good(measured),
+        _as_suggestions(measured),
+        _means_what_it_says(interpretation),
         _taken_for(interpretation),
         _most_confused(interpretation),
         _instead(interpretation),
         _worse_parts(interpretation),
         _surprises(interpretation, pictures, explain),
+        _bargains(interpretation),
+        "" if curve is None else _more_pictures(curve),
         _tag_by_tag(interpretation),
     ]
     write_text(path, as_page(title, repr(interpretation), "".join(sections), _STYLE))
@@ -235,6 +259,122 @@ def _how_good(evaluation):
         "answer scores."
     )
     return _section("How good it is", text, _table(_metrics(evaluation), "metric"))
+
+
+def _as_suggestions(evaluation):
+    "How good the first tags of each picture are."
+    metrics = evaluation.metrics
+    numbers = [int(name.split()[-1]) for name in metrics if name.startswith("precision at ")]
+    if not numbers:
+        return ""
+    text = (
+        "The most probable tags of each picture, as many as shown, whatever the thresholds. "
+        "Precision (blue): how many of these are right; recall (red): how many of the tags that "
+        "are there are among these. The baseline is always the most frequent tags."
+    )
+    lines = []
+    for what in ("precision", "recall"):
+        told = [metrics[f"{what} at {k}"] for k in numbers]
+        columns = [np.array([m[name] for m in told]) for name in ("value", "low", "high")]
+        lines.append(Line(np.array(numbers), *columns))
+    drawn = chart(lines, "tags shown", "", "precision and recall by tags shown", (0, max(numbers)))
+    table = _table(_metrics(evaluation, lists=True).drop(columns="which is"), "metric")
+    content = f'<div class="beside">{drawn}{table}</div>'
+    return _section("As a list of suggestions", text, content)
+
+
+def _known(it):
+    "Labels and probabilities (m × t) of the pictures that count."
+    some = it.part(it.counts())
+    y = some.labels.to_numpy(np.float32, na_value=np.nan)
+    return y, some.probabilities.to_numpy(float)
+
+
+def _means_what_it_says(it):
+    "What was said against what was true."
+    y, p = _known(it)
+    if not len(y):
+        return ""
+    table = reliability(y, p)
+    text = (
+        "Of all that is said with 0.8, eight in ten should be true; on the thin line, said is "
+        f"true. On average the two are {calibration_error(y, p):.3f} apart. Each point is an "
+        "equal part of all known cells, with an exact 95 % interval, as if no two pictures were "
+        "of one film."
+    )
+    ends = table["low"].to_numpy(), table["high"].to_numpy()
+    line = Line(table["said"].to_numpy(), table["true"].to_numpy(), *ends)
+    drawn = chart([line], "said", "true", "what was said against what was true", diagonal=True)
+    return _section("Do its probabilities mean what they say?", text, drawn)
+
+
+_MOST = 40  # tags with a picture of their own
+
+
+def _bargains(it):
+    "What each threshold of a tag brings and costs."
+    if it.kind == "single":
+        return ""
+    y, p = _known(it)
+    both = (y == 1).any(0) & (y == 0).any(0)
+    order = [j for j in np.argsort(-(y == 1).sum(0), kind="stable") if both[j]]
+    if not order:
+        return ""
+    text = (
+        "Each point of a line is a threshold: what it finds, to the right; how many of its flags "
+        "are right, blue; how many of the pictures it flags, red."
+    )
+    if len(order) > _MOST:
+        text += f" Shown are the {_MOST} of {len(order)} tags with the most pictures."
+    figures = [_bargain(it.labels.columns[j], y[:, j], p[:, j]) for j in order[:_MOST]]
+    return _section("What a threshold costs", text, _list(figures))
+
+
+def _bargain(tag, y, p):
+    table = costs(y, p)
+    some = np.unique(np.searchsorted(table["recall"], np.linspace(0, 1, 41)))
+    shown = table.iloc[some[some < len(table)]]
+    recall = shown["recall"].to_numpy()
+    lines = [Line(recall, shown[name].to_numpy(), dots=False) for name in ("precision", "flagged")]
+    says = f"{tag}: precision and share flagged by recall"
+    drawn = chart(lines, "found", "", says, size=(180, 130))
+    at = table.iloc[int(np.argmax(table["recall"] >= 0.9))]
+    caption = (
+        f"<b>{_cell(tag)}</b> ({int((y == 1).sum())})<br>to find 90 % it flags "
+        f"{at['flagged']:.0%}, of which {at['precision']:.0%} are right"
+    )
+    return f"<li><figure>{drawn}<figcaption>{caption}</figcaption></figure></li>"
+
+
+def _more_pictures(curve):
+    "What more pictures brought, and would bring."
+    table, n = curve.table(), curve.pictures[-1]
+    text = (
+        "The mean average precision of models that learnt from parts of the pictures, always "
+        "measured on other films, with 95 % intervals. Below, what each tag gained from the "
+        "second half of them, and what a hundred more would bring on the line that such scores "
+        "follow, the surest first."
+    )
+    columns = [table[name].to_numpy() for name in ("value", "low", "high")]
+    top = min(1.0, math.ceil(np.nanmax(columns) * 10) / 10)
+    says = "mean average precision by pictures learnt from"
+    line = Line(curve.pictures, *columns)
+    drawn = chart([line], "pictures learnt from", "", says, (0, round(n)), (0, top))
+    ahead = curve.ahead(100)
+    surest = ahead.iloc[1:].sort_values("low", ascending=False, kind="stable").index
+    ahead, tags = ahead.loc[["mean over tags", *surest]], curve.per_tag().loc[surest]
+    told = pd.DataFrame(index=ahead.index)
+    told["pictures with it"] = [f"{k:,}" for k in [round(n), *tags["yes"]]]
+    told["second half"] = ["", *map(_ends, tags["gain"], tags["low"], tags["high"])]
+    told["100 more"] = list(map(_ends, ahead["gain"], ahead["low"], ahead["high"]))
+    content = f'<div class="beside">{drawn}{_table(told.head(21), "tag")}</div>'
+    return _section("Would more pictures help?", text, content)
+
+
+def _ends(value, low, high):
+    "A change with its interval."
+    signed = [f"{x:+.3f}".replace("-", "−") for x in (value, low, high)]
+    return "n/a" if math.isnan(value) else f"{signed[0]} ({signed[1]} to {signed[2]})"
 
 
 def _taken_for(it):

@@ -15,6 +15,7 @@ from .head import fit as fit
 from .head import probabilities as probabilities
 from .hidden import look_behind as look_behind
 from .recipes import RECIPES as RECIPES
+from .recipes import learning_curve as learning_curve
 from .recipes import train as train
 from .teaching import Teacher as Teacher
 from .training import Model as Model
