@@ -53,6 +53,13 @@ def test_there_is_no_torch(base):
         )
 
 
+def test_the_demo_says_what_is_missing_before_it_draws(base, tmp_path):
+    out, cache = tmp_path / "demo", str(tmp_path / "cache")
+    done = run(base / "movie-tagger", "demo", "--out", out, MOVIE_TAGGER_CACHE=cache)
+    assert done.code == 1 and "pip install 'movie_tagger[train]'" in done.err
+    assert not out.exists()
+
+
 SERVER = ["admission", "app", "desk", "listen", "routes", "wire"]
 
 

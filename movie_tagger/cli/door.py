@@ -126,9 +126,11 @@ def demo(
 ):
     "Draw a sample, train a poster model and a still model, measure both, tag new pictures."
     begin(f"Drawing {posters} posters and {stills} stills")
+    from movie_tagger import features
     from movie_tagger import sample as samples
     from movie_tagger.images import find_images
 
+    features.export("lite0")  # what is missing is said before the work
     sample = samples.make_sample(out / "sample", posters, stills, seed)
     if not (out / "new").exists():
         samples.draw_posters(out / "new", 3, seed + 1_000_003, wrong=0, copies=0)
