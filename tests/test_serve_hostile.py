@@ -353,6 +353,10 @@ REQUESTS = {
         b"\r\n0\r\n\r\n",
         "400",
     ),
+    "a length of five thousand digits": (
+        b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"5\r\n\r\nabcde",
+        "415",
+    ),
     "a length below nothing": (
         b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
         "400",

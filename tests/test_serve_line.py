@@ -170,3 +170,23 @@ def test_a_wish_to_connect_elsewhere_is_refused(server):
 
 def test_no_flood_was_a_mistake_of_the_server(server):
     assert not [line for line in lines(server.log) if line["level"] == "error"]
+
+
+@pytest.mark.parametrize("query", ["", "?k=3"])
+@pytest.mark.parametrize("how", ["raw", "form", "many in a form", "more than is taken"])
+def test_a_body_that_is_refused_leaves_nothing_behind(server, how, query):
+    part = b'--X\r\nContent-Disposition: form-data; name="still"; filename="a"\r\n\r\n'
+    kind = {"content-type": "image/jpeg" if how == "raw" else "multipart/form-data; boundary=X"}
+    body = {
+        "raw": bytes(20 << 20),
+        "form": part + bytes(20 << 20) + b"\r\n--X--\r\n",
+        "many in a form": (part + bytes(5 << 20) + b"\r\n") * 4 + b"--X--\r\n",
+        "more than is taken": [bytes(1 << 20)] * 33,
+    }[how]
+    address = f"{server.url}/v1/tags{query}"
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        client.post(address, content=body, headers=kind)
+        before = resident(server)
+        for _ in range(8):
+            assert client.post(address, content=body, headers=kind).status_code in (413, 415)
+    assert resident(server) < before + 60

@@ -38,7 +38,7 @@ from ..core import require
 from .keys import Key, Keys
 from .logs import note
 from .names import LOOPBACK, called
-from .problem import Problem, busy
+from .problem import Problem, busy, forget
 
 prometheus = require("prometheus_client", "serve")
 
@@ -110,7 +110,9 @@ def declared(
     limit: int,
 ) -> int:  # bytes to reckon with
     "How large the body says it is, or the limit; raises the `Problem` `too-large`."
-    size = int(headers.get(b"content-length", limit))
+    said = headers.get(b"content-length")
+    # zeros in front may be more digits than Python reads
+    size = limit if said is None else int(said.lstrip(b"0") or 0)
     if size > limit:
         raise too_large(limit)
     return size
@@ -302,6 +304,7 @@ class Visit:
         self.headers = dict(scope["headers"])
         self.rule = rule
         self.key: Key | None = None  # whose it is
+        self.body = b""  # as it came, where one is read
         self.status = 0  # of its answer, once it has one
         self.began = time.perf_counter()
         self.id = new_id()
@@ -401,21 +404,26 @@ class Admission:
         try:
             await self._attend(visit, receive)
         except Problem as p:
+            forget(p)
             await visit.refuse(p)
-        except Gone:
+        except Gone as e:
+            forget(e)
             visit.status = 499
-        except Exception:
+        except Exception as e:
+            forget(e)
             note("mistake", logging.ERROR, trace=True, request=visit.id, path=visit.path)
             if not visit.status:
                 detail = f"The server made a mistake; its log tells more under {visit.id}."
                 await visit.refuse(Problem("internal", detail))
         finally:
+            visit.body = b""  # scope and visit hold each other
             self._write_down(visit)
 
     async def _attend(self, visit, receive):
         with self._let_in(visit) as seat:
             if visit.rule.body:
                 body = await read_body(receive, visit.rule.body, self.upload, seat, self.patience)
+                visit.body = body
                 receive = again(body)
             app = self.app
             if not visit.scope.get("query_string"):

@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 
 from .. import images
 from ..core import MovieTaggerError
+from .problem import forget
 
 
 # %% ../../nbs/serve/batching.ipynb #23184234
@@ -72,7 +73,10 @@ class Batcher:
         "The model's answer; raises what `read` or the model raised, or `Late`."
         job = _Job(data, until, asyncio.get_running_loop().create_future())
         self._line.put(job)
-        return await job.future
+        try:
+            return await job.future
+        finally:
+            job.data = None  # it may stand in line when its time is over
 
     def waiting(self) -> int:
         return self._line.qsize() + self._large.qsize()
@@ -178,6 +182,9 @@ def _ask(model, ready):
 
 
 def _hand_back(outcomes):
+    for _, outcome in outcomes:
+        if isinstance(outcome, Exception):
+            forget(outcome)
     try:
         outcomes[0][0].future.get_loop().call_soon_threadsafe(_settle, outcomes)
     except RuntimeError:

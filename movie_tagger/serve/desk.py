@@ -22,7 +22,7 @@ from .batching import Batcher, Late, Reply
 from .champion import Champion, Looks, Served
 from .feedback import Book, Keep, Receipts
 from .logs import note
-from .problem import Problem
+from .problem import Problem, forget
 from .sensitive import stricter
 from .wire import FeedbackIn, Part, Said, boundary, form_parts
 
@@ -46,7 +46,7 @@ class Limits:
 async def stills_of(request, most: int) -> list[Part]:
     "The stills of a request, at most so many; raises a `Problem` where there are none."
     kind = request.headers.get("content-type", "application/octet-stream")
-    body = await request.body()
+    body = request.scope["visit"].body
     if separator := boundary(kind):
         return await _stills_of_form(body, separator, most)
     if not kind.startswith(("image/", "application/octet-stream")):
@@ -157,6 +157,7 @@ class Desk:
                     said |= await self._looked(part, reply, said["suggestions"])
         except Problem as problem:
             self.metrics.one("stills", problem.type).inc()
+            forget(problem)
             return problem, None
         except (Late, TimeoutError):
             raise self._late() from None

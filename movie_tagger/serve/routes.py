@@ -36,7 +36,7 @@ from typing import Annotated
 from ..core import require
 from .desk import Desk, take_feedback
 from .logs import lost_lines
-from .problem import Problem
+from .problem import Problem, forget
 from movie_tagger.serve.wire import (
     Answered,
     FeedbackIn,
@@ -309,6 +309,7 @@ def _respond(problem):
 
 
 async def on_problem(request, problem):
+    forget(problem)
     return _respond(problem)
 
 
