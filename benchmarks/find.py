@@ -205,13 +205,14 @@ def on_stills(seeds):
 
 
 def timed(act, times=5):
-    "The median of some runs, in milliseconds."
+    "The median of some runs, and of what they took of a core, in words."
     took = []
     for _ in range(times):
-        begin = time.perf_counter()
+        begin = time.perf_counter(), time.process_time()
         act()
-        took.append(time.perf_counter() - begin)
-    return 1000 * float(np.median(took))
+        took.append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
+    clock, core = 1000 * np.median(took, 0)
+    return f"{clock:.0f} ms ({core:.0f} ms of a core)"
 
 
 def at_size(rows, numbers=1280):
@@ -226,15 +227,15 @@ def at_size(rows, numbers=1280):
     lines = [f"{rows:,} vectors of {numbers} numbers: {rows * numbers * 4 / 1e9:.2f} GB."]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stills.index"
-        lines.append(f"- saved in {timed(lambda: index.save(path), 1) / 1000:.1f} s")
+        lines.append(f"- saved in {timed(lambda: index.save(path), 1)}")
         del index
-        lines.append(f"- opened in {timed(lambda: Index.open(path), 1):.0f} ms")
+        lines.append(f"- opened in {timed(lambda: Index.open(path), 1)}")
         index = Index.open(path)
         index.near(more[0])
-        lines.append(f"- the nearest 24 to one in {timed(lambda: index.near(more[0])):.0f} ms")
-        lines.append(f"- to 100 at once in {timed(lambda: index.near(more[:100]), 1):.0f} ms")
+        lines.append(f"- the nearest 24 to one in {timed(lambda: index.near(more[0]))}")
+        lines.append(f"- to 100 at once in {timed(lambda: index.near(more[:100]), 1)}")
         add = timed(lambda: index.add(names, more), 1)
-        lines.append(f"- 10,000 added in {add:.0f} ms; `save` writes the file anew")
+        lines.append(f"- 10,000 added in {add}; `save` writes the file anew")
         assert index.near(more[7])[0][0] == "new 7"
         some = index.vectors if rows < 100_000 else np.array(index._parts[0][:100_000])
     teacher = Teacher(some)
@@ -247,7 +248,7 @@ def at_size(rows, numbers=1280):
             teacher.next(24)
 
         lines.append(
-            f"- {len(some):,} stills ranked anew with answer {count} in {timed(answered, 9):.0f} ms"
+            f"- {len(some):,} stills ranked anew with answer {count} in {timed(answered, 9)}"
         )
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     lines.append(f"- memory at most {most:.2f} GB, of which the mapped file can be given back")

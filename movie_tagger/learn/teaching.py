@@ -216,17 +216,15 @@ LEAST = 10  # answers before anything is said of what the head reaches
 def reached(
     y: np.ndarray,  # (m,) True for yes
     held_out: np.ndarray,  # (m,) from `taught`
-    believed: np.ndarray | None = None,  # (m,) what the prior says of the same
 ) -> str:  # nothing while there are too few
-    "How well a head tells the yes from the no among answers held out, beside chance and the prior."
+    "How well a head tells the yes from the no among answers held out, beside chance."
     y = np.asarray(y, bool)
     if len(y) < LEAST or min(y.sum(), (~y).sum()) < 2:
         return ""
     value, *ends = (f"{100 * share:.0f} %" for share in above(y, held_out))
-    other = "" if believed is None else f"; likeness alone {100 * above(y, believed)[0]:.0f} %"
     return (
         f"Of {len(y)} answers held out, the head puts a yes above a no in {value} of the pairs "
-        f"({' to '.join(ends)}; by chance 50 %{other})."
+        f"({' to '.join(ends)}; by chance 50 %)."
     )
 
 
@@ -268,7 +266,7 @@ class Teacher:
         Labels known before, row → True or False, make the head that answers then are pulled to."""
         self.prior = prior(self.rows, examples, pictures, words)
         if known:
-            self.prior = self._head(known, list(known)[:LABELS]).line
+            self.prior = self._head(known, list(known)[:LABELS])[1].line
         self._learn()
 
     def answer(self, answers: dict):
@@ -278,16 +276,15 @@ class Teacher:
 
     def _learn(self):
         newest = list(self.answers)[-MOST:]
-        self._taught = self._head(self.answers, newest)
+        self._y, self._taught = self._head(self.answers, newest)
         line = self._taught.line
         self.scores = self.rows.scores(line.weight) + np.float32(line.bias)  # (n,)
 
     def _head(self, answers, rows):
-        self._readable = [row for row in rows if not np.isnan(self.rows.norm[row])]
-        self._y = np.array([answers[row] for row in self._readable], bool)
-        return taught(
-            self.rows.of(self._readable), self._y, self.prior, self.groups[self._readable]
-        )
+        "What was said of these rows, bool (m,), and the head that it makes."
+        readable = [row for row in rows if not np.isnan(self.rows.norm[row])]
+        y = np.array([answers[row] for row in readable], bool)
+        return y, taught(self.rows.of(readable), y, self.prior, self.groups[readable])
 
     @property
     def learns(self) -> bool:
@@ -311,6 +308,4 @@ class Teacher:
 
     def reaches(self) -> str:
         "What the head tells of the answers held out; nothing before about ten answers."
-        said = self.rows.of(self._readable) @ self.prior.weight
-        flat = not self.prior.weight.any()
-        return reached(self._y, self._taught.held_out, None if flat else said)
+        return reached(self._y, self._taught.held_out)
