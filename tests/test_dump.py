@@ -655,6 +655,10 @@ BROKEN = {
         "INSERT shots(id,name,at)VALUES(1,'a',2);\nINSERT INTO shots VALUES (2,'b',3);\n",
         "a statement has no end before the INSERT into shots",
     ),
+    "an INSERT into something that is no name": (
+        CREATE + "INSERT\n[Warning] it's not safe; go on\nshots VALUES (1,'a',NULL);\n",
+        "only INSERT ... VALUES is understood, not .INSERT",
+    ),
     "an INSERT in a line that is no SQL": (
         CREATE
         + "go on; REPLACE shots VALUES (1,'a',NULL);\nINSERT INTO shots VALUES (2,'b',NULL);",

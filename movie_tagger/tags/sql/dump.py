@@ -131,7 +131,7 @@ class _Dump:
             self._insert(stream, m)
         elif (m := OTHER_INSERT.match(buffer, at)) and without_tools(stream):
             return  # it is met again, without them
-        elif m and self.wants(name_of(m[1], stream.encoding)):
+        elif m and (not m[1] or self.wants(name_of(m[1], stream.encoding))):
             raise MovieTaggerError(
                 f"{stream.name}, line {stream.line:,}: only INSERT ... VALUES is understood, "
                 f"not {stream.show(60)}."

@@ -69,7 +69,7 @@ _COLUMN = SPACE + _NAME + SPACE
 _NAMES = rb"(?:\((" + _COLUMN + rb"(?:," + _COLUMN + rb")*)\))?"
 _OVERRIDING = rb"(?:OVERRIDING\s+(?:SYSTEM|USER)\s+VALUE" + SPACE + rb")?"
 INSERT = re.compile(_INTO + SPACE + _NAMES + SPACE + _OVERRIDING + rb"VALUES?" + SPACE + rb"(?=\()")
-OTHER_INSERT = re.compile(_INTO)
+OTHER_INSERT = re.compile(rb"(?is)(?:INSERT|REPLACE)\b(?:" + _HOW + _TABLE + rb")?")
 LATE_INSERT = re.compile(rb"(?i)\n(?:INSERT|REPLACE)\s+(?:IGNORE\s+)?INTO\s+" + _TABLE)
 SWALLOWED = re.compile(INSERT.pattern.replace(b"(?is)", b"(?is);" + SPACE, 1))
 _IF = SPACE + rb"(?:IF" + SPACE + rb"(?:NOT\b" + SPACE + rb")?EXISTS\b)?" + SPACE
