@@ -115,6 +115,7 @@ def test_a_ledger_and_a_table_are_stills_too(folder, tmp_path):
         (["snow", "--encoder", "lite9"], "did you mean"),
         (["snow", "--encoder", "lite0", "--model", "m"], "Give --encoder or --model"),
         (["snow", "--model", "nowhere"], "is not a bundle"),
+        (["--like", "a.jpg", "--out", "r.csv", "--save-index", "./r.csv"], "name two files"),
         (["--like", "nowhere.jpg"], "nowhere.jpg is not there"),
         (["--like", "NOTES"], "it is text"),
         (["--like", "FOLDER"], "cannot be read"),

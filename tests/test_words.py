@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from towers import CONFIG
 
 from movie_tagger import features
 from movie_tagger.cli import door  # noqa: F401, its commands
@@ -93,6 +94,50 @@ def test_pieces_are_those_of_open_clip_whatever_is_typed():
         assert tokenizer.encode(text_tower.CLEAN[clean](text)).ids == ids, repr(text)
 
 
+def test_a_tokeniser_of_transformers_comes_along(tmp_path, empty_cache):
+    "As SigLIP has: pieces of a language model, without punctuation, no beginning, one end."
+    lib, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
+    made = lib.Tokenizer(lib.models.BPE(unk_token="<unk>"))
+    made.pre_tokenizer = lib.pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = lib.trainers.BpeTrainer(vocab_size=90, special_tokens=special, show_progress=False)
+    made.train_from_iterator(["a gun pointed at the camera", "snow at night", *TEXTS], trainer)
+    made.post_processor = lib.processors.TemplateProcessing("$A </s>", None, [("</s>", 1)])
+    how = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    quick = transformers.PreTrainedTokenizerFast(tokenizer_object=made, **how)
+    quick.save_pretrained(tmp_path / "pieces")
+    of_text = CONFIG["text_cfg"] | {
+        "vocab_size": made.get_vocab_size(),
+        "hf_tokenizer_name": str(tmp_path / "pieces"),
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+        "no_causal_mask": True,
+        "pool_type": "last",
+        "proj_bias": True,
+    }
+    config = CONFIG | {"text_cfg": of_text | {"context_length": 64}, "custom_text": True}
+    (tmp_path / "tiny-pieces.json").write_text(json.dumps(config))
+    package.add_model_config(tmp_path / "tiny-pieces.json")
+    name = "open_clip:tiny-pieces"
+    tower = text_tower.tower(name, "random")
+    texts = [*TEXTS, "A_gun, pointed!", "\u65e5\u672c"]
+    own = package.get_tokenizer("tiny-pieces")(texts)
+    assert np.array_equal(tower.tokens(texts), own.numpy())
+    with torch.inference_mode():
+        theirs = open_clip.network(name, "random").encode_text(own).numpy()
+    assert cosines(tower(texts), theirs).min() > 0.9999
+    with pytest.raises(MovieTaggerError, match="'!!' says nothing"):
+        tower(["!!"])
+    (tmp_path / "pieces" / "tokenizer.json").unlink()
+    text_tower.export_tower(name, "random")  # is kept
+    config["text_cfg"]["hf_tokenizer_name"] = "nobody/nothing"
+    (tmp_path / "tiny-lost.json").write_text(json.dumps(config))
+    package.add_model_config(tmp_path / "tiny-lost.json")
+    with pytest.raises(
+        MovieTaggerError, match="tokeniser of open_clip:tiny-lost cannot be fetched"
+    ):
+        text_tower.export_tower("open_clip:tiny-lost", "random")
+
+
 @pytest.mark.parametrize(
     "name, said",
     [
@@ -116,6 +161,10 @@ def test_a_fetch_that_fails_and_one_that_lies(hub, weights, tmp_path, monkeypatc
 
     with pytest.raises(MovieTaggerError, match="was not fetched before"):
         catalogue.get(NAME, offline=True)
+    with monkeypatch.context() as silent:
+        silent.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(MovieTaggerError, match="the network or the hub does not answer"):
+            catalogue.get(NAME)
     with pytest.raises(MovieTaggerError, match="has the SHA-256 .*it is not used"):
         catalogue.get(NAME, sha256="0" * 64)
     assert encoders.find(NAME).size == (32, 32) and not encoders.place("encoders", NAME).exists()

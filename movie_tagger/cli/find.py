@@ -71,6 +71,8 @@ def find_stills(
         )
     if encoder and model:
         raise MovieTaggerError("Give --encoder or --model: a model has its own encoder.")
+    if out and save_index and out.resolve() == save_index.resolve():
+        raise MovieTaggerError(f"Both the ranking and the index would go to {out}: name two files.")
     begin_quietly(f"Opening {model or stills}")
     finder = _finder(encoder, model)
     # before the stills are looked at, which may take long

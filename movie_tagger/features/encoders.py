@@ -30,15 +30,13 @@ __all__ = [
 import difflib
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 from ..core import MovieTaggerError, atomic, cache_dir, require, sha256, write_json
-from . import onnx_file, open_clip
+from . import hub, onnx_file, open_clip
 
 
 # %% ../../nbs/features/encoders.ipynb #d04f325b
@@ -311,15 +309,7 @@ def _from_hub(create):
     "What `create` makes with weights from timm's hub, or with those of an earlier download."
     constants = require("huggingface_hub.constants", "train")
     before = constants.HF_HUB_OFFLINE
-    if before:
-        return create()
-    knock = urllib.request.Request(constants.ENDPOINT, method="HEAD")
-    try:
-        urllib.request.urlopen(knock, timeout=10).close()
-    except urllib.error.HTTPError:
-        pass  # it answers
-    except OSError:
-        constants.HF_HUB_OFFLINE = True  # else it tries again and again for a minute
+    constants.HF_HUB_OFFLINE = not hub.answers()
     try:
         return create()
     finally:

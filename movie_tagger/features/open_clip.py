@@ -196,9 +196,8 @@ def text_parts(
     net,  # from `network`
 ) -> TextParts:
     "The text tower and its tokeniser, ready to be packed."
-    torch, package = require("torch", "words"), require("open_clip", "words")
-    with _quiet():
-        own = package.get_tokenizer(named(name).model)
+    torch = require("torch", "words")
+    own = _tokenizer(name)
     tokenizer, clean = _written_down(own, name)
     texts = [text for text in PROOF if len(tokenizer.encode(text)) <= own.context_length]
     tokens = own(texts)
@@ -206,6 +205,19 @@ def text_parts(
         rows = net.encode_text(tokens).float().numpy()
     graph = _exported(net, tokens[:2])
     return TextParts(graph, tokenizer.to_str(), clean, texts, tokens.numpy(), rows)
+
+
+def _tokenizer(name):
+    "open_clip's own tokeniser, which for some models is fetched from the hub too."
+    package = require("open_clip", "words")
+    try:
+        with _quiet():
+            return package.get_tokenizer(named(name).model)
+    except Exception as e:
+        raise MovieTaggerError(
+            f"The tokeniser of {name} cannot be fetched ({type(e).__name__}): connect to the "
+            "network once; its pictures can be asked without."
+        ) from e
 
 
 def _written_down(own, name):

@@ -18,7 +18,6 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
-from .collection import Collection
 from PIL.Image import DecompressionBombWarning as PictureBomb
 
 from .. import __version__
@@ -26,6 +25,7 @@ from ..core import MovieTaggerError, require, sha256
 from .admission import Admission, Rule
 from .batching import Batcher
 from .champion import Champion, serve_bundle
+from .collection import Collection
 from .desk import Desk, Limits
 from .feedback import Book, Keep, Receipts
 from .keys import Keys
