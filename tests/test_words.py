@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from towers import CONFIG
 
 from movie_tagger import features
 from movie_tagger.cli import door  # noqa: F401, its commands
@@ -106,7 +105,8 @@ def test_a_tokeniser_of_transformers_comes_along(tmp_path, empty_cache):
     how = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     quick = transformers.PreTrainedTokenizerFast(tokenizer_object=made, **how)
     quick.save_pretrained(tmp_path / "pieces")
-    of_text = CONFIG["text_cfg"] | {
+    given = package.get_model_config("tiny-words")
+    of_text = given["text_cfg"] | {
         "vocab_size": made.get_vocab_size(),
         "hf_tokenizer_name": str(tmp_path / "pieces"),
         "tokenizer_kwargs": {"clean": "canonicalize"},
@@ -114,7 +114,7 @@ def test_a_tokeniser_of_transformers_comes_along(tmp_path, empty_cache):
         "pool_type": "last",
         "proj_bias": True,
     }
-    config = CONFIG | {"text_cfg": of_text | {"context_length": 64}, "custom_text": True}
+    config = given | {"text_cfg": of_text | {"context_length": 64}, "custom_text": True}
     (tmp_path / "tiny-pieces.json").write_text(json.dumps(config))
     package.add_model_config(tmp_path / "tiny-pieces.json")
     name = "open_clip:tiny-pieces"

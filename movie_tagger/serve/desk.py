@@ -13,13 +13,12 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 
-from .collection import Collection, Searchable, without_folders
-
 from .. import images
 from ..core import MovieTaggerError, did_you_mean
 from .admission import Hall, Metrics
 from .batching import Batcher, Late, Reply
 from .champion import Champion, Looks, Served
+from .collection import Collection, Searchable, without_folders
 from .feedback import Book, Keep, Receipts
 from .logs import note
 from .problem import Problem, forget
