@@ -80,5 +80,4 @@ def placed(target: str | Path) -> Iterator[Path]:
         yield made
         with _told("write", target) as fsspec:
             files, path = fsspec.core.url_to_fs(target)
-            files.makedirs(path.rpartition("/")[0], exist_ok=True)
             files.put_file(str(made), path)
