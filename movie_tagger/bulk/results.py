@@ -173,6 +173,9 @@ def _scores(path, choice):
         yield add
 
 
+_GROUP = 16_384  # rows that are written together: what is kept of each group grows in memory
+
+
 @contextmanager
 def _parquet(path, tags):
     "A function that adds names and scores (n, t) to a Parquet file."
@@ -181,13 +184,22 @@ def _parquet(path, tags):
     fields = [("image", arrow.string()), *((tag, arrow.float32()) for tag in tags)]
     schema = arrow.schema(fields)
     with placed(path) as t, parquet.ParquetWriter(t, schema) as writer:
+        waiting = []
+
+        def flush():
+            writer.write_table(arrow.concat_tables(waiting))
+            waiting.clear()
 
         def write(names, p):
             names = [name.encode("utf-8", "backslashreplace").decode() for name in names]
             columns = [arrow.array(names, arrow.string()), *map(arrow.array, p.T)]
-            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+            waiting.append(arrow.Table.from_arrays(columns, schema=schema))
+            if sum(map(len, waiting)) >= _GROUP:
+                flush()
 
         yield write
+        if waiting:
+            flush()
 
 
 # %% ../../nbs/bulk/results.ipynb #d35e4c8d
