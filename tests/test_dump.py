@@ -655,6 +655,11 @@ BROKEN = {
         "INSERT shots(id,name,at)VALUES(1,'a',2);\nINSERT INTO shots VALUES (2,'b',3);\n",
         "a statement has no end before the INSERT into shots",
     ),
+    "an INSERT IGNORE behind a comment with a quote": (
+        CREATE.replace("`id` int", "`id` int PRIMARY KEY", 1)
+        + "INSERT INTO shots VALUES (1,'a',NULL);\nINSERT/*`*/IGNORE shots VALUES (1,'b',NULL);\n",
+        "two rows of table shots have the same key",
+    ),
     "an INSERT into something that is no name": (
         CREATE + "INSERT\n[Warning] it's not safe; go on\nshots VALUES (1,'a',NULL);\n",
         "only INSERT ... VALUES is understood, not .INSERT",

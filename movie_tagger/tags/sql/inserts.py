@@ -90,7 +90,9 @@ def _next_block(stream, table, header):
     return _Block(text, header, plain, rows, count, *place, encoding, stream.numbers_zero)
 
 
-_MERGES = re.compile(rb"(?i)REPLACE\b|INSERT\b[^`\"(]*?\b(?:IGNORE|REPLACE)\b")
+_MERGES = re.compile(
+    rb"(?is)REPLACE\b|INSERT\b(?:" + SPACE + rb"\w+)*?" + SPACE + rb"(?:IGNORE|REPLACE)\b"
+)
 
 
 def read_insert(
