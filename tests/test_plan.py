@@ -173,8 +173,8 @@ def test_a_whole_plan_is_read_and_its_paths_start_at_the_file(plan_file, tmp_pat
             ", line 25: [notify] `webhook`: it must begin with https:// or http://.",
         ),
         (
-            ('encoder = "lite0"', 'aim = "precison=0.9"'),
-            ", line 15: [train] `aim`: 'precison=0.9' is no aim: give f1, precision=0.9",
+            ('encoder = "lite0"', 'aim = "precisin=0.9"'),
+            ", line 15: [train] `aim`: 'precisin=0.9' is no aim: give f1, precision=0.9",
         ),
         (
             ('encoder = "lite0"', "aim = 0.9"),
