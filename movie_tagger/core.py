@@ -23,6 +23,7 @@ __all__ = [
     "in_notebook",
     "watched",
     "progress",
+    "require_ray",
     "cluster",
     "spread",
     "visible",
@@ -264,14 +265,19 @@ _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # so that all its servers a
 _TRIES = 4  # Ray gives its own servers half a minute, which on a busy machine is not enough
 
 
-@contextmanager
-def cluster():
-    "Ray, joined where RAY_ADDRESS or a running cluster says, else begun here on loopback alone."
+def require_ray():
+    "Ray, which reads on import what is set here; an error where it is not installed."
     alone = {} if os.environ.get("RAY_ADDRESS") else _ALONE
     for name, value in (_PRIVATE | alone).items():
         os.environ.setdefault(name, value)
-    ray = require("ray", "scale")
     require("ray.data", "scale")
+    return require("ray", "scale")
+
+
+@contextmanager
+def cluster():
+    "Ray, joined where RAY_ADDRESS or a running cluster says, else begun here on loopback alone."
+    ray = require_ray()
     began = not ray.is_initialized()
     if began:
         _begin(ray)

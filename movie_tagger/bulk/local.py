@@ -29,7 +29,7 @@ from .listing import Picture
 from .results import Choice, Counts, write_results
 from .runs import Part, Run, opened
 from .tagger import Tagger
-from ..core import MovieTaggerError, progress
+from ..core import MovieTaggerError, progress, require_ray
 from ..features import engine
 from ..models.answers import Bundle
 
@@ -89,9 +89,7 @@ def refuse_backend(backend: str):
     if backend not in BACKENDS:
         raise MovieTaggerError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
     if backend == "ray":
-        from movie_tagger.bulk.on_ray import refuse_without_ray
-
-        refuse_without_ray()
+        require_ray()
 
 
 def finish(

@@ -332,6 +332,13 @@ def _heeded(server):
             signal.signal(number, handler)
 
 
+# what `getaddrinfo` says, which `create_server` hands on as a plain OSError
+_NO_ADDRESS = {
+    errno.EADDRNOTAVAIL,
+    *(getattr(socket, name) for name in dir(socket) if name.startswith("EAI_")),
+}
+
+
 def open_socket(host: str, port: int) -> socket.socket:
     "A socket that listens."
     if not host:  # which would be all addresses
@@ -344,7 +351,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         sock = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as e:
         why = str(e.strerror or e).partition(" (while")[0]
-        foreign = isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL
+        foreign = e.errno in _NO_ADDRESS
         raise MovieTaggerError(
             f"Cannot listen on {host}, port {port}: {why}. "
             f"Choose another with {'--host' if foreign else '--port'}."
