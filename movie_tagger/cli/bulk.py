@@ -20,7 +20,6 @@ __all__ = [
 
 # %% ../../nbs/cli/bulk.ipynb #e3d7c93d
 import shutil
-import sys
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +27,7 @@ from typing import Annotated
 import typer
 
 from ..bulk.storage import is_remote, place_of
-from .shared import app, begin_quietly, say
+from .shared import app, aside, begin_quietly, refuse_if_none, say
 from ..core import MovieTaggerError
 
 # %% ../../nbs/cli/bulk.ipynb #edaebd6e
@@ -117,7 +116,7 @@ def tag(
     else:
         asked = [str(_whole(path)) for path in paths]
         every = chain(few, pictures)
-        counts = work.tag(model, every, folder, asked, backend, anew, choice, _aside, **targets)
+        counts = work.tag(model, every, folder, asked, backend, anew, choice, aside, **targets)
         if run is None:
             shutil.rmtree(folder)
     _report(counts)
@@ -145,15 +144,11 @@ def _run_beside(table):
     return table.with_name(table.name + ".run")
 
 
-def _aside(text):
-    print(text, file=sys.stderr)
-
-
 def pictures_of(paths: list[Path]):
     "The pictures that are meant, one after the other; raises an error where there is none."
     from movie_tagger.bulk import pictures_in
 
-    found = pictures_in(chain.from_iterable(map(_resolved, paths)), _aside)
+    found = pictures_in(chain.from_iterable(map(_resolved, paths)), aside)
     first = next(found, None)
     if first is None:
         raise MovieTaggerError(f"There are no pictures in {', '.join(map(str, paths))}.")
@@ -182,12 +177,7 @@ def _print(told, choice):
             bad += error is not None
             first = first or error
             say(f"{picture.path}: {error or _spoken(words, row, choice.bundle.tags)}")
-    _refuse_if_none(bad, n, first)
-
-
-def _refuse_if_none(bad, n, first):
-    if bad == n:
-        raise MovieTaggerError(f"None of the {bad} pictures can be read; the first: {first}")
+    refuse_if_none(bad, n, first)
 
 
 def _spoken(words, p, tags):
@@ -195,9 +185,9 @@ def _spoken(words, p, tags):
 
 
 def _report(counts):
-    _refuse_if_none(counts.unreadable, counts.pictures, counts.first)
+    refuse_if_none(counts.unreadable, counts.pictures, counts.first)
     if counts.unreadable:
-        _aside(
+        aside(
             f"{counts.unreadable} of {counts.pictures} pictures cannot be read, the column `error` "
             f"says why; the first: {counts.first}"
         )

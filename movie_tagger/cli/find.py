@@ -7,14 +7,13 @@ __all__ = ["Stills", "Words", "Like", "Name", "Model", "Ranked", "Most", "Kept",
 
 # %% ../../nbs/cli/find.ipynb #4628294f
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .bulk import pictures_of
-from .shared import app, begin_quietly, say
+from .shared import app, aside, begin_quietly, refuse_if_none, say
 from ..core import MovieTaggerError, atomic, counted, csv_rows
 
 # %% ../../nbs/cli/find.ipynb #cd32b16e
@@ -106,12 +105,9 @@ def _index(finder, stills):
     items = {picture.path: (picture.item, picture.path) for picture in pictures_of([stills])}
     index, errors = finder.index(items)
     wrong = errors.dropna()
-    if not len(index):
-        raise MovieTaggerError(
-            f"None of the {len(items)} pictures can be read; the first: {wrong.iloc[0]}"
-        )
     if len(wrong):
-        _aside(
+        refuse_if_none(len(wrong), len(items), wrong.iloc[0])
+        aside(
             f"{len(wrong)} of {counted(len(items), 'picture')} cannot be read and are left out; "
             f"the first: {wrong.iloc[0]}"
         )
@@ -124,7 +120,7 @@ def _save(index, items, path):
 
     names = [_from(path, items[name][1]) for name in index.items]
     Index(names, index.vectors, index.encoder, index.checksum).save(path)
-    _aside(f"{counted(len(names), 'still')} of {index.encoder} in {path}.")
+    aside(f"{counted(len(names), 'still')} of {index.encoder} in {path}.")
 
 
 def _from(file, picture):
@@ -142,7 +138,3 @@ def _tell(rows, out):
         write(["item", "image", "score"])
         for item, path, score in rows:
             write([item, _from(out, path), f"{score:.6f}"])
-
-
-def _aside(text):
-    print(text, file=sys.stderr)

@@ -13,6 +13,8 @@ __all__ = [
     "begin",
     "begin_reading",
     "begin_quietly",
+    "aside",
+    "refuse_if_none",
     "read_data",
     "run",
 ]
@@ -25,7 +27,7 @@ from typing import Annotated
 
 import typer
 
-from ..core import for_spreadsheets, without_passwords
+from ..core import MovieTaggerError, for_spreadsheets, without_passwords
 
 # %% ../../nbs/cli/shared.ipynb #8b017a12
 _SHORT = {"help_option_names": ["-h", "--help"]}
@@ -87,6 +89,21 @@ def begin_quietly(line: str):
     "The same where standard output is for results: on a terminal's standard error, or not at all."
     if sys.stderr and sys.stderr.isatty():  # there may be none
         begin(line, sys.stderr)
+
+
+def aside(text: str):
+    "Tells what is no result where it does not get among the results."
+    print(text, file=sys.stderr)
+
+
+def refuse_if_none(
+    bad: int,  # pictures that cannot be read
+    of: int,  # so many
+    first: str | None,  # what is wrong with the first of them
+):
+    "Raises an error where not one picture can be read."
+    if bad == of:
+        raise MovieTaggerError(f"None of the {bad} pictures can be read; the first: {first}")
 
 
 # %% ../../nbs/cli/shared.ipynb #11318d5b
